@@ -1,0 +1,9 @@
+/**
+ * Every error code, with the sentence that `docs/errors.md` prints. Codes are permanent: one is
+ * never renamed or given another meaning. Keep the areas together and each area in order.
+ */
+export const ERROR_CODES = {
+  E_INTERNAL_INVARIANT: 'A condition that the code relies on did not hold; the process restarts.',
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
