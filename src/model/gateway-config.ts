@@ -1,0 +1,76 @@
+import { z } from 'zod';
+import { binds } from './address.ts';
+import { count, duration, oneOrMore, percent, secret } from './fields.ts';
+import { listener } from './listener.ts';
+import { service } from './service.ts';
+import { timeouts } from './timeouts.ts';
+
+const name = z
+  .string()
+  .regex(/^[A-Za-z0-9][\w.-]{0,62}$/, 'a name is 1 to 63 letters, digits, `.`, `_` or `-`');
+
+/** The local administration endpoint: metrics, health, admin API. */
+export const admin = z.strictObject({
+  bind: binds.prefault('127.0.0.1:9900'),
+  token: secret.optional().describe('Bearer token; needed when the bind is not local.'),
+});
+
+const accessLog = z.strictObject({
+  format: z
+    .union([
+      z.enum(['json', 'common', 'combined', 'httplog', 'tcplog']),
+      z.strictObject({ template: z.string() }),
+    ])
+    .default('json'),
+  file: z.string().optional().describe('Default: standard output.'),
+  sample: percent.prefault('100%').describe('Share of sessions logged; failed ones always are.'),
+});
+
+/** A whole configuration: the desired state that a file describes. */
+export const gatewayConfig = z.strictObject({
+  $schema: z.string().optional(),
+  admin: admin.optional(),
+  workers: z
+    .union([count, z.literal('auto')])
+    .default('auto')
+    .describe('auto: one a core.'),
+  user: z.string().optional().describe('Workers run as this user after binding.'),
+  group: z.string().optional(),
+  log: z
+    .strictObject({
+      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+      access: z.union([z.literal(false), accessLog]).prefault(false),
+    })
+    .prefault({}),
+  metrics: z
+    .strictObject({ perEndpoint: z.boolean().default(true), maxEndpoints: count.default(1000) })
+    .prefault({}),
+  defaults: z.strictObject({ timeouts: timeouts.optional() }).prefault({}),
+  discovery: z
+    .strictObject({
+      consul: z
+        .strictObject({
+          address: z.url({ protocol: /^https?$/ }).default('http://127.0.0.1:8500'),
+          token: secret.optional(),
+          datacenter: z.string().optional(),
+        })
+        .optional(),
+    })
+    .prefault({}),
+  shutdown: z.strictObject({ timeout: duration.prefault('30s') }).prefault({}),
+  tickets: z
+    .strictObject({ rotate: duration.prefault('12h') })
+    .prefault({})
+    .describe('TLS session tickets, shared by the workers.'),
+  demo: z
+    .strictObject({ whoami: oneOrMore(binds).transform((lists) => lists.flat()) })
+    .optional()
+    .describe('Built-in demo endpoints that answer with who they are.'),
+  listeners: z.record(name, listener).default({}),
+  services: z.record(name, service).default({}),
+});
+
+/** What a person writes. */
+export type GatewayConfigInput = z.input<typeof gatewayConfig>;
+/** What the code reads: complete, defaults filled in. */
+export type GatewayConfig = z.output<typeof gatewayConfig>;

@@ -1,0 +1,95 @@
+import { z } from 'zod';
+import { count, duration, headerName, headerValue, oneOrMore, percent } from './fields.ts';
+
+const timing = {
+  interval: duration.prefault('2s'),
+  fastInterval: duration
+    .optional()
+    .describe('While the state is in doubt. Default: half the interval, at most 1s.'),
+  downInterval: duration.optional().describe('While down. Default: the interval.'),
+  timeout: duration.prefault('1s').describe('Of the whole check.'),
+  rise: count.default(2),
+  fall: count.default(2),
+  port: z.int().min(1).max(65_535).optional().describe("Default: the endpoint's."),
+  initialState: z
+    .enum(['up', 'down', 'hold'])
+    .default('up')
+    .describe('hold: no traffic before the first good check.'),
+};
+
+const statusRange = z
+  .union([
+    z.int().min(100).max(599).transform(String),
+    z.string().regex(/^\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*$/),
+  ])
+  .describe('Codes and ranges: 200, "200-399", "200,204".');
+
+const http = {
+  ...timing,
+  path: z.string().startsWith('/').default('/'),
+  method: z
+    .string()
+    .regex(/^[A-Z]+$/)
+    .default('GET'),
+  host: z.string().optional(),
+  headers: z.record(headerName, headerValue).optional(),
+  expect: z
+    .strictObject({
+      status: statusRange.default('200-399'),
+      body: z.union([z.string(), z.strictObject({ regex: z.string() })]).optional(),
+    })
+    .prefault({}),
+};
+
+/** An active check. Defaults: every 2s, 1s timeout, 2 to rise, 2 to fall. */
+export const healthCheck = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('tcp'), ...timing }),
+  z.strictObject({
+    type: z.literal('tls'),
+    ...timing,
+    serverName: z.string().optional(),
+    verify: z.boolean().default(true),
+  }),
+  z.strictObject({ type: z.literal('http'), ...http }),
+  z.strictObject({
+    type: z.literal('https'),
+    ...http,
+    serverName: z.string().optional(),
+    verify: z.boolean().default(true),
+  }),
+  z.strictObject({
+    type: z.literal('grpc'),
+    ...timing,
+    service: z.string().default(''),
+    tls: z.boolean().default(false),
+  }),
+  z.strictObject({
+    type: z.literal('dns'),
+    ...timing,
+    name: z.string().min(1),
+    recordType: z.enum(['A', 'AAAA', 'TXT', 'SOA', 'NS']).default('A'),
+  }),
+  z.strictObject({
+    type: z.literal('send-expect'),
+    ...timing,
+    send: z.string().optional().describe('\\r, \\n, \\t and \\xHH are read as such.'),
+    expect: z.union([z.string(), z.strictObject({ regex: z.string() })]),
+  }),
+  z.strictObject({ type: z.literal('exec'), ...timing, command: oneOrMore(z.string().min(1)) }),
+  z.strictObject({ type: z.literal('agent'), ...timing, port: z.int().min(1).max(65_535) }),
+]);
+
+/** Judging endpoints by live traffic. */
+export const passive = z.strictObject({
+  failures: count.default(5).describe('In a row.'),
+  errorRatio: percent.prefault('50%').describe('Within the window, of at least 20 requests.'),
+  within: duration.prefault('10s'),
+  ejectFor: duration
+    .prefault('30s')
+    .describe('Times the number of ejections in a row, at most 5m.'),
+  maxEjected: percent.prefault('50%').describe('Of the endpoints; a pool of two may lose one.'),
+});
+
+export type HealthCheck = z.output<typeof healthCheck>;
+export type HttpHealthCheck = Extract<HealthCheck, { type: 'http' | 'https' }>;
+export type Passive = z.output<typeof passive>;

@@ -1,0 +1,111 @@
+import { z } from 'zod';
+import { cidr, count, duration, filePath, headerName, headerValue, oneOrMore } from './fields.ts';
+import { timeouts } from './timeouts.ts';
+
+const pattern = z.union([
+  z.string(),
+  z.strictObject({ regex: z.string().describe('Linear-time regular expression, unanchored.') }),
+  z.strictObject({ present: z.boolean() }),
+]);
+
+/** What a request must have for a route to take it; every given condition must hold. */
+export const match = z.strictObject({
+  host: oneOrMore(z.string().min(1))
+    .optional()
+    .describe('Exact, or `*.suffix` for any one or more labels below it.'),
+  path: oneOrMore(z.union([z.string().startsWith('/'), z.strictObject({ regex: z.string() })]))
+    .optional()
+    .describe('Exact, or a prefix ending in `/*` (which also takes the path without `/*`).'),
+  method: oneOrMore(z.string().regex(/^[A-Z-]+$/)).optional(),
+  header: z.record(headerName, pattern).optional(),
+  query: z.record(z.string(), pattern).optional(),
+  source: oneOrMore(cidr).optional().describe("The client's address."),
+  sni: oneOrMore(z.string().min(1)).optional().describe('Server name of the TLS handshake.'),
+});
+
+const headerEdits = z.strictObject({
+  set: z.record(headerName, headerValue).optional(),
+  add: z.record(headerName, headerValue).optional(),
+  remove: z.array(headerName).optional(),
+});
+
+/** Own bodies for refusals, by status or class (`"503"`, `"5xx"`). */
+export const errorPages = z.record(
+  z.string().regex(/^([45]\d\d|[45]xx)$/),
+  z.strictObject({
+    file: filePath.optional(),
+    body: z.string().optional(),
+    contentType: headerValue.default('text/html; charset=utf-8'),
+  }),
+);
+
+/** Who may come in: `deny` is asked first, then a non-empty `allow` must hold. */
+export const access = z.strictObject({
+  allow: z.array(cidr).optional(),
+  deny: z.array(cidr).optional(),
+});
+
+/** One rule of a listener: what it takes, and what happens then. */
+export const route = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[\w.-]+$/)
+    .optional()
+    .describe('Default: its place in the list.'),
+  match: match.optional(),
+  service: z.string().optional(),
+  redirect: z
+    .strictObject({
+      to: z.string().describe('May hold {scheme} {host} {port} {path} {query} {uri}.'),
+      status: z
+        .union([z.literal(301), z.literal(302), z.literal(303), z.literal(307), z.literal(308)])
+        .default(302),
+    })
+    .optional(),
+  respond: z
+    .strictObject({
+      status: z.int().min(200).max(599).default(200),
+      body: z.string().default(''),
+      headers: z.record(headerName, headerValue).optional(),
+    })
+    .optional(),
+  rewrite: z
+    .strictObject({
+      stripPrefix: z.string().startsWith('/').optional(),
+      addPrefix: z.string().startsWith('/').optional(),
+      path: z.string().startsWith('/').optional().describe('Replaces the whole path.'),
+      regex: z.strictObject({ match: z.string(), replace: z.string() }).optional(),
+      host: z.string().optional(),
+    })
+    .optional(),
+  headers: z
+    .strictObject({ request: headerEdits.optional(), response: headerEdits.optional() })
+    .optional(),
+  rateLimit: z
+    .strictObject({
+      requests: count,
+      per: duration.prefault('1s'),
+      burst: count.optional().describe('Default: `requests`.'),
+      by: z.union([z.literal('source'), z.strictObject({ header: headerName })]).default('source'),
+    })
+    .optional(),
+  access: access.optional(),
+  basicAuth: z
+    .strictObject({
+      realm: headerValue.default('restricted'),
+      users: z
+        .record(z.string().min(1), z.string())
+        .describe('Name → `{SHA256}base64`, `{SCRYPT}N:salt:hash` or `{ env: NAME }` text.'),
+    })
+    .optional(),
+  timeouts: timeouts.pick({ request: true, tunnel: true }).optional(),
+  errorPages: errorPages.optional(),
+});
+
+export type Match = z.output<typeof match>;
+export type Pattern = z.output<typeof pattern>;
+export type HeaderEdits = z.output<typeof headerEdits>;
+export type ErrorPages = z.output<typeof errorPages>;
+export type Access = z.output<typeof access>;
+export type Route = z.output<typeof route>;
+export type RateLimit = NonNullable<Route['rateLimit']>;
