@@ -1,0 +1,70 @@
+import type { SeriesSample } from '../base/metrics.ts';
+import type { ServiceState } from '../model/endpoint-state.ts';
+import type { GatewayConfig } from '../model/gateway-config.ts';
+
+/** Contents of the files that a configuration names, by absolute path, so that workers read none. */
+export type ConfigMaterial = { readonly files: Readonly<Record<string, string>> };
+
+/** What happened to an endpoint in one session, as far as health is concerned. */
+export type OutcomeClass = 'ok' | 'refused' | 'reset' | 'timeout' | 'status5xx';
+
+/** Outcomes of one endpoint since the last report. */
+export type OutcomeBatch = {
+  readonly service: string;
+  readonly endpoint: string;
+  readonly ok: number;
+  readonly failed: number;
+  /** Failures since the last success. */
+  readonly tail: number;
+  readonly byClass: Readonly<Partial<Record<OutcomeClass, number>>>;
+};
+
+/** What the workers of one host hold of an endpoint at the moment of a report. */
+export type EndpointUsage = {
+  readonly service: string;
+  readonly endpoint: string;
+  readonly active: number;
+};
+
+/** Tokens taken from a rate limit's bucket since the last report. */
+export type RateUse = { readonly limit: string; readonly key: string; readonly tokens: number };
+
+/** Supervisor → worker. A `listen` message carries one socket handle. */
+export type ToWorker =
+  | {
+      type: 'configure';
+      generation: number;
+      config: GatewayConfig;
+      material: ConfigMaterial;
+      services: ServiceState[];
+      /** TLS session ticket key, 48 bytes, base64. */
+      ticketKey: string;
+      /** Signs sticky cookies; the same for all workers and across reloads. */
+      cookieKey: string;
+    }
+  | { type: 'listen'; bind: string; transport: 'stream' | 'datagram' }
+  | { type: 'unlisten'; bind: string; transport: 'stream' | 'datagram' }
+  | { type: 'service'; state: ServiceState }
+  | { type: 'material'; material: ConfigMaterial }
+  | { type: 'ticket-key'; key: string }
+  | { type: 'rate-use'; uses: RateUse[] }
+  | { type: 'stats-request'; id: number }
+  | { type: 'drain'; timeoutMs: number };
+
+/** Worker → supervisor. */
+export type FromWorker =
+  | { type: 'started' }
+  | { type: 'configured'; generation: number }
+  | { type: 'listening'; bind: string; error?: string }
+  | { type: 'outcomes'; batches: OutcomeBatch[] }
+  | { type: 'suspect'; service: string; endpoint: string }
+  | { type: 'rate-use'; uses: RateUse[] }
+  | { type: 'stats'; id: number; samples: SeriesSample[]; usage: EndpointUsage[]; lagMs: number }
+  | { type: 'drained' };
+
+/** How a worker's parts speak to the supervisor; does nothing while there is none. */
+export interface SupervisorLink {
+  outcomes(batch: OutcomeBatch[]): void;
+  suspect(service: string, endpoint: string): void;
+  rateUse(uses: RateUse[]): void;
+}
