@@ -41,6 +41,8 @@ export type ToWorker =
       ticketKey: string;
       /** Signs sticky cookies; the same for all workers and across reloads. */
       cookieKey: string;
+      /** Workers of this host: each enforces its share of every limit, rounded up. */
+      workers: number;
     }
   | { type: 'listen'; bind: string; transport: 'stream' | 'datagram' }
   | { type: 'unlisten'; bind: string; transport: 'stream' | 'datagram' }

@@ -1,0 +1,66 @@
+import type { EndpointLoad } from '../../balance/balancer.ts';
+import type { Cell } from '../../base/metrics.ts';
+import type { EndpointAddress } from '../../model/address.ts';
+import type { EndpointState } from '../../model/endpoint-state.ts';
+import type { HttpClientPool } from '../../net/http-exchange.ts';
+import type { UpstreamEndpoint } from './service-handle.ts';
+
+/** Series of one endpoint; shared dummies where per-endpoint series are switched off. */
+export type EndpointCells = { readonly requests: Cell; readonly active: Cell };
+
+/** Whether an endpoint may take new work, its tier and the panic rule apart. */
+export function isUsable(state: EndpointState): boolean {
+  return state.admin === 'ready' && state.check === 'up' && !state.ejected;
+}
+
+/** An endpoint as one worker holds it: latest state, live load, kept connections. */
+export class EndpointRuntime implements UpstreamEndpoint {
+  readonly id: string;
+  readonly address: EndpointAddress;
+  readonly load: EndpointLoad = { active: 0, ewmaMs: Number.NaN, ewmaAt: 0 };
+  readonly cells: EndpointCells;
+  state: EndpointState;
+  /** Effective weight, slow start included. */
+  weight: number;
+  readonly #makePool: () => HttpClientPool;
+  #pool: HttpClientPool | undefined;
+  readonly #downListeners = new Set<() => void>();
+
+  constructor(state: EndpointState, makePool: () => HttpClientPool, cells: EndpointCells) {
+    this.id = state.id;
+    this.address = state.address;
+    this.state = state;
+    this.weight = state.weight;
+    this.cells = cells;
+    this.#makePool = makePool;
+  }
+
+  pool(): HttpClientPool {
+    this.#pool ??= this.#makePool();
+    return this.#pool;
+  }
+
+  /** Forgets the kept connections: the next request opens new ones. */
+  closePool(): void {
+    this.#pool?.close();
+    this.#pool = undefined;
+  }
+
+  onDown(listener: () => void): () => void {
+    this.#downListeners.add(listener);
+    return () => this.#downListeners.delete(listener);
+  }
+
+  /** Takes the newest state and tells waiting work when it means that none will be answered. */
+  apply(state: EndpointState): void {
+    const wasUsable = isUsable(this.state);
+    this.state = state;
+    if (wasUsable && !isUsable(state) && state.admin !== 'drain') this.goDown();
+  }
+
+  /** Tells everything that waits on this endpoint to look elsewhere. */
+  goDown(): void {
+    this.closePool();
+    for (const listener of [...this.#downListeners]) listener();
+  }
+}

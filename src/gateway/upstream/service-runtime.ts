@@ -1,0 +1,365 @@
+import type { Balancer, PickContext } from '../../balance/balancer.ts';
+import { createBalancer } from '../../balance/catalog.ts';
+import { hashKey } from '../../balance/hash.ts';
+import type { Clock, Timer } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { Cell, HistogramCell, MetricRegistry } from '../../base/metrics.ts';
+import type { Rng } from '../../base/rng.ts';
+import { RetryBudget } from '../../health/retry-budget.ts';
+import { slowStartFactor } from '../../health/slow-start.ts';
+import type { EndpointState, ServiceState } from '../../model/endpoint-state.ts';
+import type { Service } from '../../model/service.ts';
+import type { HttpClientPool } from '../../net/http-exchange.ts';
+import type { OutcomeClass } from '../ipc.ts';
+import { EndpointRuntime, isUsable } from './endpoint-runtime.ts';
+import type { OutcomeReporter } from './outcome-reporter.ts';
+import type {
+  Lease,
+  NoLease,
+  PickRequest,
+  ServiceHandle,
+  UpstreamEndpoint,
+} from './service-handle.ts';
+import { StickyTable } from './sticky-table.ts';
+import { WaitQueue } from './wait-queue.ts';
+
+const RAMP_STEP_MS = 500;
+
+/** What a service runtime is built on. */
+export type ServiceDeps = {
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly logger: Logger;
+  readonly metrics: MetricRegistry;
+  readonly outcomes: OutcomeReporter;
+  /** Workers of this host: each enforces its share of every limit, rounded up. */
+  readonly workers: number;
+  readonly perEndpointMetrics: boolean;
+  readonly makePool: (service: Service, endpoint: UpstreamEndpoint) => HttpClientPool;
+};
+
+/** A service as one worker runs it: picks endpoints, counts the work on them, queues the rest. */
+export class ServiceRuntime implements ServiceHandle {
+  readonly name: string;
+  readonly #deps: ServiceDeps;
+  readonly #endpoints = new Map<string, EndpointRuntime>();
+  readonly #queue: WaitQueue<Lease | NoLease>;
+  readonly #cells: {
+    active: Cell;
+    queued: Cell;
+    full: Cell;
+    expired: Cell;
+    exhausted: Cell;
+    duration: HistogramCell;
+  };
+  #config: Service;
+  #balancer: Balancer<EndpointRuntime>;
+  #budget: RetryBudget;
+  #sticky: StickyTable | undefined;
+  #eligible: EndpointRuntime[] = [];
+  #ramp: Timer | undefined;
+
+  constructor(name: string, config: Service, deps: ServiceDeps) {
+    this.name = name;
+    this.#config = config;
+    this.#deps = deps;
+    this.#queue = new WaitQueue<Lease | NoLease>(deps.clock, 'queue-timeout');
+    this.#balancer = this.#makeBalancer();
+    this.#budget = this.#makeBudget();
+    this.#sticky = this.#makeSticky();
+    const { metrics } = deps;
+    this.#cells = {
+      active: metrics.cell('sluice_service_active', name),
+      queued: metrics.cell('sluice_service_queue_length', name),
+      full: metrics.cell('sluice_service_queue_refused_total', name, 'full'),
+      expired: metrics.cell('sluice_service_queue_refused_total', name, 'timeout'),
+      exhausted: metrics.cell('sluice_service_retry_budget_exhausted_total', name),
+      duration: metrics.histogram('sluice_service_request_duration_seconds', name),
+    };
+  }
+
+  get config(): Service {
+    return this.#config;
+  }
+
+  get endpoints(): readonly EndpointRuntime[] {
+    return [...this.#endpoints.values()];
+  }
+
+  /** Takes a changed configuration; work under way and what is known of endpoints stay. */
+  update(config: Service): void {
+    const before = this.#config;
+    this.#config = config;
+    if (differs(before.balance, config.balance)) this.#balancer = this.#makeBalancer();
+    if (differs(before.retries, config.retries)) this.#budget = this.#makeBudget();
+    if (differs(before.sticky, config.sticky)) this.#sticky = this.#makeSticky();
+    const reach = (of: Service) => [
+      of.tls,
+      of.protocol,
+      of.proxyProtocol,
+      of.keepAlive,
+      of.timeouts,
+    ];
+    if (differs(reach(before), reach(config))) {
+      for (const endpoint of this.#endpoints.values()) endpoint.closePool();
+    }
+    this.#refresh();
+  }
+
+  /** Takes the newest list of endpoints with their health, as one value. */
+  apply(state: ServiceState): void {
+    const gone = new Set(this.#endpoints.keys());
+    for (const next of state.endpoints) {
+      gone.delete(next.id);
+      const known = this.#endpoints.get(next.id);
+      if (known) known.apply(next);
+      else this.#endpoints.set(next.id, this.#makeEndpoint(next));
+    }
+    for (const id of gone) {
+      const endpoint = this.#endpoints.get(id);
+      this.#endpoints.delete(id);
+      endpoint?.goDown();
+      this.#forgetMetrics(id);
+    }
+    this.#refresh();
+  }
+
+  acquire(request: PickRequest, done: (result: Lease | NoLease) => void): () => void {
+    const lease = this.#attempt(request);
+    if (lease) {
+      done(lease);
+      return nothing;
+    }
+    if (!this.#eligible.some((endpoint) => !request.tried.has(endpoint.id))) {
+      done('no-endpoint');
+      return nothing;
+    }
+    const { size, timeout } = this.#config.limits.queue;
+    if (this.#queue.length >= this.#share(size)) {
+      this.#cells.full.value++;
+      done('queue-full');
+      return nothing;
+    }
+    const leave = this.#queue.add(
+      timeout,
+      () => this.#queuedAttempt(request),
+      (result) => {
+        this.#cells.queued.value = this.#queue.length;
+        if (result === 'queue-timeout') this.#cells.expired.value++;
+        done(result);
+      },
+    );
+    this.#cells.queued.value = this.#queue.length;
+    return () => {
+      leave();
+      this.#cells.queued.value = this.#queue.length;
+    };
+  }
+
+  tryRetry(): boolean {
+    const allowed = this.#budget.tryRetry();
+    if (!allowed) this.#cells.exhausted.value++;
+    return allowed;
+  }
+
+  explain(request: PickRequest): {
+    chosen: string | undefined;
+    notes: { endpoint: string; note: string }[];
+  } {
+    const notes = this.endpoints.map((endpoint) => ({
+      endpoint: endpoint.id,
+      note: this.#note(endpoint, request),
+    }));
+    return { chosen: this.#choose(request)?.id, notes };
+  }
+
+  /** Closes kept connections; work under way ends by itself. */
+  close(): void {
+    this.#ramp?.cancel();
+    for (const endpoint of this.#endpoints.values()) endpoint.closePool();
+  }
+
+  #attempt(request: PickRequest): Lease | undefined {
+    const { maxConnections } = this.#config.limits;
+    if (maxConnections && this.#cells.active.value >= this.#share(maxConnections)) return undefined;
+    const endpoint = this.#choose(request);
+    return endpoint && this.#lease(endpoint, request);
+  }
+
+  #queuedAttempt(request: PickRequest): Lease | NoLease | undefined {
+    if (this.#eligible.length === 0) return 'no-endpoint';
+    return this.#attempt(request);
+  }
+
+  #choose(request: PickRequest): EndpointRuntime | undefined {
+    const held = this.#held(request);
+    if (held) return held;
+    const context: PickContext = {
+      hash: this.#hash(request),
+      excluded: (endpoint) =>
+        request.tried.has(endpoint.id) || this.#isFull(endpoint as EndpointRuntime),
+    };
+    if (this.#sticky && !context.hash) return this.#rendezvous(request);
+    return this.#balancer.pick(context);
+  }
+
+  /** The endpoint that stickiness names, if it may take the request. */
+  #held(request: PickRequest): EndpointRuntime | undefined {
+    const id = request.sticky ?? this.#sticky?.get(request.source);
+    const endpoint = id === undefined ? undefined : this.#endpoints.get(id);
+    if (!endpoint || request.tried.has(endpoint.id) || this.#isFull(endpoint)) return undefined;
+    return isUsable(endpoint.state) ? endpoint : undefined;
+  }
+
+  /** Highest hash of source and endpoint: every worker sends a new source to the same place. */
+  #rendezvous(request: PickRequest): EndpointRuntime | undefined {
+    let best: EndpointRuntime | undefined;
+    let bestHash = -1;
+    for (const endpoint of this.#eligible) {
+      if (request.tried.has(endpoint.id) || this.#isFull(endpoint)) continue;
+      const hash = hashKey(`${request.source}|${endpoint.id}`);
+      if (hash > bestHash) [best, bestHash] = [endpoint, hash];
+    }
+    return best;
+  }
+
+  #hash(request: PickRequest): number | undefined {
+    const { algorithm, key } = this.#config.balance;
+    const hashing =
+      algorithm === 'source-hash' || algorithm === 'consistent-hash' || algorithm === 'maglev';
+    if (!hashing) return undefined;
+    const text = algorithm === 'source-hash' || key === 'source' ? request.source : request.key;
+    return text === undefined ? undefined : hashKey(text);
+  }
+
+  #isFull(endpoint: EndpointRuntime): boolean {
+    const limit = endpoint.state.maxConnections ?? this.#config.limits.maxConnectionsPerEndpoint;
+    return limit !== undefined && endpoint.load.active >= this.#share(limit);
+  }
+
+  #share(limit: number): number {
+    return Math.ceil(limit / this.#deps.workers);
+  }
+
+  #lease(endpoint: EndpointRuntime, request: PickRequest): Lease {
+    const startedAt = this.#deps.clock.now();
+    endpoint.load.active++;
+    endpoint.cells.active.value++;
+    endpoint.cells.requests.value++;
+    this.#cells.active.value++;
+    this.#budget.request();
+    this.#sticky?.set(request.source, endpoint.id);
+    let answered = false;
+    const answer = () => {
+      if (answered) return;
+      answered = true;
+      const elapsed = this.#deps.clock.now() - startedAt;
+      this.#balancer.finished?.(endpoint, elapsed);
+      this.#cells.duration.observe(elapsed / 1000);
+    };
+    return {
+      endpoint,
+      answered: answer,
+      release: (outcome) => {
+        answer();
+        this.#release(endpoint, outcome);
+      },
+    };
+  }
+
+  #release(endpoint: EndpointRuntime, outcome: OutcomeClass): void {
+    endpoint.load.active--;
+    endpoint.cells.active.value--;
+    this.#cells.active.value--;
+    this.#deps.outcomes.note(this.name, endpoint.id, outcome);
+    if (this.#queue.length > 0) this.#queue.serve();
+  }
+
+  #makeEndpoint(state: EndpointState): EndpointRuntime {
+    const { metrics, perEndpointMetrics, makePool } = this.#deps;
+    const cells = perEndpointMetrics
+      ? {
+          requests: metrics.cell('sluice_endpoint_requests_total', this.name, state.id),
+          active: metrics.cell('sluice_endpoint_active', this.name, state.id),
+        }
+      : { requests: { value: 0 }, active: { value: 0 } };
+    const endpoint: EndpointRuntime = new EndpointRuntime(
+      state,
+      () => makePool(this.#config, endpoint),
+      cells,
+    );
+    return endpoint;
+  }
+
+  #forgetMetrics(id: string): void {
+    this.#deps.metrics.remove(
+      (family, labels) =>
+        family.labels[1] === 'endpoint' && labels[0] === this.name && labels[1] === id,
+    );
+  }
+
+  /** Rebuilds the set that takes new work and hands it to the balancer as one value. */
+  #refresh(): void {
+    const now = this.#deps.clock.wall();
+    const ramp = this.#config.slowStart;
+    let ramping = false;
+    for (const endpoint of this.#endpoints.values()) {
+      const factor = ramp ? slowStartFactor(now - endpoint.state.upSince, ramp) : 1;
+      endpoint.weight = endpoint.state.weight * factor;
+      ramping ||= factor < 1;
+    }
+    this.#eligible = this.#selectEligible();
+    this.#balancer.update(this.#eligible);
+    this.#ramp?.cancel();
+    this.#ramp = ramping ? this.#deps.clock.after(RAMP_STEP_MS, () => this.#refresh()) : undefined;
+    if (this.#queue.length > 0) this.#queue.serve();
+  }
+
+  #selectEligible(): EndpointRuntime[] {
+    const ready = this.endpoints.filter(
+      (endpoint) => endpoint.state.admin === 'ready' && endpoint.weight > 0,
+    );
+    const usable = ready.filter((endpoint) => isUsable(endpoint.state));
+    const primary = usable.filter((endpoint) => !endpoint.state.backup);
+    if (primary.length > 0) return primary;
+    if (usable.length > 0) return usable;
+    return this.#config.panic === 'any' ? ready : [];
+  }
+
+  #note(endpoint: EndpointRuntime, request: PickRequest): string {
+    const { state } = endpoint;
+    if (state.admin !== 'ready') return `admin state ${state.admin}`;
+    if (state.ejected || state.check !== 'up') return state.reason || `check ${state.check}`;
+    if (!this.#eligible.includes(endpoint)) return state.backup ? 'backup, not needed' : 'weight 0';
+    if (request.tried.has(endpoint.id)) return 'tried before';
+    return this.#isFull(endpoint) ? 'at its connection limit' : 'eligible';
+  }
+
+  #makeBalancer(): Balancer<EndpointRuntime> {
+    const { algorithm, boundedLoad } = this.#config.balance;
+    const balancer = createBalancer<EndpointRuntime>(algorithm, {
+      rng: this.#deps.rng,
+      clock: this.#deps.clock,
+      options: { boundedLoad },
+    });
+    balancer.update(this.#eligible);
+    return balancer;
+  }
+
+  #makeBudget(): RetryBudget {
+    const { retries } = this.#config;
+    return new RetryBudget(this.#deps.clock, retries === false ? 0 : retries.budget);
+  }
+
+  #makeSticky(): StickyTable | undefined {
+    const { sticky } = this.#config;
+    if (!sticky || !('source' in sticky)) return undefined;
+    return new StickyTable(this.#deps.clock, sticky.source.timeout);
+  }
+}
+
+function nothing(): void {}
+
+function differs(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) !== JSON.stringify(b);
+}
