@@ -1,0 +1,33 @@
+/** What decides whether an endpoint takes new work. */
+export type EndpointCondition = {
+  readonly admin: 'ready' | 'drain' | 'maint';
+  readonly check: 'up' | 'down' | 'unknown';
+  readonly ejected: boolean;
+  readonly backup: boolean;
+};
+
+/** What to do without healthy endpoints. */
+export type PanicOptions = {
+  readonly panic: 'any' | 'none';
+  /** Panic below this healthy share (0 to 1) of a tier; default 0: only when none is healthy. */
+  readonly threshold?: number | undefined;
+};
+
+/**
+ * The endpoints that take new work: the healthy primaries, else the healthy backups, else by
+ * `panic` all that the operator has left ready, primaries first.
+ */
+export function eligible<C extends EndpointCondition>(
+  endpoints: readonly C[],
+  { panic, threshold = 0 }: PanicOptions,
+): C[] {
+  const ready = endpoints.filter((ep) => ep.admin === 'ready');
+  const tiers = [ready.filter((ep) => !ep.backup), ready.filter((ep) => ep.backup)];
+  for (const tier of tiers) {
+    const healthy = tier.filter((ep) => ep.check === 'up' && !ep.ejected);
+    if (healthy.length === 0) continue;
+    return panic === 'any' && healthy.length / tier.length < threshold ? tier : healthy;
+  }
+  if (panic === 'none') return [];
+  return tiers.find((tier) => tier.length > 0) ?? [];
+}
