@@ -5,6 +5,7 @@ import type { Clock, Timer } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Cell, HistogramCell, MetricRegistry } from '../../base/metrics.ts';
 import type { Rng } from '../../base/rng.ts';
+import { eligible } from '../../health/eligible.ts';
 import { RetryBudget } from '../../health/retry-budget.ts';
 import { slowStartFactor } from '../../health/slow-start.ts';
 import type { EndpointState, ServiceState } from '../../model/endpoint-state.ts';
@@ -157,7 +158,7 @@ export class ServiceRuntime implements ServiceHandle {
   }
 
   tryRetry(): boolean {
-    const allowed = this.#budget.tryRetry();
+    const allowed = this.#budget.tryRetry(this.#deps.clock.now());
     if (!allowed) this.#cells.exhausted.value++;
     return allowed;
   }
@@ -247,7 +248,7 @@ export class ServiceRuntime implements ServiceHandle {
     endpoint.cells.active.value++;
     endpoint.cells.requests.value++;
     this.#cells.active.value++;
-    this.#budget.request();
+    this.#budget.request(startedAt);
     this.#sticky?.set(request.source, endpoint.id);
     let answered = false;
     const answer = () => {
@@ -305,7 +306,8 @@ export class ServiceRuntime implements ServiceHandle {
     let ramping = false;
     for (const endpoint of this.#endpoints.values()) {
       const factor = ramp ? slowStartFactor(now - endpoint.state.upSince, ramp) : 1;
-      endpoint.weight = endpoint.state.weight * factor;
+      // In steps, because a table-based balancer rebuilds for every new weight.
+      endpoint.weight = endpoint.state.weight * (Math.ceil(factor * 10) / 10);
       ramping ||= factor < 1;
     }
     this.#eligible = this.#selectEligible();
@@ -316,14 +318,14 @@ export class ServiceRuntime implements ServiceHandle {
   }
 
   #selectEligible(): EndpointRuntime[] {
-    const ready = this.endpoints.filter(
-      (endpoint) => endpoint.state.admin === 'ready' && endpoint.weight > 0,
+    const weighted = this.endpoints.filter((endpoint) => endpoint.weight > 0);
+    const taken = new Set(
+      eligible(
+        weighted.map((endpoint) => endpoint.state),
+        { panic: this.#config.panic },
+      ),
     );
-    const usable = ready.filter((endpoint) => isUsable(endpoint.state));
-    const primary = usable.filter((endpoint) => !endpoint.state.backup);
-    if (primary.length > 0) return primary;
-    if (usable.length > 0) return usable;
-    return this.#config.panic === 'any' ? ready : [];
+    return weighted.filter((endpoint) => taken.has(endpoint.state));
   }
 
   #note(endpoint: EndpointRuntime, request: PickRequest): string {
@@ -348,7 +350,7 @@ export class ServiceRuntime implements ServiceHandle {
 
   #makeBudget(): RetryBudget {
     const { retries } = this.#config;
-    return new RetryBudget(this.#deps.clock, retries === false ? 0 : retries.budget);
+    return new RetryBudget(retries === false ? 0 : retries.budget);
   }
 
   #makeSticky(): StickyTable | undefined {
