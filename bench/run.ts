@@ -1,0 +1,65 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cases } from './lib/cases.ts';
+import { drawChart } from './lib/chart.ts';
+import { type Measurement, measure } from './lib/measure.ts';
+import { available } from './lib/peers.ts';
+
+const ROUNDS = Number(process.argv[2] ?? 5);
+const OUT = new URL('./results/', import.meta.url).pathname;
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const [low = Number.NaN, high = low] = [
+    sorted[middle - (sorted.length % 2 ? 0 : 1)],
+    sorted[middle],
+  ];
+  return (low + high) / 2;
+}
+
+/** One candidate's rounds of one case, as medians. */
+export type Row = {
+  case: string;
+  candidate: string;
+  perSecond: number;
+  cpuMicros: number;
+  errors: number;
+};
+
+const rows: Row[] = [];
+for (const scenario of cases) {
+  const candidates = scenario.candidates.filter((candidate) => available(candidate.name));
+  const results = new Map<string, Measurement[]>(candidates.map(({ name }) => [name, []]));
+  // Interleaved, so that a change of the machine's speed meets all candidates alike.
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const candidate of candidates) {
+      results.get(candidate.name)?.push(await measure(scenario, candidate));
+    }
+  }
+  for (const [candidate, list] of results) {
+    const row = {
+      case: scenario.name,
+      candidate,
+      perSecond: median(list.map((one) => one.perSecond)),
+      cpuMicros: median(list.map((one) => one.cpuMicros)),
+      errors: list.reduce((sum, one) => sum + one.errors, 0),
+    };
+    rows.push(row);
+    console.log(
+      `${row.case.padEnd(28)} ${candidate.padEnd(12)} ${row.perSecond.toFixed(0).padStart(8)}/s ` +
+        `${row.cpuMicros.toFixed(1).padStart(8)} µs CPU ${String(row.errors).padStart(5)} errors`,
+    );
+  }
+}
+
+mkdirSync(OUT, { recursive: true });
+const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+writeFileSync(
+  `${OUT}results.json`,
+  `${JSON.stringify({ commit, rounds: ROUNDS, rows }, null, 2)}\n`,
+);
+for (const name of new Set(rows.map((row) => row.case))) {
+  const own = rows.filter((row) => row.case === name);
+  writeFileSync(`${OUT}${name.replaceAll(/\W+/g, '-')}.svg`, drawChart(name, own));
+}
