@@ -7,9 +7,9 @@ const END = Buffer.from('\r\n\r\n');
 
 net
   .createServer({ noDelay: true }, (socket) => {
-    let rest = Buffer.alloc(0);
+    let rest: Buffer = Buffer.alloc(0);
     socket.on('error', () => socket.destroy());
-    socket.on('data', (data) => {
+    socket.on('data', (data: Buffer) => {
       const buffer = rest.length > 0 ? Buffer.concat([rest, data]) : data;
       let from = 0;
       let answers = '';
