@@ -6,6 +6,7 @@ export const ERROR_CODES = {
   E_INTERNAL_INVARIANT: 'A condition that the code relies on did not hold; the process restarts.',
   E_CONFIG_INVALID: 'The configuration has errors; every one is listed with its position.',
   E_CONFIG_IDENTITY: 'The user or group that workers are to run as does not exist.',
+  E_BIND_FAILED: 'A listening address could not be bound; nothing of the change was applied.',
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

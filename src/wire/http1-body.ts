@@ -140,7 +140,11 @@ export class BodyDecoder {
 
   #readTrailers(buffer: Buffer, at: number, from: number): BodyStep {
     const known = this.#trailer.length;
-    this.#trailer += buffer.latin1Slice(at, Math.min(buffer.length, at + MAX_TRAILER_BYTES + 4));
+    this.#trailer += buffer.toString(
+      'latin1',
+      at,
+      Math.min(buffer.length, at + MAX_TRAILER_BYTES + 4),
+    );
     const empty = this.#trailer.startsWith('\r\n');
     const end = empty ? 0 : this.#trailer.indexOf('\r\n\r\n', Math.max(0, known - 3));
     if (end < 0) {

@@ -319,7 +319,7 @@ export function parseRequestHead(
 ): HeadResult<RequestHead1> {
   const end = headEnd(buffer, from, resumeAt);
   if (end < 0) return unfinished(buffer, from, limits);
-  const text = buffer.latin1Slice(from, end - 2);
+  const text = buffer.toString('latin1', from, end - 2);
   const lineEnd = text.indexOf('\r\n');
   const line = parseRequestLine(text.slice(0, lineEnd), limits);
   if (line instanceof Refused) return refuse(line);
@@ -373,13 +373,13 @@ export function parseResponseHead(
   if (end < 0) {
     const size = buffer.length - from;
     if (size > RESPONSE_LIMITS.maxHeaderBytes) return refuse(new Refused(502, 'header-too-large'));
-    const start = buffer.latin1Slice(from, from + 7);
+    const start = buffer.toString('latin1', from, from + 7);
     if (!'HTTP/1.'.startsWith(start)) return refuse(new Refused(502, 'not-http'));
     return { kind: 'need-more' };
   }
   if (end - from > RESPONSE_LIMITS.maxHeaderBytes)
     return refuse(new Refused(502, 'header-too-large'));
-  const text = buffer.latin1Slice(from, end - 2);
+  const text = buffer.toString('latin1', from, end - 2);
   const lineEnd = text.indexOf('\r\n');
   const line = /^HTTP\/(1\.[01]) ([1-5]\d\d)(?: [^\0\r\n]*)?$/.exec(text.slice(0, lineEnd));
   if (!line) return refuse(new Refused(502, 'bad-status-line'));

@@ -1,0 +1,418 @@
+import type { Duplex } from 'node:stream';
+import { normalizeTarget } from '../wire/http-path.ts';
+import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
+import { type HeadLimits, parseRequestHead, type RequestHead1 } from '../wire/http1-head.ts';
+import { endToEnd, fieldLines, reasonOf, responseHead } from '../wire/http1-write.ts';
+import { deadlines, type Timed } from './deadlines.ts';
+import type {
+  BodySink,
+  RawHeaders,
+  RequestHead,
+  ResponseHead,
+  ServerExchange,
+} from './http-exchange.ts';
+import type { StreamConnection } from './stream-connection.ts';
+
+const EMPTY = Buffer.alloc(0);
+const LINGER_MS = 1000;
+const EARLY_ANSWER_DRAIN_BYTES = 65_536;
+const MAX_BUFFERED = 65_536;
+
+/** What a listener demands of its HTTP/1 connections. */
+export type Http1Options = {
+  readonly head: HeadLimits;
+  readonly encodedSlashes: 'reject' | 'keep';
+  readonly headerMs: number;
+  readonly idleMs: number;
+  readonly writeMs: number;
+  readonly maxRequests: number;
+};
+
+/** What a connection tells its owner. */
+export type Http1Events = {
+  request(exchange: ServerExchange): void;
+  /** A refusal by this engine: it has been answered and the connection closes. */
+  refused(reason: string, status: number): void;
+};
+
+/** An HTTP/1.1 connection of a client: one exchange at a time, answers in order. */
+export class Http1Connection implements Timed {
+  readonly connection: StreamConnection;
+  readonly options: Http1Options;
+  deadline: number;
+  readonly #events: Http1Events;
+  #buffer: Buffer = EMPTY;
+  #searched = 0;
+  #exchange: Http1Exchange | undefined;
+  #served = 0;
+  #closing = false;
+  #ended = false;
+  #tunnel = false;
+
+  constructor(connection: StreamConnection, options: Http1Options, events: Http1Events) {
+    this.connection = connection;
+    this.options = options;
+    this.#events = events;
+    this.deadline = performance.now() + options.headerMs;
+    const { socket } = connection;
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    socket.on('drain', this.#onDrain);
+    socket.on('error', this.#onClose);
+    socket.on('close', this.#onClose);
+    deadlines.add(this);
+  }
+
+  get busy(): boolean {
+    return this.#exchange !== undefined;
+  }
+
+  /** Finishes the exchange under way, then closes; an idle connection closes at once. */
+  shutdown(): void {
+    this.#closing = true;
+    if (!this.#exchange && !this.#tunnel) this.connection.socket.end();
+  }
+
+  get closing(): boolean {
+    return this.#closing;
+  }
+
+  destroy(): void {
+    this.connection.socket.destroy();
+  }
+
+  expire(now: number): void {
+    if (this.#exchange?.expire(now)) return;
+    if (!this.#exchange && this.#buffer.length > 0 && !this.#ended)
+      this.refuse(408, 'header-timeout');
+    else this.destroy();
+  }
+
+  /** Answers a refusal and closes, in a way that lets the client read it. */
+  refuse(status: number, reason: string): void {
+    this.#events.refused(reason, status);
+    const body = `${status} ${reasonOf(status)}\n`;
+    const headers = ['Content-Type', 'text/plain; charset=utf-8'];
+    const framing = `Content-Length: ${body.length}\r\nConnection: close\r\n`;
+    this.connection.socket.end(responseHead(status, headers, framing) + body, 'latin1');
+    this.#linger();
+  }
+
+  /** The exchange is over: the next request may begin, or the connection ends. */
+  done(keep: boolean): void {
+    this.#exchange = undefined;
+    if (!keep || this.#closing || this.#ended) {
+      this.connection.socket.end();
+      this.#linger();
+      return;
+    }
+    this.#searched = 0;
+    this.deadline = performance.now() + this.options.idleMs;
+    this.connection.socket.resume();
+    if (this.#buffer.length > 0) this.#next();
+  }
+
+  /** Gives the socket away as a raw tunnel, with what has been read of it. */
+  detach(): Duplex {
+    const { socket } = this.connection;
+    this.#tunnel = true;
+    socket.off('data', this.#onData);
+    socket.off('end', this.#onEnd);
+    socket.off('drain', this.#onDrain);
+    socket.off('error', this.#onClose);
+    socket.off('close', this.#onClose);
+    deadlines.delete(this);
+    socket.pause();
+    if (this.#buffer.length > 0) socket.unshift(this.#buffer);
+    this.#buffer = EMPTY;
+    return socket;
+  }
+
+  /** Takes `used` bytes off what is buffered. */
+  consume(used: number): void {
+    this.#buffer = used >= this.#buffer.length ? EMPTY : this.#buffer.subarray(used);
+  }
+
+  get buffered(): Buffer {
+    return this.#buffer;
+  }
+
+  #linger(): void {
+    this.#closing = true;
+    this.#ended = true;
+    this.#buffer = EMPTY;
+    // Whatever still comes is dropped, so that no reset overtakes the answer.
+    this.connection.socket.resume();
+    this.deadline = performance.now() + LINGER_MS;
+  }
+
+  readonly #onData = (data: Buffer) => {
+    if (this.#ended) return;
+    this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data]);
+    if (this.#exchange) this.#exchange.received();
+    else this.#next();
+    if (this.#buffer.length > MAX_BUFFERED) this.connection.socket.pause();
+  };
+
+  readonly #onEnd = () => {
+    this.#ended = true;
+    if (this.#exchange) this.#exchange.clientEnded();
+    else this.connection.socket.end();
+  };
+
+  readonly #onDrain = () => this.#exchange?.drained();
+
+  readonly #onClose = () => {
+    deadlines.delete(this);
+    this.#ended = true;
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    exchange?.connectionClosed();
+    this.connection.socket.destroy();
+  };
+
+  #next(): void {
+    // An empty line before a request is tolerated. Source: RFC 9112 section 2.2.
+    if (this.#buffer[0] === 13 && this.#buffer[1] === 10) this.consume(2);
+    if (this.#buffer.length === 0) return;
+    if (this.#searched === 0) this.deadline = performance.now() + this.options.headerMs;
+    const result = parseRequestHead(this.#buffer, 0, this.options.head, this.#searched);
+    if (result.kind === 'need-more') {
+      this.#searched = this.#buffer.length;
+      return;
+    }
+    if (result.kind === 'error') {
+      this.refuse(result.status, result.reason);
+      return;
+    }
+    this.consume(result.consumed);
+    this.#begin(result.value);
+  }
+
+  #begin(head: RequestHead1): void {
+    const target = normalizeTarget(head.target, this.options.encodedSlashes);
+    if ('error' in target) {
+      this.refuse(400, target.error);
+      return;
+    }
+    this.#served++;
+    const keep = head.keepAlive && this.#served < this.options.maxRequests;
+    const { framing } = head;
+    const request: RequestHead = {
+      version: head.version,
+      method: head.method,
+      scheme: this.connection.tls ? 'https' : 'http',
+      authority: head.host,
+      path: target.path,
+      query: target.query,
+      headers: endToEnd(head.headers, true),
+      length:
+        framing.kind === 'length' ? framing.length : framing.kind === 'chunked' ? 'chunked' : 0,
+      upgrade: head.upgrade,
+      expectContinue: head.expectContinue,
+    };
+    this.deadline = Number.POSITIVE_INFINITY;
+    this.#exchange = new Http1Exchange(this, request, new BodyDecoder(framing), keep);
+    this.#events.request(this.#exchange);
+  }
+}
+
+/** One request and its answer on an HTTP/1.1 connection. */
+class Http1Exchange implements ServerExchange {
+  readonly head: RequestHead;
+  onDrain: () => void = () => {};
+  onClose: () => void = () => {};
+  readonly #owner: Http1Connection;
+  readonly #decoder: BodyDecoder;
+  readonly #keep: boolean;
+  #sink: BodySink | undefined;
+  #paused = false;
+  #requestEnded: boolean;
+  #dropped = 0;
+  #responded = false;
+  #answered = false;
+  #chunked = false;
+  #bodiless = false;
+  #left = Number.POSITIVE_INFINITY;
+  #pendingHead = '';
+  #keepAfter: boolean;
+
+  constructor(owner: Http1Connection, head: RequestHead, decoder: BodyDecoder, keep: boolean) {
+    this.#owner = owner;
+    this.head = head;
+    this.#decoder = decoder;
+    this.#keep = keep;
+    this.#keepAfter = keep;
+    this.#requestEnded = head.length === 0;
+  }
+
+  get connection(): StreamConnection {
+    return this.#owner.connection;
+  }
+
+  readBody(sink: BodySink): void {
+    this.#sink = sink;
+    if (this.#requestEnded) {
+      sink.end([]);
+      return;
+    }
+    if (this.head.expectContinue && !this.#responded) {
+      this.connection.socket.write('HTTP/1.1 100 Continue\r\n\r\n', 'latin1');
+    }
+    this.received();
+  }
+
+  resumeBody(): void {
+    this.#paused = false;
+    this.received();
+  }
+
+  inform(status: number, headers: RawHeaders): void {
+    if (this.#responded || this.head.version === '1.0') return;
+    this.connection.socket.write(responseHead(status, headers, ''), 'latin1');
+  }
+
+  respond({ status, headers, length }: ResponseHead): void {
+    this.#responded = true;
+    this.#bodiless = this.head.method === 'HEAD' || status === 204 || status === 304;
+    let framing = '';
+    if (length !== 'chunked') {
+      if (status !== 204 && !(length === 0 && this.#bodiless))
+        framing = `content-length: ${length}\r\n`;
+      this.#left = this.#bodiless ? 0 : length;
+    } else if (this.#bodiless) framing = '';
+    else if (this.head.version === '1.1') {
+      this.#chunked = true;
+      framing = 'transfer-encoding: chunked\r\n';
+    } else this.#keepAfter = false;
+    if (this.#owner.closing || !this.#requestEnded) this.#keepAfter &&= !this.#owner.closing;
+    if (!this.#keepAfter) framing += 'connection: close\r\n';
+    else if (this.head.version === '1.0') framing += 'connection: keep-alive\r\n';
+    this.#pendingHead = responseHead(status, headers, framing);
+  }
+
+  write(chunk: Buffer): boolean {
+    if (this.#bodiless || chunk.length === 0) return true;
+    if (chunk.length > this.#left) {
+      this.abort();
+      return true;
+    }
+    this.#left -= chunk.length;
+    const { socket } = this.connection;
+    const before = this.#pendingHead + (this.#chunked ? chunkHeader(chunk.length) : '');
+    this.#pendingHead = '';
+    socket.cork();
+    if (before) socket.write(before, 'latin1');
+    const flowing = socket.write(chunk);
+    const room = this.#chunked ? socket.write('\r\n', 'latin1') : flowing;
+    socket.uncork();
+    if (!room) this.#owner.deadline = performance.now() + this.#owner.options.writeMs;
+    return room;
+  }
+
+  end(trailers: RawHeaders = []): void {
+    if (this.#answered) return;
+    if (this.#left > 0 && this.#left !== Number.POSITIVE_INFINITY) {
+      this.abort();
+      return;
+    }
+    const rest = this.#pendingHead + (this.#chunked ? lastChunk(trailers) : '');
+    this.#pendingHead = '';
+    this.#answered = true;
+    if (rest) this.connection.socket.write(rest, 'latin1');
+    this.#settle();
+  }
+
+  abort(): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    const { socket } = this.connection;
+    // A reset cannot be mistaken for the end of a body that ends with its connection.
+    if ('resetAndDestroy' in socket) socket.resetAndDestroy();
+    else this.#owner.destroy();
+  }
+
+  acceptUpgrade(headers: RawHeaders): Duplex {
+    this.#answered = true;
+    this.connection.socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\n${fieldLines(headers)}connection: upgrade\r\nupgrade: ${this.head.upgrade}\r\n\r\n`,
+      'latin1',
+    );
+    return this.#owner.detach();
+  }
+
+  /** More bytes of the request are buffered, or may be read again. */
+  received(): void {
+    while (!this.#requestEnded && (this.#sink || this.#answered) && !this.#paused) {
+      const step = this.#decoder.decode(this.#owner.buffered, 0);
+      if (step.kind === 'error') {
+        this.#bodyFailed(step.reason);
+        return;
+      }
+      this.#owner.consume(step.consumed);
+      if (step.kind === 'need-more') break;
+      if (step.kind === 'end') this.#bodyEnded(step.trailers);
+      else this.#bodyData(step.data);
+    }
+    if (!this.#paused) this.connection.socket.resume();
+  }
+
+  clientEnded(): void {
+    // Half-closed after a complete request: the answer is still wanted. Otherwise it is cut off.
+    if (!this.#requestEnded) this.connection.socket.destroy();
+  }
+
+  drained(): void {
+    this.#owner.deadline = Number.POSITIVE_INFINITY;
+    this.onDrain();
+  }
+
+  connectionClosed(): void {
+    if (!this.#requestEnded) this.#sink?.fail('cancelled');
+    if (!this.#answered) this.onClose();
+  }
+
+  /** A deadline of the connection has passed during the exchange; true when it was dealt with. */
+  expire(_now: number): boolean {
+    this.abort();
+    return true;
+  }
+
+  #bodyData(data: Buffer): void {
+    if (this.#answered) {
+      this.#dropped += data.length;
+      if (this.#dropped > EARLY_ANSWER_DRAIN_BYTES) this.#owner.done(false);
+      return;
+    }
+    if (this.#sink?.data(data) === false) {
+      this.#paused = true;
+      this.connection.socket.pause();
+    }
+  }
+
+  #bodyEnded(trailers: RawHeaders): void {
+    this.#requestEnded = true;
+    if (this.#answered) this.#settle();
+    else this.#sink?.end(trailers);
+  }
+
+  #bodyFailed(reason: string): void {
+    this.#requestEnded = true;
+    this.#sink?.fail('protocol');
+    if (this.#responded) this.abort();
+    else {
+      this.#answered = true;
+      this.#owner.refuse(400, reason);
+    }
+  }
+
+  /** The answer is out: go on when the request has been read too, else read it to its end. */
+  #settle(): void {
+    if (this.#requestEnded) {
+      this.#owner.done(this.#keepAfter);
+      return;
+    }
+    if (!this.#keep || this.head.expectContinue) this.#owner.done(false);
+    else this.received();
+  }
+}
