@@ -1,0 +1,206 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { errorText } from '../base/errors.ts';
+import { type Bind, formatBind, formatEndpointAddress } from '../model/address.ts';
+import type { GatewayConfig } from '../model/gateway-config.ts';
+import type { Listener } from '../model/listener.ts';
+import type { Route } from '../model/route.ts';
+import { didYouMean } from './diagnostics.ts';
+import type { ConfigIo } from './load.ts';
+import { filePlaces } from './resolve.ts';
+
+type Report = (path: PropertyKey[], message: string) => void;
+
+const MAX_REGEX = 1000;
+/** Repetition inside repetition, references and look-around: what makes matching exponential. */
+const RISKY = /\([^()]*[*+}][^()]*\)\s*[*+{]|\\[1-9]|\(\?[=!<]|\(\?P?</;
+
+/** What a schema cannot say: references, clashes, files, and keys that do not go together. */
+export function checkConfig(config: GatewayConfig, io: ConfigIo, report: Report): void {
+  checkBinds(config, report);
+  checkAdmin(config, report);
+  for (const [name, listener] of Object.entries(config.listeners)) {
+    checkListener(config, name, listener, report);
+  }
+  for (const [name, service] of Object.entries(config.services)) {
+    const at = ['services', name];
+    if (service.endpoints.length === 0 && !service.discover) {
+      report(at, 'needs `endpoints` or `discover`');
+    }
+    if (service.endpoints.length > 0 && service.discover) {
+      report([...at, 'discover'], 'cannot stand beside `endpoints`');
+    }
+    const ids = new Set<string>();
+    for (const [index, endpoint] of service.endpoints.entries()) {
+      const id = formatEndpointAddress(endpoint.address);
+      if (ids.has(id)) report([...at, 'endpoints', index], `${id} is listed twice`);
+      ids.add(id);
+    }
+  }
+  checkFiles(config, io, report);
+}
+
+function checkAdmin({ admin }: GatewayConfig, report: Report): void {
+  for (const bind of admin?.bind ?? []) {
+    const local = bind.kind !== 'ip' || /^(127\.|::1$)/.test(bind.host);
+    if (!local && !admin?.token) {
+      report(
+        ['admin', 'bind'],
+        `${formatBind(bind)} is not local: set \`token\` or bind to 127.0.0.1`,
+      );
+    }
+  }
+}
+
+function overlaps(a: Bind, b: Bind): boolean {
+  if (a.kind !== 'ip' || b.kind !== 'ip') return formatBind(a) === formatBind(b);
+  if (a.port !== b.port) return false;
+  if (a.host === b.host) return true;
+  const covers = (one: Bind & { kind: 'ip' }, other: Bind & { kind: 'ip' }) =>
+    one.dualStack ||
+    (one.host === '0.0.0.0' && !other.host.includes(':')) ||
+    (one.host === '::' && other.host.includes(':'));
+  return covers(a, b) || covers(b, a);
+}
+
+function checkBinds(config: GatewayConfig, report: Report): void {
+  const taken: { bind: Bind; udp: boolean; by: string }[] = [];
+  for (const bind of config.admin?.bind ?? []) taken.push({ bind, udp: false, by: 'admin' });
+  for (const [name, listener] of Object.entries(config.listeners)) {
+    const udp = listener.protocol === 'udp';
+    for (const bind of listener.bind) {
+      const other = taken.find((one) => one.udp === udp && overlaps(one.bind, bind));
+      if (other) {
+        const message = `${formatBind(bind)} is taken by ${other.by} (${formatBind(other.bind)})`;
+        report(['listeners', name, 'bind'], message);
+      }
+      taken.push({ bind, udp, by: `listener "${name}"` });
+    }
+  }
+}
+
+function checkListener(
+  config: GatewayConfig,
+  name: string,
+  listener: Listener,
+  report: Report,
+): void {
+  const at = ['listeners', name];
+  const { protocol, tls, service, routes } = listener;
+  const terminates = protocol === 'https' || protocol === 'tls';
+  if (terminates && !tls) report(at, `protocol ${protocol} needs \`tls\` with certificates`);
+  if (!terminates && tls) report([...at, 'tls'], `has no use with protocol ${protocol}`);
+  if (service === undefined && routes.length === 0) report(at, 'needs `service` or `routes`');
+  if (service !== undefined) checkService(config, service, [...at, 'service'], report);
+  if (protocol === 'udp' && routes.length > 0)
+    report([...at, 'routes'], 'udp takes `service` only');
+  for (const [index, route] of routes.entries()) {
+    const place = [...at, 'routes', index];
+    if (route.service !== undefined) {
+      checkService(config, route.service, [...place, 'service'], report);
+    }
+    checkRoute(protocol, route, place, report);
+  }
+}
+
+function checkService(
+  config: GatewayConfig,
+  service: string,
+  path: PropertyKey[],
+  report: Report,
+): void {
+  const known = Object.keys(config.services);
+  if (known.includes(service)) return;
+  const list = known.length > 0 ? `; there are: ${known.join(', ')}` : '';
+  report(path, `there is no service "${service}"${didYouMean(service, known)}${list}`);
+}
+
+const HTTP_ONLY = ['redirect', 'respond', 'rewrite', 'headers', 'rateLimit', 'basicAuth'] as const;
+
+function checkRoute(
+  protocol: Listener['protocol'],
+  route: Route,
+  path: PropertyKey[],
+  report: Report,
+): void {
+  const ends = [route.service, route.redirect, route.respond].filter((end) => end !== undefined);
+  if (ends.length !== 1) report(path, 'needs exactly one of `service`, `redirect` and `respond`');
+  const http = protocol === 'http' || protocol === 'https';
+  for (const key of HTTP_ONLY) {
+    if (!http && route[key] !== undefined)
+      report([...path, key], `has no use with protocol ${protocol}`);
+  }
+  for (const key of ['host', 'path', 'method', 'header', 'query'] as const) {
+    if (!http && route.match?.[key] !== undefined) {
+      report([...path, 'match', key], `cannot be matched with protocol ${protocol}`);
+    }
+  }
+  if (route.match?.sni !== undefined && (protocol === 'http' || protocol === 'tcp')) {
+    report([...path, 'match', 'sni'], `there is no SNI with protocol ${protocol}`);
+  }
+  for (const { place, regex } of regexesOf(route)) checkRegex(regex, [...path, ...place], report);
+}
+
+function regexesOf(route: Route): { place: PropertyKey[]; regex: string }[] {
+  const found: { place: PropertyKey[]; regex: string }[] = [];
+  for (const [index, pattern] of (route.match?.path ?? []).entries()) {
+    if (typeof pattern !== 'string')
+      found.push({ place: ['match', 'path', index], regex: pattern.regex });
+  }
+  for (const kind of ['header', 'query'] as const) {
+    for (const [name, pattern] of Object.entries(route.match?.[kind] ?? {})) {
+      if (typeof pattern === 'object' && 'regex' in pattern) {
+        found.push({ place: ['match', kind, name], regex: pattern.regex });
+      }
+    }
+  }
+  const rewrite = route.rewrite?.regex;
+  if (rewrite) found.push({ place: ['rewrite', 'regex', 'match'], regex: rewrite.match });
+  return found;
+}
+
+function checkRegex(regex: string, path: PropertyKey[], report: Report): void {
+  if (regex.length > MAX_REGEX) report(path, `a regex has at most ${MAX_REGEX} characters`);
+  else if (RISKY.test(regex)) {
+    report(path, 'a regex with nested repetition, references or look-around could take for ever');
+  } else {
+    try {
+      new RegExp(regex);
+    } catch (error) {
+      report(path, errorText(error));
+    }
+  }
+}
+
+function checkFiles(config: GatewayConfig, io: ConfigIo, report: Report): void {
+  for (const { path, file } of filePlaces(config)) {
+    if (io.readFile(file) === undefined) report(path, `${file} cannot be read`);
+  }
+  for (const [name, { tls }] of Object.entries(config.listeners)) {
+    for (const [index, pair] of (tls?.certificates ?? []).entries()) {
+      const [cert, key] = [io.readFile(pair.cert), io.readFile(pair.key)];
+      if (cert === undefined || key === undefined) continue;
+      const wrong = checkPair(cert, key);
+      if (wrong)
+        report(['listeners', name, 'tls', 'certificates', index, wrong.key], wrong.message);
+    }
+  }
+}
+
+/** What is wrong with a certificate and its key, or undefined. */
+export function checkPair(
+  cert: string,
+  key: string,
+): { key: 'cert' | 'key'; message: string } | undefined {
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(cert);
+  } catch (error) {
+    return { key: 'cert', message: `is not a PEM certificate: ${errorText(error)}` };
+  }
+  try {
+    const fits = certificate.checkPrivateKey(createPrivateKey(key));
+    return fits ? undefined : { key: 'key', message: 'does not belong to the certificate' };
+  } catch (error) {
+    return { key: 'key', message: `is not a PEM private key: ${errorText(error)}` };
+  }
+}

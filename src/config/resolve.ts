@@ -1,0 +1,107 @@
+import type { GatewayConfig } from '../model/gateway-config.ts';
+import type { ConfigIo } from './load.ts';
+
+type Report = (path: PropertyKey[], message: string) => void;
+
+/** Every place of a configuration that names a file, with a way to change it. */
+export function filePlaces(
+  config: GatewayConfig,
+): { path: PropertyKey[]; file: string; set(file: string): void }[] {
+  const places: { path: PropertyKey[]; file: string; set(file: string): void }[] = [];
+  const add = <K extends string>(
+    path: PropertyKey[],
+    holder: { [P in K]?: string | undefined } | undefined,
+    key: K,
+  ) => {
+    const file = holder?.[key];
+    if (!holder || file === undefined) return;
+    places.push({
+      path: [...path, key],
+      file,
+      set: (next) => {
+        holder[key] = next as (typeof holder)[K];
+      },
+    });
+  };
+  for (const [name, listener] of Object.entries(config.listeners)) {
+    const at = ['listeners', name];
+    for (const [index, pair] of (listener.tls?.certificates ?? []).entries()) {
+      add([...at, 'tls', 'certificates', index], pair, 'cert');
+      add([...at, 'tls', 'certificates', index], pair, 'key');
+    }
+    add([...at, 'tls', 'clientAuth'], listener.tls?.clientAuth, 'ca');
+    add([...at, 'tls', 'clientAuth'], listener.tls?.clientAuth, 'crl');
+    for (const [code, page] of Object.entries(listener.errorPages ?? {})) {
+      add([...at, 'errorPages', code], page, 'file');
+    }
+    for (const [index, route] of listener.routes.entries()) {
+      for (const [code, page] of Object.entries(route.errorPages ?? {})) {
+        add([...at, 'routes', index, 'errorPages', code], page, 'file');
+      }
+    }
+  }
+  for (const [name, service] of Object.entries(config.services)) {
+    for (const key of ['ca', 'cert', 'key'] as const)
+      add(['services', name, 'tls'], service.tls, key);
+  }
+  return places;
+}
+
+/** Makes every file name absolute. */
+export function resolvePaths(
+  config: GatewayConfig,
+  absolute: (path: string) => string,
+): GatewayConfig {
+  for (const place of filePlaces(config)) place.set(absolute(place.file));
+  for (const service of Object.values(config.services)) {
+    const { discover } = service;
+    if (discover && 'file' in discover) discover.file.path = absolute(discover.file.path);
+  }
+  return config;
+}
+
+type Secret = NonNullable<NonNullable<GatewayConfig['admin']>['token']>;
+
+function resolveSecret(secret: Secret, io: ConfigIo, report: (message: string) => void): string {
+  if (typeof secret === 'string') return secret;
+  if ('env' in secret) {
+    const value = io.env[secret.env];
+    // An unset token is no token: Consul's own tools read it that way.
+    return value ?? '';
+  }
+  const text = io.readFile(secret.file);
+  if (text === undefined) report(`cannot read the secret's file ${secret.file}`);
+  return (text ?? '').trim();
+}
+
+/** Puts the texts of secrets in their places. */
+export function resolveSecrets(config: GatewayConfig, io: ConfigIo, report: Report): void {
+  const consul = config.discovery.consul;
+  if (consul?.token !== undefined) {
+    consul.token = resolveSecret(consul.token, io, (m) =>
+      report(['discovery', 'consul', 'token'], m),
+    );
+  }
+  if (config.admin?.token !== undefined) {
+    config.admin.token = resolveSecret(config.admin.token, io, (m) =>
+      report(['admin', 'token'], m),
+    );
+  }
+}
+
+const REDACTED = '[redacted]';
+
+/** A copy without secrets, for people to read. */
+export function redact(config: GatewayConfig): GatewayConfig {
+  const copy = structuredClone(config);
+  if (copy.admin?.token !== undefined) copy.admin.token = REDACTED;
+  if (copy.discovery.consul?.token !== undefined) copy.discovery.consul.token = REDACTED;
+  for (const listener of Object.values(copy.listeners)) {
+    for (const { basicAuth } of listener.routes) {
+      for (const user of Object.keys(basicAuth?.users ?? {})) {
+        if (basicAuth) basicAuth.users[user] = REDACTED;
+      }
+    }
+  }
+  return copy;
+}

@@ -1,0 +1,121 @@
+import { isMap, isNode, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import type { Diagnostic } from './diagnostics.ts';
+
+const MAX_BYTES = 16 * 1024 * 1024;
+const MAX_DEPTH = 64;
+const MAX_ALIASES = 100;
+const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype']);
+
+/** A configuration file's value, with the way back to positions in its text. */
+export type SourceText = {
+  readonly file: string;
+  readonly value: unknown;
+  /** Position of the value at a path, or of its key; of the nearest parent when it is not there. */
+  locate(path: readonly PropertyKey[], key?: boolean): { line: number; column: number };
+};
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** Reads YAML or JSON; `${NAME}` and `${NAME:-default}` in values are taken from `env`. */
+export function parseSource(
+  file: string,
+  text: string,
+  env: Env,
+): { source: SourceText | undefined; diagnostics: Diagnostic[] } {
+  const diagnostics: Diagnostic[] = [];
+  const counter = new LineCounter();
+  const report = (offset: number, message: string, path = '') => {
+    const { line, col } = counter.linePos(offset);
+    diagnostics.push({ file, line: Math.max(1, line), column: Math.max(1, col), path, message });
+  };
+  if (text.length > MAX_BYTES || text.includes('\0')) {
+    report(
+      0,
+      text.length > MAX_BYTES ? 'the file is larger than 16 MiB' : 'the file holds NUL bytes',
+    );
+    return { source: undefined, diagnostics };
+  }
+  const document = parseDocument(text.replace(/^\uFEFF/, ''), {
+    lineCounter: counter,
+    prettyErrors: false,
+    uniqueKeys: true,
+  });
+  for (const error of document.errors) report(error.pos[0], error.message);
+  if (diagnostics.length > 0) return { source: undefined, diagnostics };
+  visit(document, {
+    Pair: (_, pair) => {
+      const key = isScalar(pair.key) ? String(pair.key.value) : '';
+      const at = isNode(pair.key) ? (pair.key.range?.[0] ?? 0) : 0;
+      if (FORBIDDEN_KEYS.has(key)) report(at, `"${key}" is not a name that can be used`);
+    },
+    Node: (_, node, path) => {
+      if (path.length > MAX_DEPTH * 2) {
+        report(node.range?.[0] ?? 0, `nested deeper than ${MAX_DEPTH} levels`);
+        return visit.BREAK;
+      }
+      return undefined;
+    },
+    Scalar: (key, node) => {
+      if (key === 'key' || typeof node.value !== 'string') return;
+      node.value = interpolate(node.value, env, (message) => report(node.range?.[0] ?? 0, message));
+    },
+  });
+  if (diagnostics.length > 0) return { source: undefined, diagnostics };
+  const value = toValue(() => document.toJS({ maxAliasCount: MAX_ALIASES }), report);
+  if (diagnostics.length > 0) return { source: undefined, diagnostics };
+  const root = document.contents as Node | null;
+  return {
+    source: { file, value: value ?? {}, locate: (path, key) => locate(root, path, key, counter) },
+    diagnostics,
+  };
+}
+
+function toValue(read: () => unknown, report: (offset: number, message: string) => void): unknown {
+  try {
+    return read();
+  } catch (error) {
+    report(0, error instanceof Error ? error.message : String(error));
+    return undefined;
+  }
+}
+
+function interpolate(text: string, env: Env, report: (message: string) => void): string {
+  if (!text.includes('$')) return text;
+  return text.replaceAll(
+    /\$\$|\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}/g,
+    (whole, name: string | undefined, fallback: string | undefined) => {
+      if (name === undefined) return whole === '$$' ? '$' : whole;
+      const value = env[name] ?? fallback;
+      if (value === undefined) {
+        report(`the environment has no ${name}; set it or write \${${name}:-default}`);
+      }
+      return value ?? '';
+    },
+  );
+}
+
+function locate(
+  root: Node | null,
+  path: readonly PropertyKey[],
+  wantKey: boolean | undefined,
+  counter: LineCounter,
+): { line: number; column: number } {
+  let node: unknown = root;
+  let offset = root?.range?.[0] ?? 0;
+  for (const [index, step] of path.entries()) {
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === step);
+      if (!pair) break;
+      const key = isNode(pair.key) ? pair.key : undefined;
+      const value = isNode(pair.value) ? pair.value : undefined;
+      const last = index === path.length - 1;
+      offset = ((last && wantKey) || !value ? key : value)?.range?.[0] ?? offset;
+      node = value;
+    } else if (node && typeof node === 'object' && 'items' in node && typeof step === 'number') {
+      node = (node.items as unknown[])[step];
+      if (isNode(node)) offset = node.range?.[0] ?? offset;
+    } else break;
+  }
+  const { line, col } = counter.linePos(offset);
+  return { line: Math.max(1, line), column: Math.max(1, col) };
+}
