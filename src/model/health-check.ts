@@ -58,12 +58,6 @@ export const healthCheck = z.discriminatedUnion('type', [
     verify: z.boolean().default(true),
   }),
   z.strictObject({
-    type: z.literal('grpc'),
-    ...timing,
-    service: z.string().default(''),
-    tls: z.boolean().default(false),
-  }),
-  z.strictObject({
     type: z.literal('dns'),
     ...timing,
     name: z.string().min(1),
@@ -76,7 +70,6 @@ export const healthCheck = z.discriminatedUnion('type', [
     expect: z.union([z.string(), z.strictObject({ regex: z.string() })]),
   }),
   z.strictObject({ type: z.literal('exec'), ...timing, command: oneOrMore(z.string().min(1)) }),
-  z.strictObject({ type: z.literal('agent'), ...timing, port: z.int().min(1).max(65_535) }),
 ]);
 
 /** Judging endpoints by live traffic. */

@@ -171,7 +171,6 @@ export const service = z.strictObject({
     .optional(),
   proxyProtocol: z.enum(['v1', 'v2']).optional(),
   timeouts: timeouts.optional(),
-  allowAddresses: oneOrMore(z.string())
     .optional()
     .describe('Blocks from which discovery may take link-local addresses.'),
 });

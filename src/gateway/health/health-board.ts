@@ -1,0 +1,241 @@
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { MetricRegistry } from '../../base/metrics.ts';
+import { systemRng } from '../../base/rng.ts';
+import { OutlierTracker } from '../../health/outlier.ts';
+import type { AdminState, EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
+import type { GatewayConfig } from '../../model/gateway-config.ts';
+import type { HealthCheck } from '../../model/health-check.ts';
+import type { Service } from '../../model/service.ts';
+import { createProbe, defaultCheck } from '../../net/probes/create-probe.ts';
+import type { ConfigMaterial, OutcomeBatch } from '../ipc.ts';
+import { WatchedEndpoint } from './watched-endpoint.ts';
+
+const MAX_EVENTS = 1000;
+const EJECTION_SWEEP_MS = 1000;
+
+/** A change of what is known of an endpoint. */
+export type HealthEvent = {
+  readonly at: number;
+  readonly service: string;
+  readonly endpoint: string;
+  readonly to: 'up' | 'down';
+  readonly reason: string;
+};
+
+/** What a board is built on. */
+export type HealthBoardDeps = {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MetricRegistry;
+  /** Takes every endpoint of a service whenever anything of it changes. */
+  readonly onChange: (state: ServiceState) => void;
+};
+
+type Watched = {
+  config: Service;
+  check: HealthCheck | undefined;
+  endpoints: Map<string, WatchedEndpoint>;
+  outliers: OutlierTracker | undefined;
+};
+
+/** What one host knows of its endpoints: active checks once for all workers, ejections, orders. */
+export class HealthBoard {
+  readonly #deps: HealthBoardDeps;
+  readonly #services = new Map<string, Watched>();
+  readonly #dirty = new Set<string>();
+  readonly #events: HealthEvent[] = [];
+  #material: ConfigMaterial = { files: {} };
+  #closed = false;
+
+  constructor(deps: HealthBoardDeps) {
+    this.#deps = deps;
+    this.#sweep();
+  }
+
+  /** The latest changes, oldest first, at most 1000. */
+  get events(): readonly HealthEvent[] {
+    return this.#events;
+  }
+
+  /** Takes a configuration; what is known of endpoints that stay is kept. */
+  configure(config: GatewayConfig, material: ConfigMaterial): void {
+    this.#material = material;
+    const http = httpServices(config);
+    for (const name of this.#services.keys()) {
+      if (name in config.services) continue;
+      this.#stop(name);
+      this.#services.delete(name);
+    }
+    for (const [name, service] of Object.entries(config.services)) {
+      const check =
+        service.health === false
+          ? undefined
+          : (service.health ?? defaultCheck(service, http.has(name)));
+      this.#configureService(name, service, check);
+    }
+  }
+
+  /** Takes the endpoints of a service, from its list or from discovery. */
+  setEndpoints(service: string, specs: readonly EndpointSpec[]): void {
+    const watched = this.#services.get(service);
+    if (!watched) return;
+    const gone = new Set(watched.endpoints.keys());
+    for (const spec of specs) {
+      gone.delete(spec.id);
+      const known = watched.endpoints.get(spec.id);
+      if (known) known.spec = spec;
+      else watched.endpoints.set(spec.id, this.#watch(service, watched, spec));
+    }
+    for (const id of gone) {
+      watched.endpoints.get(id)?.close();
+      watched.endpoints.delete(id);
+    }
+    watched.outliers?.update(specs.map(({ id }) => id));
+    this.#changed(service);
+  }
+
+  /** Takes what live traffic met, from any worker. */
+  reportOutcomes(batches: readonly OutcomeBatch[]): void {
+    const now = this.#deps.clock.now();
+    for (const service of new Set(batches.map((batch) => batch.service))) {
+      const own = batches.filter((batch) => batch.service === service);
+      const events = this.#services.get(service)?.outliers?.report(own, now) ?? [];
+      this.#applyEjections(service, events);
+    }
+  }
+
+  /** Live requests wait and nothing is answered: checks the endpoint now, and believes it. */
+  suspect(service: string, endpoint: string): void {
+    this.#services.get(service)?.endpoints.get(endpoint)?.probeNow();
+  }
+
+  /** An operator's order; false when there is no such endpoint. */
+  setAdmin(service: string, endpoint: string, state: AdminState): boolean {
+    const watched = this.#services.get(service)?.endpoints.get(endpoint);
+    if (!watched) return false;
+    watched.admin = state;
+    this.#note(service, endpoint, state === 'ready' ? 'up' : 'down', `admin ${state}`);
+    this.#changed(service);
+    return true;
+  }
+
+  /** Overrides an endpoint's weight until it is gone; false when there is no such endpoint. */
+  setWeight(service: string, endpoint: string, weight: number): boolean {
+    const watched = this.#services.get(service)?.endpoints.get(endpoint);
+    if (!watched) return false;
+    watched.weight = weight;
+    this.#changed(service);
+    return true;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const name of this.#services.keys()) this.#stop(name);
+  }
+
+  #configureService(name: string, config: Service, check: HealthCheck | undefined): void {
+    const known = this.#services.get(name);
+    if (!known) {
+      const outliers = config.passive === false ? undefined : new OutlierTracker(config.passive);
+      this.#services.set(name, { config, check, endpoints: new Map(), outliers });
+      return;
+    }
+    if (JSON.stringify(known.config.passive) !== JSON.stringify(config.passive)) {
+      known.outliers = config.passive === false ? undefined : new OutlierTracker(config.passive);
+      known.outliers?.update([...known.endpoints.keys()]);
+    }
+    const sameCheck =
+      JSON.stringify([known.check, known.config.tls]) === JSON.stringify([check, config.tls]);
+    known.config = config;
+    known.check = check;
+    if (!sameCheck)
+      for (const endpoint of known.endpoints.values()) endpoint.recheck(this.#probe(known), check);
+  }
+
+  #probe({ check, config }: Watched) {
+    return check && createProbe(check, config, (path) => this.#material.files[path] ?? '');
+  }
+
+  #watch(service: string, watched: Watched, spec: EndpointSpec): WatchedEndpoint {
+    const passed = this.#deps.metrics.cell('sluice_health_checks_total', service, 'passed');
+    const failed = this.#deps.metrics.cell('sluice_health_checks_total', service, 'failed');
+    const endpoint = new WatchedEndpoint(spec, this.#deps.clock, systemRng, {
+      checked: (ok) => {
+        (ok ? passed : failed).value++;
+      },
+      changed: (to, reason) => {
+        this.#note(service, spec.id, to, reason);
+        this.#changed(service);
+      },
+    });
+    endpoint.recheck(this.#probe(watched), watched.check);
+    return endpoint;
+  }
+
+  #applyEjections(
+    service: string,
+    events: readonly { endpoint: string; ejected: boolean; reason: string }[],
+  ): void {
+    for (const event of events) {
+      const endpoint = this.#services.get(service)?.endpoints.get(event.endpoint);
+      if (!endpoint) continue;
+      endpoint.setEjected(event.ejected, event.reason);
+      if (event.ejected) this.#deps.metrics.cell('sluice_ejections_total', service).value++;
+      this.#note(
+        service,
+        event.endpoint,
+        event.ejected ? 'down' : 'up',
+        `live traffic: ${event.reason}`,
+      );
+      this.#changed(service);
+    }
+  }
+
+  #sweep(): void {
+    this.#deps.clock.after(EJECTION_SWEEP_MS, () => {
+      if (this.#closed) return;
+      const now = this.#deps.clock.now();
+      for (const [name, { outliers }] of this.#services) {
+        this.#applyEjections(name, outliers?.tick(now) ?? []);
+      }
+      this.#sweep();
+    });
+  }
+
+  #note(service: string, endpoint: string, to: 'up' | 'down', reason: string): void {
+    const at = this.#deps.clock.wall();
+    this.#events.push({ at, service, endpoint, to, reason });
+    if (this.#events.length > MAX_EVENTS) this.#events.shift();
+    this.#deps.metrics.cell('sluice_health_transitions_total', service, to).value++;
+    this.#deps.logger.info(`endpoint ${to}`, { service, endpoint, reason });
+  }
+
+  /** Tells of a service once for all changes of this turn. */
+  #changed(service: string): void {
+    if (this.#dirty.has(service)) return;
+    this.#dirty.add(service);
+    queueMicrotask(() => {
+      this.#dirty.delete(service);
+      const watched = this.#services.get(service);
+      if (!watched || this.#closed) return;
+      const endpoints = [...watched.endpoints.values()].map((endpoint) => endpoint.state);
+      this.#deps.onChange({ service, endpoints, staleSeconds: 0 });
+    });
+  }
+
+  #stop(name: string): void {
+    for (const endpoint of this.#services.get(name)?.endpoints.values() ?? []) endpoint.close();
+  }
+}
+
+/** Services that HTTP listeners send requests to. */
+function httpServices(config: GatewayConfig): Set<string> {
+  const names = new Set<string>();
+  for (const { protocol, service, routes } of Object.values(config.listeners)) {
+    if (protocol !== 'http' && protocol !== 'https') continue;
+    for (const name of [service, ...routes.map((route) => route.service)])
+      if (name) names.add(name);
+  }
+  return names;
+}

@@ -1,0 +1,135 @@
+import type { Clock, Timer } from '../../base/clock.ts';
+import type { Rng } from '../../base/rng.ts';
+import { RiseFall, type RiseFallOptions, startOffset } from '../../health/rise-fall.ts';
+import type { AdminState, EndpointSpec, EndpointState } from '../../model/endpoint-state.ts';
+import type { HealthCheck } from '../../model/health-check.ts';
+import type { Probe, ProbeResult } from '../../net/probes/probe.ts';
+
+const MAX_FAST_INTERVAL_MS = 1000;
+
+function timingOf(check: HealthCheck): RiseFallOptions {
+  const { rise, fall, initialState, interval } = check;
+  return {
+    rise,
+    fall,
+    initialState,
+    interval,
+    fastInterval: check.fastInterval ?? Math.min(interval / 2, MAX_FAST_INTERVAL_MS),
+    downInterval: check.downInterval ?? interval,
+  };
+}
+
+/** One endpoint with its active check. */
+export class WatchedEndpoint {
+  spec: EndpointSpec;
+  admin: AdminState = 'ready';
+  /** An operator's override of the weight. */
+  weight: number | undefined;
+  readonly #clock: Clock;
+  readonly #rng: Rng;
+  readonly #events: {
+    checked(ok: boolean): void;
+    changed(to: 'up' | 'down', reason: string): void;
+  };
+  #machine: RiseFall | undefined;
+  #check: HealthCheck | undefined;
+  #probe: Probe | undefined;
+  #timer: Timer | undefined;
+  #suspected = false;
+  #reason = '';
+  #ejected = false;
+  #ejectedReason = '';
+  #upSince = 0;
+  /** Counts changes of the check, so that a result of an earlier one is not taken. */
+  #epoch = 0;
+
+  constructor(
+    spec: EndpointSpec,
+    clock: Clock,
+    rng: Rng,
+    events: { checked(ok: boolean): void; changed(to: 'up' | 'down', reason: string): void },
+  ) {
+    this.spec = spec;
+    this.#clock = clock;
+    this.#rng = rng;
+    this.#events = events;
+  }
+
+  get state(): EndpointState {
+    return {
+      ...this.spec,
+      weight: this.weight ?? this.spec.weight,
+      admin: this.admin,
+      check: this.#machine?.state ?? 'up',
+      ejected: this.#ejected,
+      reason: this.#ejected ? `live traffic: ${this.#ejectedReason}` : this.#reason,
+      upSince: this.#upSince,
+    };
+  }
+
+  setEjected(ejected: boolean, reason: string): void {
+    this.#ejected = ejected;
+    this.#ejectedReason = reason;
+    if (!ejected) this.#upSince = this.#clock.wall();
+  }
+
+  /** Starts checking in another way; a state that is known stays until the first result. */
+  recheck(probe: Probe | undefined, check: HealthCheck | undefined): void {
+    this.#epoch++;
+    this.#timer?.cancel();
+    this.#probe = probe;
+    this.#check = check;
+    if (!check) {
+      this.#machine = undefined;
+      this.#reason = '';
+      return;
+    }
+    const known = this.#machine?.state;
+    const timing = timingOf(check);
+    const initial = known === 'up' || known === 'down' ? known : timing.initialState;
+    this.#machine = new RiseFall({ ...timing, initialState: initial }, this.#clock.now());
+    this.#schedule(startOffset(this.#rng, timing));
+  }
+
+  /** Checks at once; a failure counts as if `fall` were reached. */
+  probeNow(): void {
+    if (!this.#probe || this.#suspected || this.#machine?.state === 'down') return;
+    this.#suspected = true;
+    this.#timer?.cancel();
+    void this.#run();
+  }
+
+  close(): void {
+    this.#epoch++;
+    this.#timer?.cancel();
+  }
+
+  #schedule(delayMs: number): void {
+    this.#timer = this.#clock.after(delayMs, () => void this.#run());
+  }
+
+  async #run(): Promise<void> {
+    const epoch = this.#epoch;
+    const result = this.admin === 'maint' ? undefined : await this.#probe?.run(this.spec.address);
+    if (epoch !== this.#epoch || !this.#machine || !this.#check) return;
+    if (result) this.#take(result, this.#machine, this.#check);
+    else this.#schedule(this.#check.interval);
+  }
+
+  #take(result: ProbeResult, machine: RiseFall, check: HealthCheck): void {
+    this.#events.checked(result.ok);
+    const before = machine.state;
+    let step = machine.result(result.ok, this.#clock.now());
+    // Live requests and this check agree that nothing answers: no need to ask again.
+    const rounds = this.#suspected && !result.ok ? check.fall : 0;
+    for (let round = 1; round < rounds && machine.state !== 'down'; round++) {
+      step = machine.result(false, this.#clock.now());
+    }
+    this.#suspected = false;
+    this.#schedule(step.nextDelay);
+    if (machine.state === before) return;
+    this.#reason = machine.state === 'down' ? `check: ${result.reason}` : '';
+    if (machine.state === 'up' && before === 'down') this.#upSince = this.#clock.wall();
+    this.#events.changed(machine.state === 'up' ? 'up' : 'down', this.#reason || 'check passed');
+  }
+}

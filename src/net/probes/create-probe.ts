@@ -1,0 +1,87 @@
+import type { HealthCheck, HttpHealthCheck } from '../../model/health-check.ts';
+import { healthCheck } from '../../model/health-check.ts';
+import type { Service } from '../../model/service.ts';
+import { requestHead } from '../../wire/http1-write.ts';
+import type { UpstreamTls } from '../dial.ts';
+import { DnsProbe } from './dns-probe.ts';
+import { ExecProbe } from './exec-probe.ts';
+import { judgeHttp } from './http-judge.ts';
+import { failedProbe, PASSED, type Probe } from './probe.ts';
+import { StreamProbe } from './stream-probe.ts';
+
+/**
+ * The check of a service that configures none. For HTTP any answer counts, because a frozen or dead
+ * server gives none and what a 404 at `/` means is not ours to say; otherwise a connection does.
+ */
+export function defaultCheck(service: Service, http: boolean): HealthCheck {
+  const plainHttp = http && service.protocol === 'http1' && !service.proxyProtocol;
+  if (!plainHttp) return healthCheck.parse({ type: 'tcp' });
+  const type = service.tls ? 'https' : 'http';
+  return healthCheck.parse({
+    type,
+    expect: { status: '100-599' },
+    ...(service.tls ? { verify: false } : {}),
+  });
+}
+
+function escapes(text: string): Buffer {
+  const read = text.replaceAll(
+    /\\(?:r|n|t|\\|x([0-9A-Fa-f]{2}))/g,
+    (whole, hex: string | undefined) =>
+      hex === undefined
+        ? ({ '\\r': '\r', '\\n': '\n', '\\t': '\t', '\\\\': '\\' }[whole] ?? whole)
+        : String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return Buffer.from(read, 'latin1');
+}
+
+function httpRequest(check: HttpHealthCheck): Buffer {
+  const headers = ['user-agent', 'sluice-health', 'accept', '*/*'];
+  for (const [name, value] of Object.entries(check.headers ?? {})) headers.push(name, value);
+  const host = check.host ?? 'localhost';
+  return Buffer.from(
+    requestHead(check.method, check.path, host, headers, 'connection: close\r\n'),
+    'latin1',
+  );
+}
+
+/** Makes the check that a service asks for; `file` yields the text of a file it names. */
+export function createProbe(
+  check: HealthCheck,
+  service: Service,
+  file: (path: string) => string,
+): Probe {
+  if (check.type === 'exec') return new ExecProbe(check.command, check.timeout);
+  if (check.type === 'dns') return new DnsProbe(check);
+  const encrypted = check.type === 'https' || check.type === 'tls';
+  const tls: UpstreamTls | undefined = encrypted
+    ? {
+        verify: check.verify,
+        ca: service.tls?.ca === undefined ? undefined : file(service.tls.ca),
+        serverName: check.serverName ?? service.tls?.serverName,
+        cert: service.tls?.cert === undefined ? undefined : file(service.tls.cert),
+        key: service.tls?.key === undefined ? undefined : file(service.tls.key),
+        alpn: check.type === 'https' ? ['http/1.1'] : [],
+      }
+    : undefined;
+  const base = { timeoutMs: check.timeout, port: check.port, tls, preamble: undefined };
+  if (check.type === 'http' || check.type === 'https') {
+    return new StreamProbe({ ...base, send: httpRequest(check), judge: judgeHttp(check) });
+  }
+  if (check.type !== 'send-expect')
+    return new StreamProbe({ ...base, send: undefined, judge: undefined });
+  const wanted =
+    typeof check.expect === 'string'
+      ? escapes(check.expect).toString('latin1')
+      : new RegExp(check.expect.regex);
+  return new StreamProbe({
+    ...base,
+    send: check.send === undefined ? undefined : escapes(check.send),
+    judge: (received, ended) => {
+      const text = received.toString('latin1');
+      const found = typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text);
+      if (found) return PASSED;
+      return ended ? failedProbe('the answer is not what is expected') : undefined;
+    },
+  });
+}

@@ -1,0 +1,44 @@
+import type { HttpHealthCheck } from '../../model/health-check.ts';
+import { BodyDecoder } from '../../wire/http1-body.ts';
+import { parseResponseHead } from '../../wire/http1-head.ts';
+import { failedProbe, PASSED, type ProbeResult } from './probe.ts';
+
+/** Whether a status is in a list such as `200-399,404`. */
+function statusMatches(status: number, ranges: string): boolean {
+  return ranges.split(',').some((range) => {
+    const [from, to = from] = range.split('-').map(Number);
+    return status >= (from ?? 0) && status <= (to ?? 0);
+  });
+}
+
+function bodyOf(buffer: Buffer, decoder: BodyDecoder): { text: string; complete: boolean } {
+  const parts: Buffer[] = [];
+  let at = 0;
+  for (;;) {
+    const step = decoder.decode(buffer, at);
+    if (step.kind === 'data') {
+      parts.push(step.data);
+      at += step.consumed;
+    } else {
+      return { text: Buffer.concat(parts).toString(), complete: step.kind !== 'need-more' };
+    }
+  }
+}
+
+/** Judges an HTTP answer by the check's status ranges and body. Redirects are not followed. */
+export function judgeHttp(check: Pick<HttpHealthCheck, 'method' | 'expect'>) {
+  const { status: ranges, body } = check.expect;
+  const wanted = body === undefined || typeof body === 'string' ? body : new RegExp(body.regex);
+  return (received: Buffer, ended: boolean): ProbeResult | undefined => {
+    const head = parseResponseHead(received, 0, check.method);
+    if (head.kind === 'error') return failedProbe('answer is not HTTP');
+    if (head.kind === 'need-more') return undefined;
+    const { status, framing } = head.value;
+    if (!statusMatches(status, ranges)) return failedProbe(`status ${status}, expected ${ranges}`);
+    if (wanted === undefined) return PASSED;
+    const { text, complete } = bodyOf(received.subarray(head.consumed), new BodyDecoder(framing));
+    const found = typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text);
+    if (found) return PASSED;
+    return complete || ended ? failedProbe('the body is not what is expected') : undefined;
+  };
+}

@@ -1,0 +1,89 @@
+import type { Duplex } from 'node:stream';
+import { deadlines, type Timed } from './deadlines.ts';
+
+/** What bounds a tunnel. */
+export type SpliceOptions = { readonly idleMs: number; readonly halfCloseMs: number };
+
+/** How a tunnel went. */
+export type SpliceResult = {
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  /** `closed`, `idle`, `half-close`, `client-reset` or `endpoint-reset`. */
+  readonly reason: string;
+};
+
+/**
+ * Copies bytes both ways between a client and an endpoint, each at the other's pace, and passes half
+ * closes on. Both are destroyed at the end.
+ */
+export class Splice implements Timed {
+  deadline: number;
+  #up = 0;
+  #down = 0;
+  #finished = 0;
+  #over = false;
+  readonly #client: Duplex;
+  readonly #endpoint: Duplex;
+  readonly #options: SpliceOptions;
+  readonly #done: (result: SpliceResult) => void;
+
+  constructor(
+    client: Duplex,
+    endpoint: Duplex,
+    options: SpliceOptions,
+    done: (result: SpliceResult) => void,
+  ) {
+    this.#client = client;
+    this.#endpoint = endpoint;
+    this.#options = options;
+    this.#done = done;
+    this.deadline = performance.now() + options.idleMs;
+    deadlines.add(this);
+    this.#copy(client, endpoint, (size) => {
+      this.#up += size;
+    });
+    this.#copy(endpoint, client, (size) => {
+      this.#down += size;
+    });
+    client.on('error', () => this.end('client-reset'));
+    endpoint.on('error', () => this.end('endpoint-reset'));
+    client.on('close', () => this.end('closed'));
+    endpoint.on('close', () => this.end('closed'));
+  }
+
+  expire(): void {
+    this.end(this.#finished > 0 ? 'half-close' : 'idle');
+  }
+
+  /** Ends both sides now. */
+  end(reason: string): void {
+    if (this.#over) return;
+    this.#over = true;
+    deadlines.delete(this);
+    const abrupt = reason === 'client-reset' || reason === 'endpoint-reset';
+    for (const side of [this.#client, this.#endpoint]) {
+      if (abrupt && 'resetAndDestroy' in side)
+        (side as { resetAndDestroy(): void }).resetAndDestroy();
+      else side.destroy();
+    }
+    this.#done({ bytesUp: this.#up, bytesDown: this.#down, reason });
+  }
+
+  #copy(from: Duplex, to: Duplex, count: (size: number) => void): void {
+    from.on('data', (data: Buffer) => {
+      count(data.length);
+      if (this.#finished === 0) this.deadline = performance.now() + this.#options.idleMs;
+      if (!to.write(data)) from.pause();
+    });
+    to.on('drain', () => from.resume());
+    from.on('end', () => {
+      this.#finished++;
+      if (this.#finished === 2) to.end(() => this.end('closed'));
+      else {
+        to.end();
+        this.deadline = performance.now() + this.#options.halfCloseMs;
+      }
+    });
+    from.resume();
+  }
+}
