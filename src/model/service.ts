@@ -171,8 +171,6 @@ export const service = z.strictObject({
     .optional(),
   proxyProtocol: z.enum(['v1', 'v2']).optional(),
   timeouts: timeouts.optional(),
-    .optional()
-    .describe('Blocks from which discovery may take link-local addresses.'),
 });
 
 export type Endpoint = z.output<typeof endpoint>;

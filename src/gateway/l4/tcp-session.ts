@@ -1,0 +1,149 @@
+import type { Socket } from 'node:net';
+import { dial } from '../../net/dial.ts';
+import type { ExchangeFailure } from '../../net/http-exchange.ts';
+import { Splice } from '../../net/splice.ts';
+import type { StreamConnection } from '../../net/stream-connection.ts';
+import type { OutcomeClass } from '../ipc.ts';
+import { AddressSet } from '../listener/address-rules.ts';
+import type { ListenerRuntime } from '../listener/listener-runtime.ts';
+import type { Lease, NoLease, ServiceHandle } from '../upstream/service-handle.ts';
+
+const NO_TRIES: ReadonlySet<string> = new Set();
+
+/** Connections of a `tcp` or `tls` listener: bytes to an endpoint and back. */
+export class TcpSessions {
+  readonly #listener: ListenerRuntime;
+
+  constructor(listener: ListenerRuntime) {
+    this.#listener = listener;
+  }
+
+  serve(connection: StreamConnection): void {
+    const name = this.#route(connection);
+    const service = name === undefined ? undefined : this.#listener.deps.services(name);
+    if (!service) {
+      this.#listener.refused('no-route');
+      connection.socket.destroy();
+      return;
+    }
+    new TcpSession(this.#listener, connection, service).connect(NO_TRIES);
+  }
+
+  /** The service of the first route that matches source and SNI, else the default. */
+  #route({ client, tls }: StreamConnection): string | undefined {
+    const { routes, service } = this.#listener.config;
+    for (const { match, service: target } of routes) {
+      const sources = match?.source && new AddressSet(match.source);
+      const names = match?.sni?.map((name) => name.toLowerCase());
+      const name = tls?.serverName ?? '';
+      const named =
+        !names || names.includes(name) || names.includes(`*${name.slice(name.indexOf('.'))}`);
+      if (named && (!sources || sources.has(client.address))) return target;
+    }
+    return service;
+  }
+}
+
+class TcpSession {
+  readonly #listener: ListenerRuntime;
+  readonly #connection: StreamConnection;
+  readonly #service: ServiceHandle;
+  #gone = false;
+  #giveUp: () => void = () => {};
+
+  constructor(listener: ListenerRuntime, connection: StreamConnection, service: ServiceHandle) {
+    this.#listener = listener;
+    this.#connection = connection;
+    this.#service = service;
+    connection.socket.on('error', this.#onGone);
+    connection.socket.on('close', this.#onGone);
+  }
+
+  readonly #onGone = () => {
+    this.#gone = true;
+    this.#giveUp();
+  };
+
+  connect(tried: ReadonlySet<string>): void {
+    const source = this.#connection.client.address;
+    this.#giveUp = this.#service.acquire({ source, tried }, (result) => {
+      if (typeof result === 'string') this.#refuse(result);
+      else this.#dial(result, tried);
+    });
+  }
+
+  #dial(lease: Lease, tried: ReadonlySet<string>): void {
+    const { timeouts } = this.#listener;
+    const connectMs = this.#service.config.timeouts?.connect ?? timeouts.connect;
+    const dialing = dial({ address: lease.endpoint.address, connectMs }, (result) => {
+      if (typeof result === 'string') this.#failed(lease, result, tried);
+      else this.#splice(lease, result);
+    });
+    this.#giveUp = () => {
+      dialing.cancel();
+      lease.release('ok');
+    };
+    if (this.#gone) this.#giveUp();
+  }
+
+  /** Nothing was sent yet: the next endpoint, at once. */
+  #failed(lease: Lease, failure: ExchangeFailure, tried: ReadonlySet<string>): void {
+    const outcome: OutcomeClass = failure === 'connect-timeout' ? 'timeout' : 'refused';
+    lease.release(outcome);
+    this.#giveUp = () => {};
+    if (this.#gone) return;
+    const next = new Set(tried).add(lease.endpoint.id);
+    const { metrics } = this.#listener.deps;
+    metrics.cell('sluice_service_retries_total', this.#service.name, outcome).value++;
+    this.connect(next);
+  }
+
+  #refuse(reason: NoLease): void {
+    this.#listener.refused(reason);
+    this.#connection.socket.resetAndDestroy();
+    this.#record('', reason, 0, 0);
+  }
+
+  #splice(lease: Lease, endpoint: Socket): void {
+    lease.answered();
+    const { socket } = this.#connection;
+    const { idle, halfClose } = this.#listener.timeouts;
+    socket.off('error', this.#onGone);
+    socket.off('close', this.#onGone);
+    const options = { idleMs: idle, halfCloseMs: halfClose };
+    const splice = new Splice(socket, endpoint, options, ({ bytesUp, bytesDown, reason }) => {
+      lease.release(reason === 'endpoint-reset' && bytesDown === 0 ? 'reset' : 'ok');
+      this.#count(bytesUp, bytesDown);
+      this.#record(lease.endpoint.id, reason, bytesUp, bytesDown);
+    });
+    this.#listener.attach(this.#connection, {
+      shutdown: () => {},
+      destroy: () => splice.end('closed'),
+    });
+  }
+
+  #count(bytesUp: number, bytesDown: number): void {
+    const { metrics } = this.#listener.deps;
+    metrics.cell('sluice_listener_bytes_received_total', this.#listener.name).value += bytesUp;
+    metrics.cell('sluice_listener_bytes_sent_total', this.#listener.name).value += bytesDown;
+  }
+
+  #record(endpoint: string, outcome: string, bytesIn: number, bytesOut: number): void {
+    if (!this.#listener.config.accessLog) return;
+    const { clock, accessLog } = this.#listener.deps;
+    const durationMs = clock.now() - this.#connection.acceptedAt;
+    accessLog({
+      listener: this.#listener.name,
+      route: undefined,
+      service: this.#service.name,
+      endpoint,
+      client: this.#connection.client.address,
+      clientPort: this.#connection.client.port,
+      startedAt: clock.wall() - durationMs,
+      durationMs,
+      bytesIn,
+      bytesOut,
+      outcome,
+    });
+  }
+}

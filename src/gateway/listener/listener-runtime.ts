@@ -1,0 +1,275 @@
+import net, { type Socket } from 'node:net';
+import type { Clock } from '../../base/clock.ts';
+import { errorText } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { Cell, MetricRegistry } from '../../base/metrics.ts';
+import type { GatewayConfig } from '../../model/gateway-config.ts';
+import type { Listener } from '../../model/listener.ts';
+import { resolveTimeouts, TCP_IDLE_MS, type Timeouts } from '../../model/timeouts.ts';
+import type { NativeHandle } from '../../net/handles.ts';
+import type { StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
+import { TlsTerminator } from '../../net/tls-server.ts';
+import type { AccessRecord } from '../access-record.ts';
+import type { ConfigMaterial } from '../ipc.ts';
+import { TcpSessions } from '../l4/tcp-session.ts';
+import type { ServiceHandle } from '../upstream/service-handle.ts';
+import { AddressRules } from './address-rules.ts';
+
+const KEEP_ALIVE_MS = 30_000;
+const BACKLOG = 4096;
+
+/** Takes over a connection that has passed the listener's checks. */
+export type StreamHandler = (connection: StreamConnection, listener: ListenerRuntime) => void;
+
+/** Something that a drain has to wait for. */
+export type Drainable = { shutdown(): void; destroy(): void };
+
+/** What a listener is built on. */
+export type ListenerDeps = {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MetricRegistry;
+  readonly services: (name: string) => ServiceHandle | undefined;
+  readonly handlers: { readonly http: StreamHandler };
+  readonly accessLog: (record: AccessRecord) => void;
+  readonly defaults: GatewayConfig['defaults'];
+};
+
+type Cells = { total: Cell; active: Cell };
+
+/** One listener in one worker: accepts, checks, terminates TLS, and hands connections on. */
+export class ListenerRuntime {
+  readonly name: string;
+  readonly deps: ListenerDeps;
+  readonly #servers = new Map<string, net.Server>();
+  readonly #open = new Map<Socket, Drainable | undefined>();
+  readonly #perSource = new Map<string, number>();
+  readonly #cells: Cells;
+  readonly #tcp: TcpSessions;
+  #config: Listener;
+  #material: ConfigMaterial;
+  #timeouts: Timeouts;
+  #rules: AddressRules;
+  #tls: TlsTerminator | undefined;
+  #ticketKey: string | undefined;
+  #nextId = 1;
+  #onEmpty: (() => void) | undefined;
+
+  constructor(name: string, config: Listener, material: ConfigMaterial, deps: ListenerDeps) {
+    this.name = name;
+    this.deps = deps;
+    this.#config = config;
+    this.#material = material;
+    this.#timeouts = timeoutsOf(config, deps.defaults);
+    this.#rules = new AddressRules(config.access);
+    this.#cells = {
+      total: deps.metrics.cell('sluice_listener_connections_total', name),
+      active: deps.metrics.cell('sluice_listener_connections_active', name),
+    };
+    this.#tcp = new TcpSessions(this);
+    this.#loadTls();
+  }
+
+  get config(): Listener {
+    return this.#config;
+  }
+
+  get timeouts(): Timeouts {
+    return this.#timeouts;
+  }
+
+  get active(): number {
+    return this.#open.size;
+  }
+
+  /** Keys of the binds that it listens on. */
+  get bound(): string[] {
+    return [...this.#servers.keys()];
+  }
+
+  /** Takes changed settings: they hold for new connections and requests. */
+  update(config: Listener, material: ConfigMaterial, defaults: GatewayConfig['defaults']): void {
+    this.#config = config;
+    this.#material = material;
+    this.#timeouts = timeoutsOf(config, defaults);
+    this.#rules = new AddressRules(config.access);
+    this.#loadTls();
+  }
+
+  setTicketKey(key: string): void {
+    this.#ticketKey = key;
+    this.#tls?.setTicketKey(key);
+  }
+
+  /** Accepts from a socket that the supervisor has bound. */
+  addHandle(key: string, handle: NativeHandle): void {
+    const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
+    server.on('connection', (socket) => this.#accept(socket));
+    server.on('error', (error) => {
+      this.deps.logger.error('a listener failed', { listener: this.name, why: errorText(error) });
+    });
+    server.listen({ _handle: handle, backlog: BACKLOG } as net.ListenOptions);
+    this.#servers.set(key, server);
+  }
+
+  removeHandle(key: string): void {
+    this.#servers.get(key)?.close();
+    this.#servers.delete(key);
+  }
+
+  /** Counts a connection or request that was refused or ended by the listener. */
+  refused(reason: string): void {
+    this.deps.metrics.cell('sluice_listener_refused_total', this.name, reason).value++;
+  }
+
+  /** Says who ends a connection on drain; without one it is destroyed. */
+  attach(connection: StreamConnection, drainable: Drainable): void {
+    const raw = this.#rawOf.get(connection.socket) ?? connection.socket;
+    if (this.#open.has(raw)) this.#open.set(raw, drainable);
+  }
+
+  /** Stops accepting, finishes what is under way; the number of connections that had to be cut. */
+  async drain(timeoutMs: number): Promise<number> {
+    for (const key of this.bound) this.removeHandle(key);
+    for (const [, drainable] of this.#open) drainable?.shutdown();
+    if (this.#open.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onEmpty = resolve;
+        setTimeout(resolve, timeoutMs);
+      });
+    }
+    const cut = this.#open.size;
+    for (const [socket] of this.#open) socket.destroy();
+    return cut;
+  }
+
+  readonly #rawOf = new WeakMap<Socket, Socket>();
+
+  #accept(socket: Socket): void {
+    this.#cells.total.value++;
+    const source = socket.remoteAddress?.replace(/^::ffff:/, '') ?? 'unix';
+    const refusal = this.#refusal(source);
+    if (refusal) {
+      this.refused(refusal);
+      socket.resetAndDestroy();
+      return;
+    }
+    this.#track(socket, source);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    if (this.#tls) this.#secure(socket, source, this.#tls);
+    else this.#dispatch(socket, source, socket, undefined);
+  }
+
+  #refusal(source: string): string | undefined {
+    const { maxConnections, maxConnectionsPerSource } = this.#config.limits;
+    if (this.#open.size >= maxConnections) return 'listener-limit';
+    const mine = this.#perSource.get(source) ?? 0;
+    if (maxConnectionsPerSource && mine >= maxConnectionsPerSource) return 'source-limit';
+    return this.#rules.allows(source) ? undefined : 'access';
+  }
+
+  #track(socket: Socket, source: string): void {
+    this.#open.set(socket, undefined);
+    this.#cells.active.value++;
+    this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1);
+    socket.once('close', () => {
+      this.#open.delete(socket);
+      this.#cells.active.value--;
+      const left = (this.#perSource.get(source) ?? 1) - 1;
+      if (left > 0) this.#perSource.set(source, left);
+      else this.#perSource.delete(source);
+      if (this.#open.size === 0) this.#onEmpty?.();
+    });
+  }
+
+  #secure(socket: Socket, source: string, terminator: TlsTerminator): void {
+    const { metrics } = this.deps;
+    const timer = setTimeout(() => {
+      metrics.cell('sluice_tls_failures_total', this.name, 'timeout').value++;
+      socket.destroy();
+    }, this.#timeouts.handshake);
+    socket.once('close', () => clearTimeout(timer));
+    terminator.handshake(socket, (result) => {
+      clearTimeout(timer);
+      if (typeof result === 'string') {
+        metrics.cell('sluice_tls_failures_total', this.name, handshakeReason(result)).value++;
+        socket.destroy();
+        return;
+      }
+      const { info } = result;
+      const resumed = result.socket.isSessionReused() ? 'yes' : 'no';
+      metrics.cell('sluice_tls_handshakes_total', this.name, info.version, resumed).value++;
+      this.#rawOf.set(result.socket, socket);
+      this.#dispatch(socket, source, result.socket, info);
+    });
+  }
+
+  #dispatch(raw: Socket, source: string, socket: Socket, tls: TlsInfo | undefined): void {
+    const peer = { address: source, port: raw.remotePort ?? 0 };
+    const connection: StreamConnection = {
+      id: this.#nextId++,
+      socket,
+      client: peer,
+      peer,
+      local: {
+        address: raw.localAddress?.replace(/^::ffff:/, '') ?? 'unix',
+        port: raw.localPort ?? 0,
+      },
+      tls,
+      proxyTlvs: [],
+      acceptedAt: this.deps.clock.now(),
+    };
+    const { protocol } = this.#config;
+    if (protocol === 'http' || protocol === 'https') this.deps.handlers.http(connection, this);
+    else this.#tcp.serve(connection);
+  }
+
+  #loadTls(): void {
+    const { tls, protocol } = this.#config;
+    if (!tls) return;
+    const { material } = { material: this.#material };
+    const file = (path: string) => material.files[path] ?? '';
+    const alpn = protocol === 'https' ? ['http/1.1'] : [];
+    try {
+      if (this.#tls) this.#tls.update(tls, file);
+      else this.#tls = new TlsTerminator(tls, alpn, file);
+      if (this.#ticketKey) this.#tls.setTicketKey(this.#ticketKey);
+      this.#noteExpiries(tls);
+    } catch (error) {
+      this.deps.metrics.cell('sluice_certificate_reloads_total', 'refused').value++;
+      this.deps.logger.error('certificates refused; the old ones stay in force', {
+        listener: this.name,
+        why: errorText(error),
+      });
+    }
+  }
+
+  #noteExpiries(tls: NonNullable<Listener['tls']>): void {
+    this.deps.metrics.cell('sluice_certificate_reloads_total', 'applied').value++;
+    for (const [index, seconds] of (this.#tls?.expiries ?? []).entries()) {
+      const label = tls.certificates[index]?.cert ?? String(index);
+      this.deps.metrics.cell('sluice_certificate_not_after_seconds', this.name, label).value =
+        seconds;
+    }
+  }
+}
+
+function timeoutsOf(config: Listener, defaults: GatewayConfig['defaults']): Timeouts {
+  const tcp = config.protocol === 'tcp' || config.protocol === 'tls';
+  return resolveTimeouts(
+    config.timeouts,
+    defaults.timeouts,
+    tcp ? { idle: TCP_IDLE_MS } : undefined,
+  );
+}
+
+/** A few words for why a handshake failed, for a metric's label. */
+function handshakeReason(code: string): string {
+  if (code.includes('PEER_DID_NOT_RETURN')) return 'no-client-certificate';
+  if (code.includes('VERIFY') || code.includes('CERT')) return 'bad-client-certificate';
+  if (code.includes('VERSION') || code.includes('PROTOCOL')) return 'version';
+  if (code.includes('SHARED_CIPHER')) return 'no-shared-cipher';
+  if (code.includes('HTTP_REQUEST')) return 'plain-http';
+  return code === 'ECONNRESET' ? 'reset' : 'other';
+}

@@ -1,0 +1,165 @@
+import { X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
+import tls from 'node:tls';
+import type { ListenerTls } from '../model/listener.ts';
+import type { TlsInfo } from './stream-connection.ts';
+
+/** A finished handshake. */
+export type SecureSocket = { readonly socket: tls.TLSSocket; readonly info: TlsInfo };
+
+type Entry = { context: tls.SecureContext; names: string[]; notAfter: number };
+
+/** Terminates TLS on accepted sockets: certificates by SNI, swapped without a new listener. */
+export class TlsTerminator {
+  readonly #server: tls.Server;
+  readonly #waiting = new WeakMap<Socket, (result: SecureSocket | string) => void>();
+  #entries: Entry[] = [];
+  #strict = false;
+  #ticketKey: Buffer | undefined;
+  #config: ListenerTls;
+  #file: (path: string) => string;
+
+  /** Throws when no certificate can be used. */
+  constructor(config: ListenerTls, alpn: readonly string[], file: (path: string) => string) {
+    this.#config = config;
+    this.#file = file;
+    this.#load();
+    const clientAuth = config.clientAuth;
+    this.#server = tls.createServer({
+      ...this.#common(),
+      ...this.#pair(0),
+      ALPNProtocols: [...alpn],
+      requestCert: clientAuth !== undefined,
+      rejectUnauthorized: clientAuth?.mode === 'require',
+      SNICallback: (name, done) => this.#choose(name, done),
+    });
+    this.#server.on('secureConnection', (socket) =>
+      this.#settle(socket, { socket, info: infoOf(socket) }),
+    );
+    this.#server.on('tlsClientError', (error, socket) => {
+      this.#settle(socket, 'code' in error ? String(error.code) : 'handshake-failed');
+    });
+  }
+
+  /** Unix seconds at which each certificate expires. */
+  get expiries(): number[] {
+    return this.#entries.map(({ notAfter }) => notAfter);
+  }
+
+  /** Handshakes on a socket; `done` gets the secure socket or a reason, once. */
+  handshake(socket: Socket, done: (result: SecureSocket | string) => void): void {
+    this.#waiting.set(socket, done);
+    this.#server.emit('connection', socket);
+  }
+
+  setTicketKey(key: string): void {
+    this.#ticketKey = Buffer.from(key, 'base64');
+    this.#server.setTicketKeys(this.#ticketKey);
+    this.#load();
+  }
+
+  /** Takes new settings or new contents of files. Throws, with the old ones in force, on bad ones. */
+  update(config: ListenerTls, file: (path: string) => string): void {
+    const before = { config: this.#config, file: this.#file };
+    this.#config = config;
+    this.#file = file;
+    try {
+      this.#load();
+      this.#server.setSecureContext({ ...this.#common(), ...this.#pair(0) });
+      if (this.#ticketKey) this.#server.setTicketKeys(this.#ticketKey);
+    } catch (error) {
+      this.#config = before.config;
+      this.#file = before.file;
+      throw error;
+    }
+  }
+
+  #load(): void {
+    const entries = this.#config.certificates.map((_, index) => {
+      const pair = this.#pair(index);
+      const leaf = new X509Certificate(pair.cert);
+      return {
+        context: tls.createSecureContext({
+          ...this.#common(),
+          ...pair,
+          ...(this.#ticketKey ? { ticketKeys: this.#ticketKey } : {}),
+        }),
+        names: namesOf(leaf),
+        notAfter: Date.parse(leaf.validTo) / 1000,
+      };
+    });
+    this.#entries = entries;
+    this.#strict = this.#config.strictSni;
+  }
+
+  #pair(index: number): { cert: string; key: string } {
+    const files = this.#config.certificates[index];
+    return { cert: this.#file(files?.cert ?? ''), key: this.#file(files?.key ?? '') };
+  }
+
+  #common(): tls.SecureContextOptions {
+    const { minVersion, maxVersion, ciphers, clientAuth } = this.#config;
+    return {
+      minVersion,
+      maxVersion,
+      honorCipherOrder: true,
+      ...(ciphers === undefined ? {} : { ciphers }),
+      ...(clientAuth === undefined ? {} : { ca: this.#file(clientAuth.ca) }),
+      ...(clientAuth?.crl === undefined ? {} : { crl: this.#file(clientAuth.crl) }),
+    };
+  }
+
+  /** Exact name, then wildcard, then the first certificate. Source: RFC 6066 section 3. */
+  #choose(asked: string, done: (error: Error | null, context?: tls.SecureContext) => void): void {
+    const name = asked.toLowerCase();
+    const wildcard = `*${name.slice(name.indexOf('.'))}`;
+    const found =
+      this.#entries.find(({ names }) => names.includes(name)) ??
+      this.#entries.find(({ names }) => names.includes(wildcard)) ??
+      (this.#strict ? undefined : this.#entries[0]);
+    if (found) done(null, found.context);
+    else done(new Error('unrecognized name'));
+  }
+
+  #settle(socket: tls.TLSSocket, result: SecureSocket | string): void {
+    // Node has no public way from a TLS socket to the socket that it was made on.
+    const raw = '_parent' in socket ? (socket._parent as Socket) : undefined;
+    const waiting = raw && this.#waiting.get(raw);
+    if (!raw || !waiting) {
+      socket.destroy();
+      return;
+    }
+    this.#waiting.delete(raw);
+    waiting(result);
+  }
+}
+
+function namesOf(certificate: X509Certificate): string[] {
+  const alternative = certificate.subjectAltName ?? '';
+  const names = alternative
+    .split(', ')
+    .flatMap((entry) => (entry.startsWith('DNS:') ? [entry.slice(4).toLowerCase()] : []));
+  const common = /^CN=(.+)$/m.exec(certificate.subject)?.[1];
+  return names.length > 0 ? names : common ? [common.toLowerCase()] : [];
+}
+
+function infoOf(socket: tls.TLSSocket): TlsInfo {
+  const peer = socket.getPeerX509Certificate();
+  // exempt(cast): the servername property is missing from the types of a server's socket.
+  const name = (socket as unknown as { servername?: string | false }).servername;
+  return {
+    version: socket.getProtocol() ?? '',
+    cipher: socket.getCipher().name,
+    serverName: name ? name.toLowerCase() : undefined,
+    alpn:
+      socket.alpnProtocol === 'h2' || socket.alpnProtocol === 'http/1.1'
+        ? socket.alpnProtocol
+        : undefined,
+    client: peer && {
+      verified: socket.authorized,
+      subject: peer.subject.replaceAll('\n', ','),
+      fingerprint: peer.fingerprint256,
+      pem: peer.toString(),
+    },
+  };
+}
