@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { endpointAddress } from './address.ts';
-import { count, duration, filePath, headerName, oneOrMore, percent, size } from './fields.ts';
+import { count, duration, filePath, headerName, percent, size } from './fields.ts';
 import { healthCheck, passive } from './health-check.ts';
 import { timeouts } from './timeouts.ts';
 

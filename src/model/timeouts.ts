@@ -24,7 +24,7 @@ export const timeouts = z.strictObject({
 });
 
 /** Deadlines in milliseconds, complete. */
-export type Timeouts = Required<z.output<typeof timeouts>>;
+export type Timeouts = { [Name in keyof z.output<typeof timeouts>]-?: number };
 
 /** What holds where nothing is configured. A TCP session's idle default is `TCP_IDLE_MS`. */
 export const DEFAULT_TIMEOUTS: Timeouts = {
@@ -42,7 +42,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
 export const TCP_IDLE_MS = 600_000;
 
 /** The first defined value of each deadline, outermost last. */
-export function resolveTimeouts(...layers: (Partial<Timeouts> | undefined)[]): Timeouts {
+export function resolveTimeouts(...layers: (z.output<typeof timeouts> | undefined)[]): Timeouts {
   const result = { ...DEFAULT_TIMEOUTS };
   for (const layer of layers.reverse()) Object.assign(result, layer);
   return result;

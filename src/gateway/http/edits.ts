@@ -1,0 +1,52 @@
+import type { HeaderEdits, Route } from '../../model/route.ts';
+import type { RequestHead } from '../../net/http-exchange.ts';
+import { hostOf } from './matcher.ts';
+
+/** Takes every field of a name out of a flat list, in place. */
+export function removeHeader(headers: string[], name: string): void {
+  for (let at = headers.length - 2; at >= 0; at -= 2) {
+    const field = headers[at] as string;
+    if (field.length === name.length && field.toLowerCase() === name) headers.splice(at, 2);
+  }
+}
+
+/** Changes a flat list in place: removes, then sets, then adds. */
+export function editHeaders(headers: string[], edits: HeaderEdits | undefined): void {
+  if (!edits) return;
+  for (const name of edits.remove ?? []) removeHeader(headers, name);
+  for (const [name, value] of Object.entries(edits.set ?? {})) {
+    removeHeader(headers, name);
+    headers.push(name, value);
+  }
+  for (const [name, value] of Object.entries(edits.add ?? {})) headers.push(name, value);
+}
+
+/** The path that an endpoint sees. */
+export function rewritePath(path: string, rewrite: Route['rewrite']): string {
+  if (!rewrite) return path;
+  const { stripPrefix, addPrefix, path: whole, regex } = rewrite;
+  let result = whole ?? path;
+  if (stripPrefix !== undefined) {
+    const bare = stripPrefix.replace(/\/$/, '');
+    if (result === bare) result = '/';
+    else if (result.startsWith(`${bare}/`)) result = result.slice(bare.length);
+  }
+  if (regex) result = result.replace(new RegExp(regex.match), regex.replace);
+  if (addPrefix !== undefined) result = addPrefix.replace(/\/$/, '') + result;
+  return result.startsWith('/') ? result : `/${result}`;
+}
+
+/** Fills `{scheme} {host} {port} {path} {query} {uri}` of a redirect's target. */
+export function fillTemplate(template: string, head: RequestHead, localPort: number): string {
+  const { scheme, authority, path, query } = head;
+  const port = /:(\d+)$/.exec(authority)?.[1] ?? String(localPort);
+  const values: Record<string, string> = {
+    scheme,
+    host: hostOf(authority),
+    port,
+    path,
+    query: query ?? '',
+    uri: query === undefined ? path : `${path}?${query}`,
+  };
+  return template.replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole);
+}

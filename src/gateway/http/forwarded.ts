@@ -1,0 +1,85 @@
+import type { Listener } from '../../model/listener.ts';
+import type { RequestHead } from '../../net/http-exchange.ts';
+import type { StreamConnection } from '../../net/stream-connection.ts';
+import { AddressSet } from '../listener/address-rules.ts';
+import { removeHeader } from './edits.ts';
+import { headerValue } from './matcher.ts';
+
+/** Fields in which a client could pretend to be another; replaced, whatever it sent. */
+const CLAIMS = [
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'forwarded',
+  'x-real-ip',
+  'x-client-cert-subject',
+  'x-client-cert-fingerprint',
+  'x-client-cert-verified',
+  'x-client-cert',
+];
+
+/** Who a request comes from, and the fields that tell the endpoint. Source: RFC 7239. */
+export class Forwarder {
+  readonly #trusted: AddressSet;
+  readonly #fields: Listener['forwarded']['headers'];
+
+  constructor({ trust, headers }: Listener['forwarded']) {
+    this.#trusted = new AddressSet(trust);
+    this.#fields = headers;
+  }
+
+  /** The client: the right-most hop that is not trusted. */
+  client(head: RequestHead, connection: StreamConnection): string {
+    const peer = connection.client.address;
+    if (!this.#trusted.has(peer)) return peer;
+    const hops = (joined(head.headers, 'x-forwarded-for') ?? '')
+      .split(',')
+      .map((hop) => hop.trim());
+    for (const hop of hops.reverse()) {
+      if (hop === '') continue;
+      if (!/^[0-9a-fA-F.:]+$/.test(hop)) return peer;
+      if (!this.#trusted.has(hop)) return hop;
+    }
+    return peer;
+  }
+
+  /** Replaces what a client claims; a trusted peer's list is appended to. */
+  apply(headers: string[], head: RequestHead, connection: StreamConnection): void {
+    const peer = connection.client.address;
+    const trusted = this.#trusted.has(peer);
+    const keep = (name: string) => (trusted ? headerValue(headers, name) : undefined);
+    const before = trusted ? joined(headers, 'x-forwarded-for') : undefined;
+    const proto = keep('x-forwarded-proto') ?? head.scheme;
+    const host = keep('x-forwarded-host') ?? head.authority;
+    const port = keep('x-forwarded-port') ?? String(connection.local.port);
+    const list = trusted ? joined(headers, 'forwarded') : undefined;
+    for (const name of CLAIMS) removeHeader(headers, name);
+    for (const name of this.#fields) {
+      if (name === 'x-forwarded-for') headers.push(name, before ? `${before}, ${peer}` : peer);
+      else if (name === 'x-forwarded-proto') headers.push(name, proto);
+      else if (name === 'x-forwarded-host') headers.push(name, host);
+      else if (name === 'x-forwarded-port') headers.push(name, port);
+      else {
+        const node = peer.includes(':') ? `"[${peer}]"` : peer;
+        const own = `for=${node};proto=${head.scheme};host="${head.authority}"`;
+        headers.push(name, list ? `${list}, ${own}` : own);
+      }
+    }
+    const certificate = connection.tls?.client;
+    if (!certificate) return;
+    headers.push('x-client-cert-subject', certificate.subject.replaceAll(/[^\x20-\x7e]/g, '?'));
+    headers.push('x-client-cert-fingerprint', certificate.fingerprint);
+    headers.push('x-client-cert-verified', certificate.verified ? 'yes' : 'no');
+    headers.push('x-client-cert', encodeURIComponent(certificate.pem));
+  }
+}
+
+/** Every value of a header as one list. */
+function joined(headers: readonly string[], name: string): string | undefined {
+  const values: string[] = [];
+  for (let at = 0; at < headers.length; at += 2) {
+    if ((headers[at] as string).toLowerCase() === name) values.push(headers[at + 1] as string);
+  }
+  return values.length > 0 ? values.join(', ') : undefined;
+}
