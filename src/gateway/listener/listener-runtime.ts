@@ -78,6 +78,11 @@ export class ListenerRuntime {
     return this.#timeouts;
   }
 
+  /** The text of a file that the configuration names. */
+  file(path: string): string {
+    return this.#material.files[path] ?? '';
+  }
+
   get active(): number {
     return this.#open.size;
   }
@@ -228,8 +233,8 @@ export class ListenerRuntime {
   #loadTls(): void {
     const { tls, protocol } = this.#config;
     if (!tls) return;
-    const { material } = { material: this.#material };
-    const file = (path: string) => material.files[path] ?? '';
+    const { files } = this.#material;
+    const file = (path: string) => files[path] ?? '';
     const alpn = protocol === 'https' ? ['http/1.1'] : [];
     try {
       if (this.#tls) this.#tls.update(tls, file);

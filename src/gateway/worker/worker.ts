@@ -165,7 +165,6 @@ export class Worker {
     return {
       clock: this.#deps.clock,
       metrics: this.#metrics,
-      defaults: this.#config?.config.defaults.timeouts,
       file: (path: string) => this.#config?.material.files[path] ?? '',
     };
   }

@@ -1,0 +1,502 @@
+import type { Duplex } from 'node:stream';
+import type { RetryOn } from '../../model/service.ts';
+import { deadlines, type Timed } from '../../net/deadlines.ts';
+import type {
+  ClientExchange,
+  ExchangeFailure,
+  OutgoingRequest,
+  RawHeaders,
+  ResponseHead,
+  ResponseSink,
+  ServerExchange,
+} from '../../net/http-exchange.ts';
+import { Splice } from '../../net/splice.ts';
+import { reasonOf } from '../../wire/http1-write.ts';
+import type { OutcomeClass } from '../ipc.ts';
+import type { ListenerRuntime } from '../listener/listener-runtime.ts';
+import type { Lease, NoLease, ServiceHandle } from '../upstream/service-handle.ts';
+import { isAuthorized } from './basic-auth.ts';
+import { editHeaders, fillTemplate, removeHeader, rewritePath } from './edits.ts';
+import { errorPage } from './error-page.ts';
+import type { HttpHandler } from './http-handler.ts';
+import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
+import { headerValue } from './matcher.ts';
+import { RequestBody } from './request-body.ts';
+import { cookieValue } from './sticky-cookie.ts';
+
+const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
+/** The class of an ended attempt as health sees it. */
+function outcomeOf(failure: ExchangeFailure): OutcomeClass {
+  if (failure === 'refused') return 'refused';
+  return failure === 'timeout' || failure === 'connect-timeout' ? 'timeout' : 'reset';
+}
+
+function retryCause(failure: ExchangeFailure): RetryOn {
+  if (failure === 'refused' || failure === 'connect-timeout') return 'connect-failure';
+  return failure === 'timeout' ? 'timeout' : 'reset';
+}
+
+/** One request from its head to the end of its answer, over as many endpoints as it takes. */
+export class HttpSession implements ResponseSink, Timed {
+  deadline = Number.POSITIVE_INFINITY;
+  readonly #exchange: ServerExchange;
+  readonly #listener: ListenerRuntime;
+  readonly #plan: ListenerPlan;
+  readonly #handler: HttpHandler;
+  readonly #startedAt = performance.now();
+  readonly #client: string;
+  #route: RoutePlan | undefined;
+  #service: ServiceHandle | undefined;
+  #request: OutgoingRequest | undefined;
+  #body: RequestBody | undefined;
+  #lease: Lease | undefined;
+  #call: ClientExchange | undefined;
+  #offDown: () => void = () => {};
+  #giveUp: () => void = () => {};
+  readonly #tried = new Set<string>();
+  #retries = 0;
+  #headSent = false;
+  #answeredByEndpoint = false;
+  #over = false;
+  #status = 0;
+  #bytesOut = 0;
+  #setCookie: string | undefined;
+  #lastEndpoint: string | undefined;
+
+  constructor(
+    exchange: ServerExchange,
+    listener: ListenerRuntime,
+    plan: ListenerPlan,
+    handler: HttpHandler,
+  ) {
+    this.#exchange = exchange;
+    this.#listener = listener;
+    this.#plan = plan;
+    this.#handler = handler;
+    this.#client = plan.forwarder.client(exchange.head, exchange.connection);
+  }
+
+  /** Finds the route, asks its conditions, and answers or sends the request on. */
+  start(): void {
+    const { head, connection } = this.#exchange;
+    this.#exchange.onClose = () => this.#clientGone();
+    this.#exchange.onDrain = () => this.#call?.resumeBody();
+    const info = {
+      method: head.method,
+      authority: head.authority,
+      path: head.path,
+      query: head.query,
+      headers: head.headers,
+      source: this.#client,
+      sni: connection.tls?.serverName,
+    };
+    this.#route = this.#plan.plan(this.#plan.matcher.match(info));
+    const name = this.#route ? this.#route.route.service : this.#listener.config.service;
+    if (!this.#admit()) return;
+    if (this.#route && this.#answerLocally(this.#route)) return;
+    const service = name === undefined ? undefined : this.#handler.deps.services(name);
+    if (service) this.#forward(service);
+    else this.#refuse(name === undefined ? 404 : 503, 'no-route');
+  }
+
+  inform(status: number, headers: RawHeaders): void {
+    this.#exchange.inform(status, headers);
+  }
+
+  head(head: ResponseHead): void {
+    this.#answered();
+    if (this.#retryStatus(head.status)) return;
+    const { headers } = head;
+    editHeaders(headers, this.#route?.route.headers?.response);
+    if (this.#setCookie) headers.push('set-cookie', this.#setCookie);
+    const server = this.#listener.config.http.serverHeader;
+    if (server !== undefined) {
+      removeHeader(headers, 'server');
+      headers.push('server', server);
+    }
+    this.#status = head.status;
+    this.#headSent = true;
+    this.#exchange.respond(head);
+  }
+
+  data(chunk: Buffer): boolean {
+    if (!this.#headSent) return true;
+    this.#bytesOut += chunk.length;
+    return this.#exchange.write(chunk);
+  }
+
+  end(trailers: RawHeaders): void {
+    if (!this.#headSent) return;
+    this.#releaseLease(this.#status >= 500 ? 'status5xx' : 'ok');
+    this.#exchange.end(trailers);
+    this.#finish('ok');
+  }
+
+  upgraded(headers: RawHeaders, tunnel: Duplex): void {
+    this.#answered();
+    deadlines.delete(this);
+    this.#status = 101;
+    this.#headSent = true;
+    const client = this.#exchange.acceptUpgrade(headers);
+    const { tunnel: idleMs, halfClose: halfCloseMs } = this.#timeouts();
+    this.#over = true;
+    const splice = new Splice(client, tunnel, { idleMs, halfCloseMs }, (result) => {
+      this.#bytesOut = result.bytesDown;
+      this.#releaseLease('ok');
+      this.#record(result.reason);
+    });
+    this.#listener.attach(this.#exchange.connection, {
+      shutdown: () => {},
+      destroy: () => splice.end('closed'),
+    });
+  }
+
+  fail(failure: ExchangeFailure, detail: { reused: boolean; bytesReceived: number }): void {
+    this.#call = undefined;
+    // A kept connection that closed as we wrote says nothing about the endpoint.
+    const race = failure === 'reset' && detail.reused && detail.bytesReceived === 0;
+    const endpoint = this.#lease?.endpoint.id;
+    this.#releaseLease(race ? 'ok' : outcomeOf(failure));
+    if (this.#over) return;
+    if (this.#headSent) {
+      this.#exchange.abort();
+      this.#finish(`endpoint-${failure}`);
+      return;
+    }
+    const sent = failure !== 'refused' && failure !== 'connect-timeout';
+    if (race && this.#mayRepeat(true) && this.#retries < 3)
+      this.#again(undefined, 'keep-alive-race');
+    else if (this.#mayRetry(retryCause(failure), sent)) this.#again(endpoint, retryCause(failure));
+    else if (failure === 'timeout') this.#refuse(504, 'endpoint-timeout');
+    else this.#refuse(502, `endpoint-${failure}`);
+  }
+
+  drain(): void {
+    this.#body?.resume();
+  }
+
+  /** The endpoint has not answered within the request's deadline. */
+  expire(): void {
+    this.#call?.cancel();
+    this.fail('timeout', { reused: false, bytesReceived: 0 });
+  }
+
+  /** Whether access rules, password and rate limit let the request in; answers when not. */
+  #admit(): boolean {
+    const plan = this.#route;
+    if (!plan) return true;
+    const { route, rate } = plan;
+    if (!plan.rules.allows(this.#client)) return this.#refuse(403, 'access');
+    const { headers } = this.#exchange.head;
+    if (route.basicAuth && !isAuthorized(headerValue(headers, 'authorization'), route.basicAuth)) {
+      return this.#refuse(401, 'auth', [
+        'www-authenticate',
+        `Basic realm="${route.basicAuth.realm}"`,
+      ]);
+    }
+    if (!rate || !route.rateLimit) return true;
+    const { by } = route.rateLimit;
+    const key = by === 'source' ? this.#client : (headerValue(headers, by.header) ?? '');
+    const taken = rate.buckets.take(key, performance.now());
+    if (taken.allowed) {
+      this.#handler.noteRateUse(rate.id, key);
+      return true;
+    }
+    plan.limited.value++;
+    const seconds = Math.max(1, Math.ceil(taken.retryAfterMs / 1000));
+    return this.#refuse(429, 'rate-limit', ['retry-after', String(seconds)]);
+  }
+
+  #answerLocally({ route }: RoutePlan): boolean {
+    const { head, connection } = this.#exchange;
+    if (route.redirect) {
+      const location = fillTemplate(route.redirect.to, head, connection.local.port);
+      this.#answer(route.redirect.status, ['location', location], '');
+      return true;
+    }
+    if (!route.respond) return false;
+    const headers = Object.entries(route.respond.headers ?? {}).flat();
+    this.#answer(route.respond.status, headers, route.respond.body);
+    return true;
+  }
+
+  #forward(service: ServiceHandle): void {
+    const { head, connection } = this.#exchange;
+    this.#service = service;
+    const { maxBodyBytes } = this.#listener.config.limits;
+    if (
+      maxBodyBytes !== undefined &&
+      typeof head.length === 'number' &&
+      head.length > maxBodyBytes
+    ) {
+      this.#refuse(413, 'body-too-large');
+      return;
+    }
+    const route = this.#route?.route;
+    const headers = head.headers;
+    this.#plan.forwarder.apply(headers, head, connection);
+    editHeaders(headers, route?.headers?.request);
+    const path = rewritePath(head.path, route?.rewrite);
+    this.#request = {
+      method: head.method,
+      scheme: service.config.tls ? 'https' : 'http',
+      authority: route?.rewrite?.host ?? (head.authority || 'localhost'),
+      target: head.query === undefined ? path : `${path}?${head.query}`,
+      headers,
+      length: head.length,
+      upgrade: head.upgrade,
+    };
+    const { retries } = service.config;
+    const kept = retries === false ? 0 : retries.maxBodyBytes;
+    this.#body = new RequestBody(this.#exchange, kept, maxBodyBytes, (failure) =>
+      this.#bodyFailed(failure),
+    );
+    this.#attempt();
+  }
+
+  #attempt(): void {
+    const service = this.#service as ServiceHandle;
+    this.#giveUp = service.acquire(
+      {
+        source: this.#client,
+        key: this.#balanceKey(service),
+        sticky: this.#stickyEndpoint(service),
+        tried: this.#tried,
+      },
+      (result) => {
+        this.#giveUp = () => {};
+        if (typeof result === 'string') this.#noLease(result);
+        else this.#send(result);
+      },
+    );
+  }
+
+  #send(lease: Lease): void {
+    const service = this.#service as ServiceHandle;
+    this.#lease = lease;
+    this.#lastEndpoint = lease.endpoint.id;
+    this.#answeredByEndpoint = false;
+    this.#noteSticky(service, lease);
+    const { connect, request } = this.#timeouts();
+    this.deadline = performance.now() + request;
+    deadlines.add(this);
+    this.#handler.silence.of(service.name, lease.endpoint.id).started(performance.now());
+    this.#offDown = lease.endpoint.onDown(() => this.#endpointDown());
+    const call = lease.endpoint
+      .pool()
+      .request(this.#request as OutgoingRequest, this, { connectMs: connect });
+    if (this.#lease !== lease) return;
+    this.#call = call;
+    this.#body?.sendTo(call);
+  }
+
+  /** Nothing will come from the endpoint any more: a request that can be repeated moves on. */
+  #endpointDown(): void {
+    if (this.#headSent || this.#over || !this.#mayRepeat(true)) return;
+    const endpoint = this.#lease?.endpoint.id;
+    this.#call?.cancel();
+    this.#call = undefined;
+    this.#releaseLease('timeout');
+    this.#again(endpoint, 'endpoint-down');
+  }
+
+  #again(endpoint: string | undefined, cause: string): void {
+    if (endpoint !== undefined) this.#tried.add(endpoint);
+    this.#retries++;
+    const { metrics } = this.#handler.deps;
+    metrics.cell('sluice_service_retries_total', this.#service?.name ?? '', cause).value++;
+    this.#attempt();
+  }
+
+  /** Whether sending the request again could not do anything twice that must be done once. */
+  #mayRepeat(sent: boolean): boolean {
+    if (!this.#body?.replayable) return false;
+    return !sent || IDEMPOTENT.has(this.#exchange.head.method);
+  }
+
+  #mayRetry(cause: RetryOn, sent: boolean): boolean {
+    const retries = this.#service?.config.retries;
+    if (!retries || !this.#mayRepeat(sent) || !retries.on.includes(cause)) return false;
+    if (sent && !retries.methods.includes(this.#exchange.head.method)) return false;
+    // A refused connection costs nothing: every endpoint may be tried once.
+    const limit = sent ? retries.attempts : (this.#service?.endpoints.length ?? 0);
+    if (this.#retries >= limit) return false;
+    return !sent || this.#service?.tryRetry() === true;
+  }
+
+  /** Drops an answer that may be had better from another endpoint; false: it goes to the client. */
+  #retryStatus(status: number): boolean {
+    const cause = String(status) as RetryOn;
+    if (status < 500 || !this.#mayRetry(cause, true)) return false;
+    const lease = this.#lease;
+    const service = this.#service;
+    if (!lease || !service) return false;
+    const others = service.endpoints.some(
+      ({ id, state }) =>
+        id !== lease.endpoint.id && !this.#tried.has(id) && state.check === 'up' && !state.ejected,
+    );
+    if (!others) return false;
+    this.#call?.cancel();
+    this.#call = undefined;
+    this.#releaseLease('status5xx');
+    // Not within the answer's own callback.
+    queueMicrotask(() => this.#over || this.#again(lease.endpoint.id, cause));
+    return true;
+  }
+
+  #noLease(reason: NoLease): void {
+    if (reason === 'cancelled') return;
+    const tried = this.#tried.size > 0;
+    this.#refuse(tried && reason === 'no-endpoint' ? 502 : 503, reason, ['retry-after', '1']);
+  }
+
+  #answered(): void {
+    if (this.#answeredByEndpoint) return;
+    this.#answeredByEndpoint = true;
+    this.deadline = Number.POSITIVE_INFINITY;
+    deadlines.delete(this);
+    this.#lease?.answered();
+    const { endpoint } = this.#lease ?? {};
+    if (endpoint && this.#service) {
+      this.#handler.silence.of(this.#service.name, endpoint.id).firstByte(performance.now());
+    }
+  }
+
+  #releaseLease(outcome: OutcomeClass): void {
+    const lease = this.#lease;
+    if (!lease) return;
+    this.#lease = undefined;
+    this.#offDown();
+    deadlines.delete(this);
+    this.#handler.silence
+      .of(this.#service?.name ?? '', lease.endpoint.id)
+      .finished(this.#answeredByEndpoint);
+    lease.release(outcome);
+  }
+
+  #bodyFailed(failure: ExchangeFailure): void {
+    this.#call?.cancel();
+    this.#releaseLease('ok');
+    if (this.#over) return;
+    if (failure === 'too-large' && !this.#headSent) this.#refuse(413, 'body-too-large');
+    else this.#finish('client-body');
+  }
+
+  #clientGone(): void {
+    if (this.#over) return;
+    this.#giveUp();
+    this.#call?.cancel();
+    this.#releaseLease('ok');
+    this.#finish('client-gone');
+  }
+
+  #balanceKey(service: ServiceHandle): string | undefined {
+    const { key } = service.config.balance;
+    const { sticky } = service.config;
+    const { headers, path } = this.#exchange.head;
+    if (sticky && 'appCookie' in sticky) return cookieValue(headers, sticky.appCookie.name);
+    if (key === 'path') return path;
+    if (key === 'source') return undefined;
+    return 'header' in key ? headerValue(headers, key.header) : cookieValue(headers, key.cookie);
+  }
+
+  #stickyEndpoint(service: ServiceHandle): string | undefined {
+    const { sticky } = service.config;
+    if (!sticky || !('cookie' in sticky)) return undefined;
+    const token = cookieValue(this.#exchange.head.headers, sticky.cookie.name);
+    if (token === undefined) return undefined;
+    const ids = service.endpoints.map(({ id }) => id);
+    return this.#handler.cookies.endpoint(service.name, token, ids);
+  }
+
+  /** Names the endpoint in a cookie, unless the client's cookie already does. */
+  #noteSticky(service: ServiceHandle, { endpoint }: Lease): void {
+    const { sticky } = service.config;
+    if (!sticky || !('cookie' in sticky)) return;
+    const encrypted = this.#exchange.connection.tls !== undefined;
+    const token = this.#handler.cookies.token(service.name, endpoint.id);
+    const known = cookieValue(this.#exchange.head.headers, sticky.cookie.name);
+    this.#setCookie =
+      known === token
+        ? undefined
+        : this.#handler.cookies.setCookie(sticky.cookie, token, encrypted);
+  }
+
+  #timeouts() {
+    return {
+      ...this.#listener.timeouts,
+      ...this.#service?.config.timeouts,
+      ...this.#route?.route.timeouts,
+    } as ListenerRuntime['timeouts'];
+  }
+
+  /** Answers for the gateway itself; always false, so that checks can return it. */
+  #refuse(status: number, reason: string, headers: RawHeaders = []): false {
+    const page = errorPage(status, this.#listener, this.#route?.route.errorPages);
+    const body = page?.body ?? `${status} ${reasonOf(status)}\n`;
+    const type = page?.contentType ?? 'text/plain; charset=utf-8';
+    this.#answer(status, ['content-type', type, ...headers], body, reason);
+    return false;
+  }
+
+  #answer(status: number, headers: RawHeaders, text: string, outcome = 'ok'): void {
+    if (this.#over || this.#headSent) return;
+    const body = Buffer.from(text);
+    this.#status = status;
+    this.#headSent = true;
+    this.#bytesOut = body.length;
+    if (text !== '' && headerValue(headers, 'content-type') === undefined) {
+      headers.push('content-type', 'text/plain; charset=utf-8');
+    }
+    editHeaders(headers, this.#route?.route.headers?.response);
+    this.#exchange.respond({ status, headers, length: body.length });
+    this.#exchange.write(body);
+    this.#exchange.end();
+    this.#finish(outcome);
+  }
+
+  #finish(outcome: string): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#record(outcome);
+  }
+
+  #record(outcome: string): void {
+    const elapsed = performance.now() - this.#startedAt;
+    const digit = Math.trunc(this.#status / 100);
+    for (const counted of [this.#plan, this.#route]) {
+      const cell = counted?.codes[digit];
+      if (cell) cell.value++;
+      counted?.duration.observe(elapsed / 1000);
+    }
+    if (!this.#listener.config.accessLog) return;
+    this.#handler.deps.accessLog(this.#accessRecord(outcome, elapsed));
+  }
+
+  #accessRecord(outcome: string, durationMs: number) {
+    const { head, connection } = this.#exchange;
+    return {
+      listener: this.#listener.name,
+      route: this.#route?.name,
+      service: this.#service?.name,
+      endpoint: this.#lastEndpoint,
+      client: this.#client,
+      clientPort: connection.client.port,
+      startedAt: this.#handler.deps.clock.wall() - durationMs,
+      durationMs,
+      bytesIn: this.#body?.bytes ?? 0,
+      bytesOut: this.#bytesOut,
+      outcome,
+      http: {
+        method: head.method,
+        authority: head.authority,
+        target: head.query === undefined ? head.path : `${head.path}?${head.query}`,
+        version: head.version,
+        status: this.#status,
+        referer: headerValue(head.headers, 'referer'),
+        userAgent: headerValue(head.headers, 'user-agent'),
+      },
+    };
+  }
+}
