@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
@@ -14,6 +13,7 @@ import { identityOf } from './identity.ts';
 import { watchMaterial } from './material-watch.ts';
 import { createPinoLogger } from './pino-logger.ts';
 import { notifyServiceManager, startWatchdog } from './service-manager.ts';
+import { VERSION } from './version.ts';
 
 const WORKER_ENTRY = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
@@ -81,13 +81,9 @@ async function run(paths: string[]): Promise<void> {
   });
 }
 
-const version = JSON.parse(
-  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-) as { version: string };
-
 const program = new Command('sluiced')
   .description('The Sluice daemon: a gateway and load balancer')
-  .version(version.version)
+  .version(VERSION)
   .requiredOption(
     '--config <file>',
     'configuration file, YAML or JSON; may be given several times',

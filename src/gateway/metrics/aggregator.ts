@@ -1,0 +1,56 @@
+import type { MetricFamily, SeriesSample } from '../../base/metrics.ts';
+
+type Totals = Map<string, SeriesSample>;
+
+function keyOf({ family, labels }: SeriesSample): string {
+  return `${family}\u0000${labels.join('\u0000')}`;
+}
+
+/** Adds up the series of several processes; what a dead one has counted stays counted. */
+export class MetricAggregator {
+  readonly #families: ReadonlyMap<string, MetricFamily>;
+  readonly #live = new Map<string, readonly SeriesSample[]>();
+  readonly #retired: Totals = new Map();
+
+  constructor(catalog: readonly MetricFamily[]) {
+    this.#families = new Map(catalog.map((family) => [family.name, family]));
+  }
+
+  /** Takes the newest figures of a process, which replace its earlier ones. */
+  update(source: string, samples: readonly SeriesSample[]): void {
+    this.#live.set(source, samples);
+  }
+
+  /** Keeps the counts of a process that has ended; its gauges go with it. */
+  retire(source: string): void {
+    const counted = (this.#live.get(source) ?? []).filter(
+      ({ family }) => this.#families.get(family)?.type !== 'gauge',
+    );
+    this.#live.delete(source);
+    for (const sample of counted) this.#add(this.#retired, sample);
+  }
+
+  /** Every series over all processes. */
+  samples(): SeriesSample[] {
+    const totals: Totals = new Map(this.#retired);
+    for (const samples of this.#live.values())
+      for (const sample of samples) this.#add(totals, sample);
+    return [...totals.values()];
+  }
+
+  #add(totals: Totals, sample: SeriesSample): void {
+    const key = keyOf(sample);
+    const known = totals.get(key);
+    const max = this.#families.get(sample.family)?.merge === 'max';
+    totals.set(key, known ? combine(known, sample, max) : sample);
+  }
+}
+
+function combine(a: SeriesSample, b: SeriesSample, max: boolean): SeriesSample {
+  if (a.counts && b.counts) {
+    const counts = a.counts.map((count, index) => count + (b.counts?.[index] ?? 0));
+    return { ...a, counts, sum: (a.sum ?? 0) + (b.sum ?? 0) };
+  }
+  const [left, right] = [a.value ?? 0, b.value ?? 0];
+  return { ...a, value: max ? Math.max(left, right) : left + right };
+}
