@@ -60,6 +60,7 @@ export class Http1Connection implements Timed {
     socket.on('drain', this.#onDrain);
     socket.on('error', this.#onClose);
     socket.on('close', this.#onClose);
+    socket.resume();
     deadlines.add(this);
   }
 
