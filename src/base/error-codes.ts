@@ -7,6 +7,8 @@ export const ERROR_CODES = {
   E_CONFIG_INVALID: 'The configuration has errors; every one is listed with its position.',
   E_CONFIG_IDENTITY: 'The user or group that workers are to run as does not exist.',
   E_BIND_FAILED: 'A listening address could not be bound; nothing of the change was applied.',
+  E_ADMIN_UNREACHABLE: 'The admin API of the daemon does not answer.',
+  E_ADMIN_REFUSED: 'The daemon refused an order; its reason follows.',
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;
