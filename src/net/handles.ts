@@ -17,6 +17,7 @@ type TcpHandle = NativeHandle & {
   bind(host: string, port: number, flags: number): number;
   bind6(host: string, port: number, flags: number): number;
   open(fd: number): number;
+  getsockname(out: object): number;
 };
 type UdpHandle = TcpHandle;
 type PipeHandle = NativeHandle & { bind(path: string): number; open(fd: number): number };
@@ -45,9 +46,11 @@ function bindAddress(handle: TcpHandle, bind: Extract<Bind, { kind: 'ip' }>, fla
   const result = bind.host.includes(':')
     ? handle.bind6(bind.host, bind.port, flags | (bind.dualStack ? 0 : IPV6_ONLY))
     : handle.bind(bind.host, bind.port, flags);
-  if (result === 0) return;
+  // libuv holds an address in use back until the next call on the handle.
+  const actual = result === 0 ? handle.getsockname({}) : result;
+  if (actual === 0) return;
   handle.close();
-  throw failed(bind, result);
+  throw failed(bind, actual);
 }
 
 function create<T>(name: 'TCP' | 'UDP' | 'Pipe', type: number): T {

@@ -20,7 +20,8 @@ const server = createServer((request, response) => {
   }
   request.resume();
   served++;
-  const failed = served % 100 < failing;
+  // Failures are spread evenly: 7 has no factor in common with 10.
+  const failed = (served * 7) % 10 < failing / 10;
   response.statusCode = failed ? 500 : 200;
   response.setHeader('x-backend', name);
   response.end(`${name}\n`);
