@@ -62,6 +62,7 @@ export function createProgram(io: CliIo): Command {
     io.print(program.opts<Common>().json ? JSON.stringify(value, null, 2) : text);
   addConfigCommands(program, io, client);
   addViews(program, client, show, io);
+  addReports(program, client, show, io);
   addOrders(program, client, io);
   return program;
 }
@@ -143,6 +144,9 @@ function addViews(program: Command, client: () => AdminClient, show: Show, io: C
       if (program.opts<Common>().json) show(await client().services(), '');
       else io.print(await endpointTable(client(), service));
     });
+}
+
+function addReports(program: Command, client: () => AdminClient, show: Show, io: CliIo): void {
   program
     .command('config')
     .description('the running configuration, without secrets')

@@ -5,7 +5,7 @@ import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { Listener } from '../model/listener.ts';
 import type { Route } from '../model/route.ts';
 import { didYouMean } from './diagnostics.ts';
-import type { ConfigIo } from './load.ts';
+import type { ConfigIo } from './io.ts';
 import { filePlaces } from './resolve.ts';
 
 type Report = (path: PropertyKey[], message: string) => void;

@@ -3,17 +3,11 @@ import type { z } from 'zod';
 import { type GatewayConfig, gatewayConfig } from '../model/gateway-config.ts';
 import { checkConfig } from './check.ts';
 import { type Diagnostic, didYouMean, formatDiagnostics } from './diagnostics.ts';
+import type { ConfigIo } from './io.ts';
 import { resolvePaths, resolveSecrets } from './resolve.ts';
 import { parseSource, type SourceText } from './source-text.ts';
 
-export { type Diagnostic, formatDiagnostics };
-
-/** How the outside is read; injected, so that the loader itself touches nothing. */
-export type ConfigIo = {
-  /** A file's text, or undefined when it cannot be read. */
-  readonly readFile: (path: string) => string | undefined;
-  readonly env: Readonly<Record<string, string | undefined>>;
-};
+export { type ConfigIo, type Diagnostic, formatDiagnostics };
 
 /** A complete configuration, or everything that is wrong with it. */
 export type LoadResult =

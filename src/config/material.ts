@@ -1,5 +1,5 @@
 import type { GatewayConfig } from '../model/gateway-config.ts';
-import type { ConfigIo } from './load.ts';
+import type { ConfigIo } from './io.ts';
 import { filePlaces } from './resolve.ts';
 
 /** Contents of every file that a configuration names, by absolute path. */

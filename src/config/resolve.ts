@@ -1,5 +1,5 @@
 import type { GatewayConfig } from '../model/gateway-config.ts';
-import type { ConfigIo } from './load.ts';
+import type { ConfigIo } from './io.ts';
 
 type Report = (path: PropertyKey[], message: string) => void;
 

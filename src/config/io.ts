@@ -1,0 +1,6 @@
+/** How the outside is read; injected, so that the loader itself touches nothing. */
+export type ConfigIo = {
+  /** A file's text, or undefined when it cannot be read. */
+  readonly readFile: (path: string) => string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+};
