@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatDiagnostics, loadConfig } from '../../../src/config/load.ts';
+import { planChange } from '../../../src/config/plan.ts';
+import { redact } from '../../../src/config/resolve.ts';
+
+const GOOD = `listeners:
+  web: { bind: 127.0.0.1:8080, protocol: http, service: app }
+services:
+  app: { endpoints: ["127.0.0.1:9001"] }
+`;
+
+function load(text: string, env: Record<string, string> = {}) {
+  const readFile = (path: string) => (path === 'sluice.yaml' ? text : undefined);
+  return loadConfig(['sluice.yaml'], { readFile, env });
+}
+
+function errors(text: string, env: Record<string, string> = {}): string {
+  const result = load(text, env);
+  return result.ok ? 'ok' : formatDiagnostics(result.diagnostics);
+}
+
+const WRONG: readonly [string, string, RegExp][] = [
+  [
+    'an unknown key',
+    GOOD.replace('service: app', 'servce: app'),
+    /^sluice\.yaml:2:\d+: listeners\.web\.servce: unknown key "servce"; did you mean "service"\?/m,
+  ],
+  [
+    'a dangling service',
+    GOOD.replace('service: app', 'service: ap'),
+    /2:\d+: listeners\.web\.service: there is no service "ap"; did you mean "app"\?/,
+  ],
+  [
+    'a port of 65536',
+    GOOD.replace('8080', '65536'),
+    /2:\d+: listeners\.web\.bind: "127\.0\.0\.1:65536" is not an address/,
+  ],
+  [
+    'a bad duration',
+    `${GOOD}defaults: { timeouts: { connect: 5 secs } }`,
+    /"5 secs" is not a duration/,
+  ],
+  [
+    'a bad block',
+    GOOD.replace('service: app', 'service: app, access: { deny: [10.0.0.0/33] }'),
+    /"10\.0\.0\.0\/33" is not an address or a CIDR block/,
+  ],
+  ['a bind that is taken', `${GOOD}admin: { bind: ":8080" }`, /taken by admin/],
+  [
+    'a missing certificate',
+    GOOD.replace('http,', 'https, tls: { certificates: [{ cert: a.pem, key: a.key }] },'),
+    /a\.pem cannot be read/,
+  ],
+  [
+    'an unset variable',
+    GOOD.replace('127.0.0.1:9001', '${HOST_X}:80'),
+    /4:\d+: the environment has no HOST_X/,
+  ],
+  [
+    'an exponential regex',
+    GOOD.replace(
+      'service: app }',
+      'routes: [{ match: { path: { regex: "(a+)+$" } }, service: app }] }',
+    ),
+    /could take for ever/,
+  ],
+  ['a key twice', `${GOOD}listeners: {}`, /unique/i],
+  ['a forbidden name', `${GOOD}__proto__: { a: 1 }`, /"__proto__" is not a name/],
+  ['admin for all without a token', `${GOOD}admin: { bind: "0.0.0.0:9900" }`, /is not local/],
+  ['no text at all', '\0', /NUL/],
+];
+
+for (const [what, text, expected] of WRONG) {
+  test(`${what} is an error with its place`, () => assert.match(errors(text), expected));
+}
+
+test('all errors come at once', () => {
+  const text = GOOD.replace('protocol: http', 'protocol: htp').replace('endpoints', 'endpoint');
+  assert.equal(errors(text).split('\n').length >= 2, true, errors(text));
+});
+
+test('variables, defaults and escapes', () => {
+  const text = GOOD.replace('127.0.0.1:9001', '${HOST:-127.0.0.2}:${PORT}');
+  const result = load(text, { PORT: '81' });
+  assert.ok(result.ok);
+  assert.deepEqual(result.config.services['app']?.endpoints[0]?.address, {
+    host: '127.0.0.2',
+    port: 81,
+  });
+});
+
+test('CRLF and a byte order mark are fine', () => {
+  assert.equal(errors(`\uFEFF${GOOD.replaceAll('\n', '\r\n')}`), 'ok');
+});
+
+test('secrets are resolved for the daemon and hidden from people', () => {
+  const result = load(`${GOOD}admin: { token: { env: ADMIN_TOKEN } }\n`, { ADMIN_TOKEN: 'hush' });
+  assert.ok(result.ok);
+  assert.equal(result.config.admin?.token, 'hush');
+  assert.ok(!JSON.stringify(redact(result.config)).includes('hush'));
+});
+
+test('a plan tells what would change', () => {
+  const [before, after] = [load(GOOD), load(GOOD.replace('9001', '9002'))];
+  assert.ok(before.ok && after.ok);
+  assert.deepEqual(planChange(before.config, after.config), [
+    '~ service app: endpoints; connections stay',
+  ]);
+});
+
+test('50,000 routes load and 10,000 levels are refused', () => {
+  const routes = Array.from(
+    { length: 50_000 },
+    (_, n) => `      - { match: { host: h${n}.test }, service: app }`,
+  );
+  const text = GOOD.replace('service: app }', `routes: *r }`).replace('listeners:', `listeners:`);
+  const large = `listeners:\n  web:\n    bind: 127.0.0.1:8080\n    protocol: http\n    routes:\n${routes.join('\n')}\nservices:\n  app: { endpoints: ["127.0.0.1:9001"] }\n`;
+  assert.equal(errors(large), 'ok');
+  assert.match(errors(`${'['.repeat(10_000)}`), /:/);
+  assert.match(errors(text), /alias/i);
+});
