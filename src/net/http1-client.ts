@@ -140,7 +140,7 @@ class ClientConnection implements Timed {
 
   readonly #onEnd = () => {
     const call = this.#call;
-    if (call) call.connectionEnded('reset');
+    if (call) call.finished();
     else this.expire();
   };
 
@@ -267,12 +267,14 @@ class Http1Call implements ClientExchange {
     else this.#readHead();
   }
 
+  /** The endpoint has sent all it will: a clean end for a body that has no other. */
+  finished(): void {
+    if (this.#decoder?.endsWithConnection) this.#finish([]);
+    else this.connectionEnded('reset');
+  }
+
   connectionEnded(failure: ExchangeFailure): void {
     if (this.#over) return;
-    if (this.#decoder?.endsWithConnection && failure === 'reset' && !this.#paused) {
-      this.#finish([]);
-      return;
-    }
     this.failed(failure, this.#reused, this.#received);
   }
 
@@ -357,6 +359,7 @@ class Http1Call implements ClientExchange {
   }
 
   #finish(trailers: string[]): void {
+    if (this.#over) return;
     this.#over = true;
     // Bytes beyond the answer, or a request still on its way, spoil the connection for the next.
     const clean = this.#sent && this.#head?.keepAlive === true && this.#buffer.length === 0;

@@ -48,6 +48,7 @@ export class Http1Connection implements Timed {
   #closing = false;
   #ended = false;
   #tunnel = false;
+  #serving = false;
 
   constructor(connection: StreamConnection, options: Http1Options, events: Http1Events) {
     this.connection = connection;
@@ -92,6 +93,7 @@ export class Http1Connection implements Timed {
   /** Answers a refusal and closes, in a way that lets the client read it. */
   refuse(status: number, reason: string): void {
     this.#events.refused(reason, status);
+    this.#exchange = undefined;
     const body = `${status} ${reasonOf(status)}\n`;
     const headers = ['Content-Type', 'text/plain; charset=utf-8'];
     const framing = `Content-Length: ${body.length}\r\nConnection: close\r\n`;
@@ -110,7 +112,7 @@ export class Http1Connection implements Timed {
     this.#searched = 0;
     this.deadline = performance.now() + this.options.idleMs;
     this.connection.socket.resume();
-    if (this.#buffer.length > 0) this.#next();
+    if (this.#buffer.length > 0) this.#serve();
   }
 
   /** Gives the socket away as a raw tunnel, with what has been read of it. */
@@ -151,7 +153,7 @@ export class Http1Connection implements Timed {
     if (this.#ended) return;
     this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data]);
     if (this.#exchange) this.#exchange.received();
-    else this.#next();
+    else this.#serve();
     if (this.#buffer.length > MAX_BUFFERED) this.connection.socket.pause();
   };
 
@@ -171,6 +173,23 @@ export class Http1Connection implements Timed {
     exchange?.connectionClosed();
     this.connection.socket.destroy();
   };
+
+  /** Serves what is buffered, request by request; an answer given at once does not nest. */
+  #serve(): void {
+    if (this.#serving) return;
+    this.#serving = true;
+    let before: number;
+    do {
+      before = this.#buffer.length;
+      this.#next();
+    } while (
+      !this.#exchange &&
+      !this.#ended &&
+      this.#buffer.length > 0 &&
+      this.#buffer.length < before
+    );
+    this.#serving = false;
+  }
 
   #next(): void {
     // An empty line before a request is tolerated. Source: RFC 9112 section 2.2.
@@ -327,10 +346,11 @@ class Http1Exchange implements ServerExchange {
   abort(): void {
     if (this.#answered) return;
     this.#answered = true;
-    const { socket } = this.connection;
-    // A reset cannot be mistaken for the end of a body that ends with its connection.
-    if ('resetAndDestroy' in socket) socket.resetAndDestroy();
-    else this.#owner.destroy();
+    const { socket, tls } = this.connection;
+    // A reset cannot be mistaken for the end of a body that ends with its connection; TLS has an
+    // end of its own, which is then missing.
+    if (tls) socket.destroy();
+    else socket.resetAndDestroy();
   }
 
   acceptUpgrade(headers: RawHeaders): Duplex {
