@@ -57,6 +57,11 @@ for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghi
   TOKEN[char.charCodeAt(0)] = 1;
 }
 
+/** Without spaces and tabs around it, and nothing else: other white space is not a separator here. */
+function trimBlanks(text: string): string {
+  return text.replace(/^[ \t]+|[ \t]+$/g, '');
+}
+
 class Refused {
   readonly status: number;
   readonly reason: string;
@@ -92,7 +97,9 @@ function noteField(fields: Fields, name: string, value: string): Refused | undef
       fields.host = value;
       return undefined;
     case 6:
-      if (name.toLowerCase() === 'expect') fields.expect = value.toLowerCase();
+      if (name.toLowerCase() !== 'expect') return undefined;
+      fields.expect =
+        fields.expect === undefined ? value.toLowerCase() : `${fields.expect},${value}`;
       return undefined;
     case 7:
       if (name.toLowerCase() === 'upgrade') {
@@ -197,10 +204,7 @@ function requestFraming(fields: Fields, version: '1.0' | '1.1'): Framing | Refus
   if (transferEncoding !== undefined) {
     if (version === '1.0') return new Refused(400, 'transfer-encoding-on-1.0');
     if (length !== undefined) return new Refused(400, 'length-and-transfer-encoding');
-    const codings = transferEncoding
-      .toLowerCase()
-      .split(',')
-      .map((coding) => coding.trim());
+    const codings = transferEncoding.toLowerCase().split(',').map(trimBlanks);
     if (codings.length === 1 && codings[0] === 'chunked') return { kind: 'chunked' };
     const chunkedOnceLast = codings.indexOf('chunked') === codings.length - 1;
     if (codings.includes('chunked') && !chunkedOnceLast)
@@ -215,13 +219,14 @@ function requestFraming(fields: Fields, version: '1.0' | '1.1'): Framing | Refus
 
 function isKeepAlive(version: '1.0' | '1.1', connection: string): boolean {
   if (connection === '') return version === '1.1';
-  const options = connection.split(',').map((option) => option.trim());
+  const options = connection.split(',').map(trimBlanks);
   if (options.includes('close')) return false;
   return version === '1.1' || options.includes('keep-alive');
 }
 
 function wantedUpgrade(fields: Fields): string | undefined {
-  if (fields.upgrade === undefined || !fields.connection.includes('upgrade')) return undefined;
+  const options = fields.connection.split(',').map(trimBlanks);
+  if (fields.upgrade === undefined || !options.includes('upgrade')) return undefined;
   const token = fields.upgrade.split(',')[0]?.trim().toLowerCase() ?? '';
   // h2c by upgrade is obsolete (RFC 9113 section 3.1): the request is served as it is.
   return token === '' || token === 'h2c' ? undefined : token;
@@ -342,7 +347,7 @@ function responseFraming(
   if (transferEncoding !== undefined) {
     if (version === '1.0') return new Refused(502, 'transfer-encoding-on-1.0');
     if (length !== undefined) return new Refused(502, 'length-and-transfer-encoding');
-    if (transferEncoding.trim().toLowerCase() !== 'chunked') {
+    if (trimBlanks(transferEncoding).toLowerCase() !== 'chunked') {
       return new Refused(502, 'unknown-transfer-coding');
     }
   }

@@ -68,6 +68,10 @@ export function responseHead(status: number, headers: readonly string[], framing
   return `HTTP/1.1 ${status} ${reasonOf(status)}\r\n${fieldLines(headers)}${framing}\r\n`;
 }
 
+function encodeControls(target: string): string {
+  return target.replaceAll(/[^\x21-\x7e]/g, (char) => encodeURIComponent(char));
+}
+
 /** A request line with its header fields and the empty line. */
 export function requestHead(
   method: string,
@@ -76,7 +80,9 @@ export function requestHead(
   headers: readonly string[],
   framing: string,
 ): string {
-  return `${method} ${target} HTTP/1.1\r\nhost: ${host}\r\n${fieldLines(headers)}${framing}\r\n`;
+  // A rewrite must not be able to add a line to the message.
+  const line = encodeControls(target);
+  return `${method} ${line} HTTP/1.1\r\n${fieldLines(['host', host])}${fieldLines(headers)}${framing}\r\n`;
 }
 
 /** Header fields that belong to one hop. Source: RFC 9110 section 7.6.1. */

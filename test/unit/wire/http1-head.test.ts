@@ -80,6 +80,16 @@ const VERDICTS: readonly [string, string, string][] = [
   ['HTTP/2.0', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', '505 unsupported-version'],
   ['HTTP/3.1', 'GET / HTTP/3.1\r\nHost: a\r\n\r\n', '505 unsupported-version'],
   ['HTTP/1.10', 'GET / HTTP/1.10\r\nHost: a\r\n\r\n', '400 bad-version'],
+  [
+    'a coding with a blank that is none',
+    field('Transfer-Encoding: \xa0chunked'),
+    '501 unknown-transfer-coding',
+  ],
+  [
+    'an expectation beside an unknown one',
+    field('Expect: wonders\r\nExpect: 100-continue'),
+    '417 unknown-expectation',
+  ],
   ['an unknown expectation', field('Expect: wonders'), '417 unknown-expectation'],
   ['CONNECT', 'CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n', '405 connect'],
   ['a space in the target', 'GET /a b HTTP/1.1\r\nHost: a\r\n\r\n', '400 bad-request-line'],
