@@ -7,11 +7,22 @@ import type { TlsInfo } from './stream-connection.ts';
 /** A finished handshake. */
 export type SecureSocket = { readonly socket: tls.TLSSocket; readonly info: TlsInfo };
 
+const HANDSHAKE_RECORD = 0x16;
+const SPEAK_TLS = 'This port speaks TLS: use https.\n';
+const PLAIN_ANSWER = [
+  'HTTP/1.1 400 Bad Request',
+  'content-type: text/plain',
+  `content-length: ${SPEAK_TLS.length}`,
+  'connection: close',
+  '',
+  SPEAK_TLS,
+].join('\r\n');
+
 type Entry = { context: tls.SecureContext; names: string[]; notAfter: number };
 
 /** Terminates TLS on accepted sockets: certificates by SNI, swapped without a new listener. */
 export class TlsTerminator {
-  readonly #server: tls.Server;
+  #server: tls.Server;
   readonly #waiting = new WeakMap<Socket, (result: SecureSocket | string) => void>();
   #entries: Entry[] = [];
   #strict = false;
@@ -24,21 +35,7 @@ export class TlsTerminator {
     this.#config = config;
     this.#file = file;
     this.#load();
-    const clientAuth = config.clientAuth;
-    this.#server = tls.createServer({
-      ...this.#common(),
-      ...this.#pair(0),
-      ALPNProtocols: [...alpn],
-      requestCert: clientAuth !== undefined,
-      rejectUnauthorized: clientAuth?.mode === 'require',
-      SNICallback: (name, done) => this.#choose(name, done),
-    });
-    this.#server.on('secureConnection', (socket) =>
-      this.#settle(socket, { socket, info: infoOf(socket) }),
-    );
-    this.#server.on('tlsClientError', (error, socket) => {
-      this.#settle(socket, 'code' in error ? String(error.code) : 'handshake-failed');
-    });
+    this.#server = this.#createServer(alpn);
   }
 
   /** Unix seconds at which each certificate expires. */
@@ -46,10 +43,27 @@ export class TlsTerminator {
     return this.#entries.map(({ notAfter }) => notAfter);
   }
 
-  /** Handshakes on a socket; `done` gets the secure socket or a reason, once. */
+  /**
+   * Handshakes on a socket; `done` gets the secure socket or a reason, once. Plain HTTP is answered
+   * with 400 and the socket ended.
+   */
   handshake(socket: Socket, done: (result: SecureSocket | string) => void): void {
-    this.#waiting.set(socket, done);
-    this.#server.emit('connection', socket);
+    const onGone = () => done('ECONNRESET');
+    socket.once('end', onGone).once('error', onGone);
+    socket.once('data', (first: Buffer) => {
+      socket.pause();
+      socket.off('end', onGone).off('error', onGone);
+      if (first[0] !== HANDSHAKE_RECORD) {
+        socket.on('error', () => {});
+        socket.end(PLAIN_ANSWER, () => socket.destroy());
+        done('HTTP_REQUEST');
+        return;
+      }
+      socket.unshift(first);
+      this.#waiting.set(socket, done);
+      this.#server.emit('connection', socket);
+    });
+    socket.resume();
   }
 
   setTicketKey(key: string): void {
@@ -58,20 +72,42 @@ export class TlsTerminator {
     this.#load();
   }
 
-  /** Takes new settings or new contents of files. Throws, with the old ones in force, on bad ones. */
-  update(config: ListenerTls, file: (path: string) => string): void {
+  /**
+   * Takes new settings or new contents of files, for new connections. Throws, with the old ones in
+   * force, on bad ones.
+   */
+  update(config: ListenerTls, alpn: readonly string[], file: (path: string) => string): void {
     const before = { config: this.#config, file: this.#file };
     this.#config = config;
     this.#file = file;
     try {
       this.#load();
-      this.#server.setSecureContext({ ...this.#common(), ...this.#pair(0) });
+      this.#server = this.#createServer(alpn);
       if (this.#ticketKey) this.#server.setTicketKeys(this.#ticketKey);
     } catch (error) {
       this.#config = before.config;
       this.#file = before.file;
       throw error;
     }
+  }
+
+  #createServer(alpn: readonly string[]): tls.Server {
+    const { clientAuth } = this.#config;
+    const server = tls.createServer({
+      ...this.#common(),
+      ...this.#pair(0),
+      ...(alpn.length > 0 ? { ALPNProtocols: [...alpn] } : {}),
+      requestCert: clientAuth !== undefined,
+      rejectUnauthorized: clientAuth?.mode === 'require',
+      SNICallback: (name, done) => this.#choose(name, done),
+    });
+    server.on('secureConnection', (socket) =>
+      this.#settle(socket, { socket, info: infoOf(socket) }),
+    );
+    server.on('tlsClientError', (error, socket) => {
+      this.#settle(socket, 'code' in error ? String(error.code) : 'handshake-failed');
+    });
+    return server;
   }
 
   #load(): void {

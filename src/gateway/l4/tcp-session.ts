@@ -19,7 +19,11 @@ export class TcpSessions {
   }
 
   serve(connection: StreamConnection): void {
-    const name = this.#route(connection);
+    this.forward(connection, this.#route(connection));
+  }
+
+  /** Serves a connection whose service is already known. */
+  forward(connection: StreamConnection, name: string | undefined): void {
     const service = name === undefined ? undefined : this.#listener.deps.services(name);
     if (!service) {
       this.#listener.refused('no-route');

@@ -11,6 +11,7 @@ import type { StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
 import { TlsTerminator } from '../../net/tls-server.ts';
 import type { AccessRecord } from '../access-record.ts';
 import type { ConfigMaterial } from '../ipc.ts';
+import { SniSessions } from '../l4/sni-session.ts';
 import { TcpSessions } from '../l4/tcp-session.ts';
 import type { ServiceHandle } from '../upstream/service-handle.ts';
 import { AddressRules } from './address-rules.ts';
@@ -46,6 +47,7 @@ export class ListenerRuntime {
   readonly #perSource = new Map<string, number>();
   readonly #cells: Cells;
   readonly #tcp: TcpSessions;
+  readonly #sni: SniSessions;
   #config: Listener;
   #material: ConfigMaterial;
   #timeouts: Timeouts;
@@ -67,6 +69,7 @@ export class ListenerRuntime {
       active: deps.metrics.cell('sluice_listener_connections_active', name),
     };
     this.#tcp = new TcpSessions(this);
+    this.#sni = new SniSessions(this, this.#tcp);
     this.#loadTls();
   }
 
@@ -162,8 +165,14 @@ export class ListenerRuntime {
     this.#track(socket, source);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    if (this.#tls) this.#secure(socket, source, this.#tls);
-    else this.#dispatch(socket, source, socket, undefined);
+    const { protocol } = this.#config;
+    if (protocol !== 'https' && protocol !== 'tls') {
+      this.#dispatch(socket, source, socket, undefined);
+    } else if (this.#tls) this.#secure(socket, source, this.#tls);
+    else {
+      this.refused('no-certificate');
+      socket.destroy();
+    }
   }
 
   #refusal(source: string): string | undefined {
@@ -199,7 +208,7 @@ export class ListenerRuntime {
       clearTimeout(timer);
       if (typeof result === 'string') {
         metrics.cell('sluice_tls_failures_total', this.name, handshakeReason(result)).value++;
-        socket.destroy();
+        if (!socket.writableEnded) socket.destroy();
         return;
       }
       const { info } = result;
@@ -227,6 +236,7 @@ export class ListenerRuntime {
     };
     const { protocol } = this.#config;
     if (protocol === 'http' || protocol === 'https') this.deps.handlers.http(connection, this);
+    else if (protocol === 'tls-passthrough') this.#sni.serve(connection);
     else this.#tcp.serve(connection);
   }
 
@@ -237,7 +247,7 @@ export class ListenerRuntime {
     const file = (path: string) => files[path] ?? '';
     const alpn = protocol === 'https' ? ['http/1.1'] : [];
     try {
-      if (this.#tls) this.#tls.update(tls, file);
+      if (this.#tls) this.#tls.update(tls, alpn, file);
       else this.#tls = new TlsTerminator(tls, alpn, file);
       if (this.#ticketKey) this.#tls.setTicketKey(this.#ticketKey);
       this.#noteExpiries(tls);
@@ -261,7 +271,7 @@ export class ListenerRuntime {
 }
 
 function timeoutsOf(config: Listener, defaults: GatewayConfig['defaults']): Timeouts {
-  const tcp = config.protocol === 'tcp' || config.protocol === 'tls';
+  const tcp = config.protocol !== 'http' && config.protocol !== 'https';
   return resolveTimeouts(
     config.timeouts,
     defaults.timeouts,

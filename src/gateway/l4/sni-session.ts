@@ -1,0 +1,75 @@
+import type { StreamConnection } from '../../net/stream-connection.ts';
+import { readClientHello, UNRECOGNIZED_NAME_ALERT } from '../../wire/client-hello.ts';
+import { AddressSet } from '../listener/address-rules.ts';
+import type { ListenerRuntime } from '../listener/listener-runtime.ts';
+import type { TcpSessions } from './tcp-session.ts';
+
+/** Connections of a `tls-passthrough` listener: routed by the ClientHello, which stays untouched. */
+export class SniSessions {
+  readonly #listener: ListenerRuntime;
+  readonly #tcp: TcpSessions;
+
+  constructor(listener: ListenerRuntime, tcp: TcpSessions) {
+    this.#listener = listener;
+    this.#tcp = tcp;
+  }
+
+  /** Reads the ClientHello within `timeouts.handshake`, then forwards from the first byte. */
+  serve(connection: StreamConnection): void {
+    const { socket } = connection;
+    let bytes: Buffer = Buffer.alloc(0);
+    const stop = () => {
+      clearTimeout(timer);
+      socket.off('data', onData).off('end', onGone).off('error', onGone).off('close', stop);
+    };
+    const refuse = (reason: string) => {
+      stop();
+      this.#listener.refused(reason);
+      socket.on('error', () => {});
+      socket.destroy();
+    };
+    const onGone = () => refuse('no-client-hello');
+    const timer = setTimeout(() => refuse('handshake-timeout'), this.#listener.timeouts.handshake);
+    const onData = (data: Buffer) => {
+      bytes = Buffer.concat([bytes, data]);
+      const hello = readClientHello(bytes);
+      if (hello.kind === 'need-more') return;
+      if (hello.kind === 'error') {
+        refuse(hello.reason);
+        return;
+      }
+      stop();
+      socket.pause();
+      socket.unshift(bytes);
+      this.#forward(connection, hello.sni);
+    };
+    socket.on('data', onData).on('end', onGone).on('error', onGone).on('close', stop);
+    socket.resume();
+  }
+
+  #forward(connection: StreamConnection, sni: string | undefined): void {
+    const name = this.#route(connection.client.address, sni);
+    if (name !== undefined) {
+      this.#tcp.forward(connection, name);
+      return;
+    }
+    const { socket } = connection;
+    this.#listener.refused('unrecognized-name');
+    socket.on('error', () => {});
+    socket.end(UNRECOGNIZED_NAME_ALERT, () => socket.destroy());
+  }
+
+  /** The route with the exact name, then with the wildcard, then without a name, then the default. */
+  #route(client: string, sni: string | undefined): string | undefined {
+    const { routes, service } = this.#listener.config;
+    const reachable = routes.filter(
+      ({ match }) => !match?.source || new AddressSet(match.source).has(client),
+    );
+    const named = (name: string) =>
+      reachable.find(({ match }) => match?.sni?.some((one) => one.toLowerCase() === name));
+    const route =
+      (sni === undefined ? undefined : (named(sni) ?? named(`*${sni.slice(sni.indexOf('.'))}`))) ??
+      reachable.find(({ match }) => !match?.sni);
+    return route?.service ?? service;
+  }
+}
