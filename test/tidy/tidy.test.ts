@@ -72,8 +72,12 @@ test('a folder imports only the folders below it', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('no import cycles: each file can be understood after those it imports', () => {
-  const graph = new Map(sources().map((source) => [source.path, importsOf(source)]));
+test('no import cycles at run time: each file is ready before those that need it', () => {
+  const values = ({ lines, ...rest }: Source) => ({
+    ...rest,
+    lines: lines.filter((line) => !line.startsWith('import type ')),
+  });
+  const graph = new Map(sources().map((source) => [source.path, importsOf(values(source))]));
   const done = new Set<string>();
   const cycles: string[] = [];
   const visit = (path: string, trail: string[]) => {
