@@ -48,7 +48,12 @@ export class DnsProbe implements Probe {
         const result = judge(data, id);
         if (result) settle(result);
       });
-      socket.connect(this.#port ?? address.port, address.host, () => socket.send(query));
+      // A name that does not resolve is told to this callback only.
+      socket.connect(this.#port ?? address.port, address.host, (...args: unknown[]) => {
+        const [error] = args;
+        if (error) settle(failedProbe(errorText(error)));
+        else socket.send(query);
+      });
     });
   }
 }
