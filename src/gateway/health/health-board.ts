@@ -144,6 +144,7 @@ export class HealthBoard {
     if (JSON.stringify(known.config.passive) !== JSON.stringify(config.passive)) {
       known.outliers = config.passive === false ? undefined : new OutlierTracker(config.passive);
       known.outliers?.update([...known.endpoints.keys()]);
+      this.#returnEjected(name, known);
     }
     const sameCheck =
       JSON.stringify([known.check, known.config.tls]) === JSON.stringify([check, config.tls]);
@@ -151,6 +152,16 @@ export class HealthBoard {
     known.check = check;
     if (!sameCheck)
       for (const endpoint of known.endpoints.values()) endpoint.recheck(this.#probe(known), check);
+  }
+
+  /** The tracker that would have returned them is gone. */
+  #returnEjected(service: string, { endpoints }: Watched): void {
+    for (const [id, endpoint] of endpoints) {
+      if (!endpoint.state.ejected) continue;
+      endpoint.setEjected(false, '');
+      this.#note(service, id, 'up', 'live traffic: judged anew by other settings');
+      this.#changed(service);
+    }
   }
 
   #probe({ check, config }: Watched) {

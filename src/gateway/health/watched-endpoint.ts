@@ -35,6 +35,7 @@ export class WatchedEndpoint {
   #check: HealthCheck | undefined;
   #probe: Probe | undefined;
   #timer: Timer | undefined;
+  #running = false;
   #suspected = false;
   #reason = '';
   #ejected = false;
@@ -77,6 +78,8 @@ export class WatchedEndpoint {
   recheck(probe: Probe | undefined, check: HealthCheck | undefined): void {
     this.#epoch++;
     this.#timer?.cancel();
+    this.#running = false;
+    this.#suspected = false;
     this.#probe = probe;
     this.#check = check;
     if (!check) {
@@ -95,6 +98,8 @@ export class WatchedEndpoint {
   probeNow(): void {
     if (!this.#probe || this.#suspected || this.#machine?.state === 'down') return;
     this.#suspected = true;
+    // A check under way is believed as this one would be.
+    if (this.#running) return;
     this.#timer?.cancel();
     void this.#run();
   }
@@ -102,18 +107,28 @@ export class WatchedEndpoint {
   close(): void {
     this.#epoch++;
     this.#timer?.cancel();
+    this.#probe = undefined;
   }
 
   #schedule(delayMs: number): void {
-    this.#timer = this.#clock.after(delayMs, () => void this.#run());
+    const epoch = this.#epoch;
+    this.#timer = this.#clock.after(delayMs, () => {
+      if (epoch === this.#epoch) void this.#run();
+    });
   }
 
   async #run(): Promise<void> {
     const epoch = this.#epoch;
+    this.#running = true;
     const result = this.admin === 'maint' ? undefined : await this.#probe?.run(this.spec.address);
     if (epoch !== this.#epoch || !this.#machine || !this.#check) return;
-    if (result) this.#take(result, this.#machine, this.#check);
-    else this.#schedule(this.#check.interval);
+    this.#running = false;
+    if (result) {
+      this.#take(result, this.#machine, this.#check);
+    } else {
+      this.#suspected = false;
+      this.#schedule(this.#check.interval);
+    }
   }
 
   #take(result: ProbeResult, machine: RiseFall, check: HealthCheck): void {
