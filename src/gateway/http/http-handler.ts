@@ -1,32 +1,18 @@
-import type { Clock } from '../../base/clock.ts';
-import type { Logger } from '../../base/logger.ts';
-import type { MetricRegistry } from '../../base/metrics.ts';
 import { Http1Connection } from '../../net/http1-server.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
-import type { AccessRecord } from '../access-record.ts';
-import type { RateUse, SupervisorLink } from '../ipc.ts';
+import type { RateUse } from '../ipc.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
-import type { ServiceHandle } from '../upstream/service-handle.ts';
+import type { HttpDeps } from './http-deps.ts';
 import { ListenerPlan } from './listener-plan.ts';
 import { HttpSession } from './session.ts';
+import type { SessionTools } from './session-tools.ts';
 import { SilenceWatch } from './silence-watch.ts';
 import { StickyCookies } from './sticky-cookie.ts';
 
 const RATE_REPORT_MS = 100;
 
-/** What HTTP handling is built on. */
-export type HttpDeps = {
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly metrics: MetricRegistry;
-  readonly link: SupervisorLink;
-  readonly services: (name: string) => ServiceHandle | undefined;
-  readonly accessLog: (record: AccessRecord) => void;
-  readonly cookieKey: string;
-};
-
 /** Serves the connections of HTTP listeners. */
-export class HttpHandler {
+export class HttpHandler implements SessionTools {
   readonly deps: HttpDeps;
   readonly cookies: StickyCookies;
   readonly silence: SilenceWatch;

@@ -6,13 +6,22 @@ import type {
   ServerExchange,
 } from '../../net/http-exchange.ts';
 
+/** What the owner of a body hears. */
+export type BodyEvents = {
+  /** Bytes went on to the endpoint, or may flow again. */
+  moved(): void;
+  /** The whole body has been handed to the endpoint. */
+  sent(): void;
+  failed(failure: ExchangeFailure): void;
+};
+
 /** A request's body on its way to an endpoint; its beginning is kept, so that it can be sent again. */
 export class RequestBody implements BodySink {
   bytes = 0;
   readonly #exchange: ServerExchange;
   readonly #maxKept: number;
   readonly #maxBytes: number | undefined;
-  readonly #failed: (failure: ExchangeFailure) => void;
+  readonly #events: BodyEvents;
   #kept: Buffer[] | undefined = [];
   #keptBytes = 0;
   #trailers: RawHeaders | undefined;
@@ -25,12 +34,12 @@ export class RequestBody implements BodySink {
     exchange: ServerExchange,
     maxKept: number,
     maxBytes: number | undefined,
-    failed: (failure: ExchangeFailure) => void,
+    events: BodyEvents,
   ) {
     this.#exchange = exchange;
     this.#maxKept = maxKept;
     this.#maxBytes = maxBytes;
-    this.#failed = failed;
+    this.#events = events;
   }
 
   /** Whether everything that has been read is still here. */
@@ -38,13 +47,29 @@ export class RequestBody implements BodySink {
     return this.#kept !== undefined;
   }
 
+  /** Whether the endpoint, not the client, is what the body waits for. */
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  /** There is no endpoint for now: the client has to wait. */
+  detach(): void {
+    this.#call = undefined;
+  }
+
   /** Sends the body to an endpoint, from its beginning. */
   sendTo(call: ClientExchange): void {
     this.#call = call;
-    if (this.#exchange.head.length === 0) return;
+    if (this.#exchange.head.length === 0) {
+      this.#events.sent();
+      return;
+    }
+    this.#events.moved();
     for (const chunk of this.#kept ?? []) call.write(chunk);
-    if (this.#trailers) call.end(this.#trailers);
-    else if (!this.#started) {
+    if (this.#trailers) {
+      call.end(this.#trailers);
+      this.#events.sent();
+    } else if (!this.#started) {
       this.#started = true;
       this.#exchange.readBody(this);
     } else this.resume();
@@ -54,6 +79,7 @@ export class RequestBody implements BodySink {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
+    this.#events.moved();
     this.#exchange.resumeBody();
   }
 
@@ -67,25 +93,29 @@ export class RequestBody implements BodySink {
     this.#keep(chunk);
     const room = this.#call?.write(chunk) ?? false;
     this.#paused = !room;
+    this.#events.moved();
     return room;
   }
 
   end(trailers: RawHeaders): void {
     if (this.#over) return;
     this.#trailers = trailers;
-    this.#call?.end(trailers);
+    if (!this.#call) return;
+    this.#call.end(trailers);
+    this.#events.sent();
   }
 
   fail(failure: ExchangeFailure): void {
     if (this.#over) return;
     this.#over = true;
-    this.#failed(failure);
+    this.#events.failed(failure);
   }
 
   #keep(chunk: Buffer): void {
     if (!this.#kept) return;
     this.#keptBytes += chunk.length;
-    if (this.#keptBytes > this.#maxKept) this.#kept = undefined;
+    // Without an endpoint the client is paused: this piece is the last, and must not be lost.
+    if (this.#call && this.#keptBytes > this.#maxKept) this.#kept = undefined;
     else this.#kept.push(Buffer.from(chunk));
   }
 }

@@ -18,10 +18,10 @@ import type { Lease, NoLease, ServiceHandle } from '../upstream/service-handle.t
 import { isAuthorized } from './basic-auth.ts';
 import { editHeaders, fillTemplate, removeHeader, rewritePath } from './edits.ts';
 import { errorPage } from './error-page.ts';
-import type { HttpHandler } from './http-handler.ts';
 import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
 import { headerValue } from './matcher.ts';
 import { RequestBody } from './request-body.ts';
+import type { SessionTools } from './session-tools.ts';
 import { cookieValue } from './sticky-cookie.ts';
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
@@ -43,7 +43,7 @@ export class HttpSession implements ResponseSink, Timed {
   readonly #exchange: ServerExchange;
   readonly #listener: ListenerRuntime;
   readonly #plan: ListenerPlan;
-  readonly #handler: HttpHandler;
+  readonly #handler: SessionTools;
   readonly #startedAt = performance.now();
   readonly #client: string;
   #route: RoutePlan | undefined;
@@ -59,6 +59,8 @@ export class HttpSession implements ResponseSink, Timed {
   #headSent = false;
   #answeredByEndpoint = false;
   #over = false;
+  #uploading = false;
+  #idleMs = Number.POSITIVE_INFINITY;
   #status = 0;
   #bytesOut = 0;
   #setCookie: string | undefined;
@@ -68,7 +70,7 @@ export class HttpSession implements ResponseSink, Timed {
     exchange: ServerExchange,
     listener: ListenerRuntime,
     plan: ListenerPlan,
-    handler: HttpHandler,
+    handler: SessionTools,
   ) {
     this.#exchange = exchange;
     this.#listener = listener;
@@ -81,7 +83,10 @@ export class HttpSession implements ResponseSink, Timed {
   start(): void {
     const { head, connection } = this.#exchange;
     this.#exchange.onClose = () => this.#clientGone();
-    this.#exchange.onDrain = () => this.#call?.resumeBody();
+    this.#exchange.onDrain = () => {
+      if (this.#headSent) this.deadline = performance.now() + this.#idleMs;
+      this.#call?.resumeBody();
+    };
     const info = {
       method: head.method,
       authority: head.authority,
@@ -123,7 +128,10 @@ export class HttpSession implements ResponseSink, Timed {
   data(chunk: Buffer): boolean {
     if (!this.#headSent) return true;
     this.#bytesOut += chunk.length;
-    return this.#exchange.write(chunk);
+    const room = this.#exchange.write(chunk);
+    // A client that does not read has a deadline of its own.
+    this.deadline = room ? performance.now() + this.#idleMs : Number.POSITIVE_INFINITY;
+    return room;
   }
 
   end(trailers: RawHeaders): void {
@@ -176,9 +184,15 @@ export class HttpSession implements ResponseSink, Timed {
     this.#body?.resume();
   }
 
-  /** The endpoint has not answered within the request's deadline. */
+  /** The endpoint, or the client with its body, stands still for too long. */
   expire(): void {
     this.#call?.cancel();
+    if (this.#uploading && !this.#body?.paused && !this.#headSent) {
+      this.#call = undefined;
+      this.#releaseLease('ok');
+      this.#refuse(408, 'body-timeout');
+      return;
+    }
     this.fail('timeout', { reused: false, bytesReceived: 0 });
   }
 
@@ -249,9 +263,11 @@ export class HttpSession implements ResponseSink, Timed {
     };
     const { retries } = service.config;
     const kept = retries === false ? 0 : retries.maxBodyBytes;
-    this.#body = new RequestBody(this.#exchange, kept, maxBodyBytes, (failure) =>
-      this.#bodyFailed(failure),
-    );
+    this.#body = new RequestBody(this.#exchange, kept, maxBodyBytes, {
+      moved: () => this.#bodyMoved(),
+      sent: () => this.#awaitAnswer(),
+      failed: (failure) => this.#bodyFailed(failure),
+    });
     this.#attempt();
   }
 
@@ -274,13 +290,16 @@ export class HttpSession implements ResponseSink, Timed {
 
   #send(lease: Lease): void {
     const service = this.#service as ServiceHandle;
+    if (this.#body?.replayable === false) {
+      lease.release('ok');
+      this.#refuse(503, 'not-repeatable', ['retry-after', '1']);
+      return;
+    }
     this.#lease = lease;
     this.#lastEndpoint = lease.endpoint.id;
     this.#answeredByEndpoint = false;
     this.#noteSticky(service, lease);
-    const { connect, request } = this.#timeouts();
-    this.deadline = performance.now() + request;
-    deadlines.add(this);
+    const { connect } = this.#timeouts();
     this.#handler.silence.of(service.name, lease.endpoint.id).started(performance.now());
     this.#offDown = lease.endpoint.onDown(() => this.#endpointDown());
     const call = lease.endpoint
@@ -289,6 +308,22 @@ export class HttpSession implements ResponseSink, Timed {
     if (this.#lease !== lease) return;
     this.#call = call;
     this.#body?.sendTo(call);
+  }
+
+  /** While the body flows, only a standstill ends the request, however long it takes. */
+  #bodyMoved(): void {
+    if (this.#over || !this.#lease || this.#answeredByEndpoint) return;
+    const { idle, write } = this.#timeouts();
+    this.#uploading = true;
+    this.deadline = performance.now() + (this.#body?.paused ? write : idle);
+    deadlines.add(this);
+  }
+
+  #awaitAnswer(): void {
+    if (this.#over || this.#answeredByEndpoint) return;
+    this.#uploading = false;
+    this.deadline = performance.now() + this.#timeouts().request;
+    deadlines.add(this);
   }
 
   /** Nothing will come from the endpoint any more: a request that can be repeated moves on. */
@@ -303,6 +338,7 @@ export class HttpSession implements ResponseSink, Timed {
 
   #again(endpoint: string | undefined, cause: string): void {
     if (endpoint !== undefined) this.#tried.add(endpoint);
+    this.#body?.detach();
     this.#retries++;
     const { metrics } = this.#handler.deps;
     metrics.cell('sluice_service_retries_total', this.#service?.name ?? '', cause).value++;
@@ -354,8 +390,10 @@ export class HttpSession implements ResponseSink, Timed {
   #answered(): void {
     if (this.#answeredByEndpoint) return;
     this.#answeredByEndpoint = true;
-    this.deadline = Number.POSITIVE_INFINITY;
-    deadlines.delete(this);
+    this.#uploading = false;
+    this.#idleMs = this.#timeouts().idle;
+    this.deadline = performance.now() + this.#idleMs;
+    deadlines.add(this);
     this.#lease?.answered();
     const { endpoint } = this.#lease ?? {};
     if (endpoint && this.#service) {
@@ -380,7 +418,10 @@ export class HttpSession implements ResponseSink, Timed {
     this.#releaseLease('ok');
     if (this.#over) return;
     if (failure === 'too-large' && !this.#headSent) this.#refuse(413, 'body-too-large');
-    else this.#finish('client-body');
+    else {
+      this.#exchange.abort();
+      this.#finish('client-body');
+    }
   }
 
   #clientGone(): void {

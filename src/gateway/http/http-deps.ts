@@ -1,0 +1,17 @@
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { MetricRegistry } from '../../base/metrics.ts';
+import type { AccessRecord } from '../access-record.ts';
+import type { SupervisorLink } from '../ipc.ts';
+import type { ServiceHandle } from '../upstream/service-handle.ts';
+
+/** What HTTP handling is built on. */
+export type HttpDeps = {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: MetricRegistry;
+  readonly link: SupervisorLink;
+  readonly services: (name: string) => ServiceHandle | undefined;
+  readonly accessLog: (record: AccessRecord) => void;
+  readonly cookieKey: string;
+};
