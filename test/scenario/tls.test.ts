@@ -325,3 +325,40 @@ services:
   const series = 'sluice_listener_refused_total{listener="edge",reason="unrecognized-name"}';
   await eventually('the refusal is counted', async () => (await gateway.metric(series)) === 1);
 });
+
+test('https: unusable settings never mean plaintext; client certificates can be added', {
+  skip,
+}, async (t) => {
+  const backend = await listen(
+    t,
+    http.createServer((_, response) => response.end('plain')),
+  );
+  const [port = 0] = await freePorts(1);
+  const config = (more: string) => `listeners:
+  web:
+    bind: "${HOST}:${port}"
+    protocol: https
+    tls:
+      certificates: [{ cert: "{DIR}/a.pem", key: "{DIR}/a.key" }]
+${more}
+    service: app
+services:
+  app: { endpoints: ["${HOST}:${backend}"] }
+`;
+  const gateway = await start(t, config('      ciphers: NO-SUCH-CIPHER'));
+  const answer = await exchange(port, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+  assert.equal(answer.length, 0);
+  gateway.write(config(''));
+  await gateway.admin('/v1/reload', { method: 'POST' });
+  const works = () =>
+    get(port, 'a.example.com').then(
+      () => true,
+      () => false,
+    );
+  await eventually('good settings are in force', works);
+  gateway.write(config('      clientAuth: { ca: "{DIR}/ca.pem", mode: require }'));
+  await gateway.admin('/v1/reload', { method: 'POST' });
+  await eventually('a client certificate is demanded', async () => !(await works()));
+  const partner = { cert: pem('client.pem'), key: pem('client.key') };
+  assert.equal((await get(port, 'a.example.com', partner)).text, 'plain');
+});
