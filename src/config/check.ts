@@ -4,15 +4,13 @@ import { type Bind, formatBind, formatEndpointAddress } from '../model/address.t
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { Listener } from '../model/listener.ts';
 import type { Route } from '../model/route.ts';
+import type { Service } from '../model/service.ts';
 import { didYouMean } from './diagnostics.ts';
 import type { ConfigIo } from './io.ts';
+import { checkHealthRegex, checkRouteRegexes } from './regex.ts';
 import { filePlaces } from './resolve.ts';
 
 type Report = (path: PropertyKey[], message: string) => void;
-
-const MAX_REGEX = 1000;
-/** Repetition inside repetition, references and look-around: what makes matching exponential. */
-const RISKY = /\([^()]*[*+}][^()]*\)\s*[*+{]|\\[1-9]|\(\?[=!<]|\(\?P?</;
 
 /** What a schema cannot say: references, clashes, files, and keys that do not go together. */
 export function checkConfig(config: GatewayConfig, io: ConfigIo, report: Report): void {
@@ -22,27 +20,49 @@ export function checkConfig(config: GatewayConfig, io: ConfigIo, report: Report)
     checkListener(config, name, listener, report);
   }
   for (const [name, service] of Object.entries(config.services)) {
-    const at = ['services', name];
-    if (service.endpoints.length === 0 && !service.discover) {
-      report(at, 'needs `endpoints` or `discover`');
-    }
-    if (service.endpoints.length > 0 && service.discover) {
-      report([...at, 'discover'], 'cannot stand beside `endpoints`');
-    }
-    const ids = new Set<string>();
-    for (const [index, endpoint] of service.endpoints.entries()) {
-      const id = formatEndpointAddress(endpoint.address);
-      if (ids.has(id)) report([...at, 'endpoints', index], `${id} is listed twice`);
-      ids.add(id);
-    }
+    checkEndpoints(name, service, report);
+    checkReach(name, service, report);
   }
   checkFiles(config, io, report);
 }
 
+function checkEndpoints(name: string, service: Service, report: Report): void {
+  const at = ['services', name];
+  if (service.endpoints.length === 0 && !service.discover) {
+    report(at, 'needs `endpoints` or `discover`');
+  }
+  if (service.endpoints.length > 0 && service.discover) {
+    report([...at, 'discover'], 'cannot stand beside `endpoints`');
+  }
+  const ids = new Set<string>();
+  for (const [index, endpoint] of service.endpoints.entries()) {
+    const id = formatEndpointAddress(endpoint.address);
+    if (ids.has(id)) report([...at, 'endpoints', index], `${id} is listed twice`);
+    ids.add(id);
+  }
+}
+
+function checkReach(name: string, service: Service, report: Report): void {
+  const at = ['services', name];
+  if (service.protocol === 'h2') {
+    report([...at, 'protocol'], 'h2 is not served yet; use http1');
+  }
+  const { discover } = service;
+  if (discover && 'dns' in discover && discover.dns.type !== 'SRV' && !discover.dns.port) {
+    report([...at, 'discover', 'dns'], `type ${discover.dns.type} needs \`port\``);
+  }
+  if (service.health) checkHealthRegex(service.health, [...at, 'health'], report);
+}
+
+/** Whether only this machine can reach a bind; what a descriptor leads to is not known here. */
+function isLocal(bind: Bind): boolean {
+  if (bind.kind !== 'ip') return bind.kind === 'unix';
+  return !bind.dualStack && (bind.host.startsWith('127.') || bind.host === '::1');
+}
+
 function checkAdmin({ admin }: GatewayConfig, report: Report): void {
   for (const bind of admin?.bind ?? []) {
-    const local = bind.kind !== 'ip' || /^(127\.|::1$)/.test(bind.host);
-    if (!local && !admin?.token) {
+    if (!isLocal(bind) && !admin?.token) {
       report(
         ['admin', 'bind'],
         `${formatBind(bind)} is not local: set \`token\` or bind to 127.0.0.1`,
@@ -89,6 +109,9 @@ function checkListener(
   const terminates = protocol === 'https' || protocol === 'tls';
   if (terminates && !tls) report(at, `protocol ${protocol} needs \`tls\` with certificates`);
   if (!terminates && tls) report([...at, 'tls'], `has no use with protocol ${protocol}`);
+  if (tls?.alpn?.every((name) => name === 'h2')) {
+    report([...at, 'tls', 'alpn'], 'h2 alone is not served yet; add http/1.1');
+  }
   if (service === undefined && routes.length === 0) report(at, 'needs `service` or `routes`');
   if (service !== undefined) checkService(config, service, [...at, 'service'], report);
   if (protocol === 'udp' && routes.length > 0)
@@ -137,38 +160,7 @@ function checkRoute(
   if (route.match?.sni !== undefined && (protocol === 'http' || protocol === 'tcp')) {
     report([...path, 'match', 'sni'], `there is no SNI with protocol ${protocol}`);
   }
-  for (const { place, regex } of regexesOf(route)) checkRegex(regex, [...path, ...place], report);
-}
-
-function regexesOf(route: Route): { place: PropertyKey[]; regex: string }[] {
-  const found: { place: PropertyKey[]; regex: string }[] = [];
-  for (const [index, pattern] of (route.match?.path ?? []).entries()) {
-    if (typeof pattern !== 'string')
-      found.push({ place: ['match', 'path', index], regex: pattern.regex });
-  }
-  for (const kind of ['header', 'query'] as const) {
-    for (const [name, pattern] of Object.entries(route.match?.[kind] ?? {})) {
-      if (typeof pattern === 'object' && 'regex' in pattern) {
-        found.push({ place: ['match', kind, name], regex: pattern.regex });
-      }
-    }
-  }
-  const rewrite = route.rewrite?.regex;
-  if (rewrite) found.push({ place: ['rewrite', 'regex', 'match'], regex: rewrite.match });
-  return found;
-}
-
-function checkRegex(regex: string, path: PropertyKey[], report: Report): void {
-  if (regex.length > MAX_REGEX) report(path, `a regex has at most ${MAX_REGEX} characters`);
-  else if (RISKY.test(regex)) {
-    report(path, 'a regex with nested repetition, references or look-around could take for ever');
-  } else {
-    try {
-      new RegExp(regex);
-    } catch (error) {
-      report(path, errorText(error));
-    }
-  }
+  checkRouteRegexes(route, path, report);
 }
 
 function checkFiles(config: GatewayConfig, io: ConfigIo, report: Report): void {

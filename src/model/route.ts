@@ -95,7 +95,7 @@ export const route = z.strictObject({
       realm: headerValue.default('restricted'),
       users: z
         .record(z.string().min(1), z.string())
-        .describe('Name → `{SHA256}base64`, `{SCRYPT}N:salt:hash` or `{ env: NAME }` text.'),
+        .describe('Name → `{SHA256}base64`, `{SCRYPT}N:salt:hash` or the plain password.'),
     })
     .optional(),
   timeouts: timeouts.pick({ request: true, tunnel: true }).optional(),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatDiagnostics, loadConfig } from '../../../src/config/load.ts';
 import { planChange } from '../../../src/config/plan.ts';
+import { isRiskyRegex } from '../../../src/config/regex.ts';
 import { redact } from '../../../src/config/resolve.ts';
 
 const GOOD = `listeners:
@@ -68,12 +69,46 @@ const WRONG: readonly [string, string, RegExp][] = [
   ['a key twice', `${GOOD}listeners: {}`, /unique/i],
   ['a forbidden name', `${GOOD}__proto__: { a: 1 }`, /"__proto__" is not a name/],
   ['admin for all without a token', `${GOOD}admin: { bind: "0.0.0.0:9900" }`, /is not local/],
+  ['admin on a descriptor without a token', `${GOOD}admin: { bind: "fd:admin" }`, /is not local/],
+  [
+    'DNS without a port',
+    GOOD.replace('endpoints: ["127.0.0.1:9001"]', 'discover: { dns: { name: a.test } }'),
+    /type A needs `port`/,
+  ],
+  [
+    'HTTP/2 to endpoints',
+    GOOD.replace('app: {', 'app: { protocol: h2,'),
+    /not served yet; use http1/,
+  ],
+  [
+    'a health check with an exponential regex',
+    GOOD.replace(
+      'app: {',
+      'app: { health: { type: http, expect: { body: { regex: "(a|a)*$" } } },',
+    ),
+    /could take for ever/,
+  ],
+  [
+    'h2 alone',
+    GOOD.replace('http,', 'https, tls: { alpn: [h2], certificates: [{ cert: a, key: b }] },'),
+    /h2 alone is not served yet/,
+  ],
   ['no text at all', '\0', /NUL/],
 ];
 
 for (const [what, text, expected] of WRONG) {
   test(`${what} is an error with its place`, () => assert.match(errors(text), expected));
 }
+
+for (const regex of ['(a+)+$', '((a+))+$', '(a|a)*$', '(a|aa)+$', '((a+)b?)*$', '(a+){2,}']) {
+  test(`the regex ${regex} is refused`, () => assert.ok(isRiskyRegex(regex)));
+}
+
+test('harmless regexes are taken', () => {
+  for (const regex of ['^/v(1|2)/', '(?:abc)+', '[*+(]+x', '\\(a+\\)+', '^/a+/b*$', '(a+)b']) {
+    assert.ok(!isRiskyRegex(regex), regex);
+  }
+});
 
 test('all errors come at once', () => {
   const text = GOOD.replace('protocol: http', 'protocol: htp').replace('endpoints', 'endpoint');
