@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Backend } from '../support/backend.ts';
+import { eventually, freePorts, Gateway } from '../support/gateway.ts';
+
+const TOOLS = new URL('../../.tools/usr/bin', import.meta.url).pathname;
+const program = [TOOLS, ...(process.env['PATH'] ?? '').split(delimiter)]
+  .map((directory) => join(directory, 'consul'))
+  .find((path) => existsSync(path));
+const skip = program ? false : 'no consul program; test/support/install/consul.sh .tools gets one';
+
+/** A real Consul server in development mode. */
+class ConsulServer {
+  readonly http: number;
+  readonly #ports: number[];
+  #child: ChildProcess | undefined;
+
+  constructor(ports: number[]) {
+    this.#ports = ports;
+    this.http = ports[0] ?? 0;
+  }
+
+  async start(): Promise<void> {
+    const [, server, lan, wan] = this.#ports;
+    const flags = ['-dev', '-bind=127.0.0.1', '-client=127.0.0.1', `-http-port=${this.http}`];
+    flags.push('-dns-port=-1', '-grpc-port=-1', `-server-port=${server}`);
+    flags.push(`-serf-lan-port=${lan}`, `-serf-wan-port=${wan}`);
+    flags.push('-hcl=disable_update_check = true');
+    this.#child = spawn(program ?? '', ['agent', ...flags], { stdio: 'ignore' });
+    await eventually('consul has a leader', () => this.#hasLeader(), 20_000);
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await ended;
+  }
+
+  async register(id: string, port: number): Promise<void> {
+    const body = JSON.stringify({ ID: id, Name: 'app', Address: '127.0.0.1', Port: port });
+    await this.#put('register', body);
+  }
+
+  async deregister(id: string): Promise<void> {
+    await this.#put(`deregister/${id}`, '');
+  }
+
+  async #put(what: string, body: string): Promise<void> {
+    const url = `http://127.0.0.1:${this.http}/v1/agent/service/${what}`;
+    const answer = await fetch(url, { method: 'PUT', body });
+    assert.equal(answer.status, 200, await answer.text());
+  }
+
+  async #hasLeader(): Promise<boolean> {
+    const url = `http://127.0.0.1:${this.http}/v1/status/leader`;
+    const text = await fetch(url).then(
+      (answer) => answer.text(),
+      () => '',
+    );
+    return /^"127\.0\.0\.1:/.test(text);
+  }
+}
+
+/** The names of the backends that answer a handful of requests. */
+async function answering(port: number): Promise<string> {
+  const names = new Set<string>();
+  for (let request = 0; request < 8; request++) {
+    const answer = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+    if (answer?.status !== 200) return `status ${answer?.status}`;
+    names.add(answer.headers.get('x-backend') ?? '');
+    await answer.text();
+  }
+  return [...names].sort().join();
+}
+
+async function setUp(t: TestContext) {
+  const [port = 0, one = 0, two = 0, ...ports] = await freePorts(7);
+  const consul = new ConsulServer(ports);
+  const backends = [new Backend(one, 'one'), new Backend(two, 'two')];
+  t.after(() => Promise.all([consul, ...backends].map((part) => part.kill())));
+  await Promise.all([consul, ...backends].map((part) => part.start()));
+  await consul.register('one', one);
+  const gateway =
+    await Gateway.start(`discovery: { consul: { address: "http://127.0.0.1:${consul.http}" } }
+listeners:
+  web: { bind: "127.0.0.1:${port}", protocol: http, service: app }
+services:
+  app: { discover: { consul: { service: app } } }
+`);
+  t.after(() => gateway.stop());
+  return { port, one, two, consul, gateway };
+}
+
+test('endpoints follow a Consul server, and outlive it', { skip, timeout: 60_000 }, async (t) => {
+  const { port, one, two, consul, gateway } = await setUp(t);
+  const age = async () =>
+    (await gateway.metric('sluice_discovery_age_seconds{service="app"}')) ?? 0;
+  const served = (by: string) =>
+    eventually(`served by ${by}`, async () => (await answering(port)) === by, 10_000);
+
+  await served('one');
+  await consul.register('two', two);
+  await served('one,two');
+  await consul.deregister('one');
+  await served('two');
+  assert.equal(await age(), 0, 'an open query is not stale');
+
+  await consul.kill();
+  await eventually('the age grows', async () => (await age()) > 1, 10_000);
+  const before = await age();
+  await eventually('the age grows on', async () => (await age()) > before, 10_000);
+  assert.equal(await answering(port), 'two');
+
+  // A development server forgets everything.
+  await consul.start();
+  await consul.register('one', one);
+  await served('one');
+  await eventually('the age is over', async () => (await age()) === 0, 10_000);
+});
