@@ -6,6 +6,8 @@ import { endpointSpec, type Reading, type Source } from './source.ts';
 const MIN_TTL_MS = 1000;
 const MAX_TTL_MS = 60_000;
 const SRV_REFRESH_MS = 10_000;
+/** An answer without records has no TTL that we see. */
+const EMPTY_REFRESH_MS = 5000;
 
 type DnsQuery = Extract<Discover, { dns: unknown }>['dns'];
 
@@ -48,7 +50,8 @@ export function dnsSource(dns: DnsQuery): Source {
   };
   const readAddresses = async (): Promise<Reading> => {
     const found = await addresses(dns.name);
-    const ttlMs = Math.min(...found.map(({ ttl }) => ttl * 1000), MAX_TTL_MS);
+    const ttls = found.map(({ ttl }) => ttl * 1000);
+    const ttlMs = found.length === 0 ? EMPTY_REFRESH_MS : Math.min(...ttls, MAX_TTL_MS);
     return {
       specs: found.map(({ address }) => endpointSpec(address, dns.port ?? 80)),
       nextMs: dns.refresh ?? Math.max(MIN_TTL_MS, ttlMs),
