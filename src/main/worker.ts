@@ -13,7 +13,8 @@ const worker = new Worker({
   clock: systemClock,
   logger,
   send: (message: FromWorker) => {
-    if (process.connected) process.send?.(message);
+    // A supervisor that ends at this moment is noticed by `disconnect`.
+    if (process.connected) process.send?.(message, undefined, {}, () => {});
   },
   openAccessLog,
   lagMs: startLagMeter(),

@@ -16,7 +16,9 @@ import type { StreamConnection } from './stream-connection.ts';
 const EMPTY = Buffer.alloc(0);
 const LINGER_MS = 1000;
 const EARLY_ANSWER_DRAIN_BYTES = 65_536;
+const RATE_WINDOW_MS = 10_000;
 const MAX_BUFFERED = 65_536;
+const SMALL_BODY = 4096;
 
 /** What a listener demands of its HTTP/1 connections. */
 export type Http1Options = {
@@ -26,6 +28,8 @@ export type Http1Options = {
   readonly idleMs: number;
   readonly writeMs: number;
   readonly maxRequests: number;
+  /** Bytes per second that a request's body has to come at, over 10 s; 0 for any rate. */
+  readonly minBodyRate: number;
 };
 
 /** What a connection tells its owner. */
@@ -244,11 +248,12 @@ class Http1Exchange implements ServerExchange {
   onClose: () => void = () => {};
   readonly #owner: Http1Connection;
   readonly #decoder: BodyDecoder;
-  readonly #keep: boolean;
   #sink: BodySink | undefined;
   #paused = false;
   #requestEnded: boolean;
   #dropped = 0;
+  #received = 0;
+  #rateWatched = false;
   #responded = false;
   #answered = false;
   #chunked = false;
@@ -261,7 +266,6 @@ class Http1Exchange implements ServerExchange {
     this.#owner = owner;
     this.head = head;
     this.#decoder = decoder;
-    this.#keep = keep;
     this.#keepAfter = keep;
     this.#requestEnded = head.length === 0;
   }
@@ -279,6 +283,7 @@ class Http1Exchange implements ServerExchange {
     if (this.head.expectContinue && !this.#responded) {
       this.connection.socket.write('HTTP/1.1 100 Continue\r\n\r\n', 'latin1');
     }
+    if (this.#owner.options.minBodyRate > 0) this.#watchRate(performance.now());
     this.received();
   }
 
@@ -294,6 +299,7 @@ class Http1Exchange implements ServerExchange {
 
   respond({ status, headers, length }: ResponseHead): void {
     this.#responded = true;
+    this.#owner.deadline = Number.POSITIVE_INFINITY;
     this.#bodiless = this.head.method === 'HEAD' || status === 204 || status === 304;
     let framing = '';
     if (length !== 'chunked') {
@@ -305,7 +311,8 @@ class Http1Exchange implements ServerExchange {
       this.#chunked = true;
       framing = 'transfer-encoding: chunked\r\n';
     } else this.#keepAfter = false;
-    if (this.#owner.closing || !this.#requestEnded) this.#keepAfter &&= !this.#owner.closing;
+    // Whoever is refused is unlikely to send the rest of the body for nothing.
+    if (this.#owner.closing || (!this.#requestEnded && status >= 400)) this.#keepAfter = false;
     if (!this.#keepAfter) framing += 'connection: close\r\n';
     else if (this.head.version === '1.0') framing += 'connection: keep-alive\r\n';
     this.#pendingHead = responseHead(status, headers, framing);
@@ -321,11 +328,21 @@ class Http1Exchange implements ServerExchange {
     const { socket } = this.connection;
     const before = this.#pendingHead + (this.#chunked ? chunkHeader(chunk.length) : '');
     this.#pendingHead = '';
+    if (before && chunk.length <= SMALL_BODY) {
+      // One string is one system call without a vector.
+      const text = before + chunk.toString('latin1') + (this.#chunked ? '\r\n' : '');
+      return this.#flowing(socket.write(text, 'latin1'));
+    }
     socket.cork();
     if (before) socket.write(before, 'latin1');
     const flowing = socket.write(chunk);
     const room = this.#chunked ? socket.write('\r\n', 'latin1') : flowing;
     socket.uncork();
+    return this.#flowing(room);
+  }
+
+  /** Notes when the client has to take something before more can be written. */
+  #flowing(room: boolean): boolean {
     if (!room) this.#owner.deadline = performance.now() + this.#owner.options.writeMs;
     return room;
   }
@@ -394,12 +411,29 @@ class Http1Exchange implements ServerExchange {
   }
 
   /** A deadline of the connection has passed during the exchange; true when it was dealt with. */
-  expire(_now: number): boolean {
-    this.abort();
+  expire(now: number): boolean {
+    if (this.#answered) return false;
+    if (!this.#rateWatched || this.#requestEnded || this.#responded) {
+      this.abort();
+      return true;
+    }
+    const wanted = (this.#owner.options.minBodyRate * RATE_WINDOW_MS) / 1000;
+    if (this.#received < wanted && !this.#paused) {
+      this.#answered = true;
+      this.#sink?.fail('timeout');
+      this.#owner.refuse(408, 'slow-body');
+    } else this.#watchRate(now);
     return true;
   }
 
+  #watchRate(now: number): void {
+    this.#received = 0;
+    this.#rateWatched = true;
+    this.#owner.deadline = now + RATE_WINDOW_MS;
+  }
+
   #bodyData(data: Buffer): void {
+    this.#received += data.length;
     if (this.#answered) {
       this.#dropped += data.length;
       if (this.#dropped > EARLY_ANSWER_DRAIN_BYTES) this.#owner.done(false);
@@ -413,6 +447,7 @@ class Http1Exchange implements ServerExchange {
 
   #bodyEnded(trailers: RawHeaders): void {
     this.#requestEnded = true;
+    if (this.#rateWatched && !this.#responded) this.#owner.deadline = Number.POSITIVE_INFINITY;
     if (this.#answered) this.#settle();
     else this.#sink?.end(trailers);
   }
@@ -433,7 +468,9 @@ class Http1Exchange implements ServerExchange {
       this.#owner.done(this.#keepAfter);
       return;
     }
-    if (!this.#keep || this.head.expectContinue) this.#owner.done(false);
+    this.#paused = false;
+    this.#owner.deadline = performance.now() + LINGER_MS;
+    if (!this.#keepAfter || this.head.expectContinue) this.#owner.done(false);
     else this.received();
   }
 }

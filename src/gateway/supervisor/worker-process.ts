@@ -53,8 +53,8 @@ export class WorkerProcess {
 
   send(message: ToWorker, handle?: NativeHandle): void {
     if (!this.#child.connected) return;
-    if (handle) this.#child.send(message, handle as never, { keepOpen: true });
-    else this.#child.send(message);
+    // A worker that ends at this moment is noticed by its exit.
+    this.#child.send(message, handle as never, { keepOpen: true }, () => {});
   }
 
   kill(signal: NodeJS.Signals): void {
