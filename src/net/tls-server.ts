@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import tls from 'node:tls';
 import type { ListenerTls } from '../model/listener.ts';
+import { readClientHello, UNRECOGNIZED_NAME_ALERT } from '../wire/client-hello.ts';
 import type { TlsInfo } from './stream-connection.ts';
 
 /** A finished handshake. */
@@ -45,25 +46,39 @@ export class TlsTerminator {
 
   /**
    * Handshakes on a socket; `done` gets the secure socket or a reason, once. Plain HTTP is answered
-   * with 400 and the socket ended.
+   * with 400, an unknown name under `strictSni` with an alert.
    */
   handshake(socket: Socket, done: (result: SecureSocket | string) => void): void {
+    let bytes: Buffer = Buffer.alloc(0);
     const onGone = () => done('ECONNRESET');
-    socket.once('end', onGone).once('error', onGone);
-    socket.once('data', (first: Buffer) => {
+    const onData = (data: Buffer) => {
+      bytes = Buffer.concat([bytes, data]);
+      const refusal = this.#refusal(bytes);
+      if (refusal === 'need-more') return;
       socket.pause();
-      socket.off('end', onGone).off('error', onGone);
-      if (first[0] !== HANDSHAKE_RECORD) {
+      socket.off('data', onData).off('end', onGone).off('error', onGone);
+      if (refusal) {
         socket.on('error', () => {});
-        socket.end(PLAIN_ANSWER, () => socket.destroy());
-        done('HTTP_REQUEST');
+        socket.end(refusal.answer, () => socket.destroy());
+        done(refusal.reason);
         return;
       }
-      socket.unshift(first);
+      socket.unshift(bytes);
       this.#waiting.set(socket, done);
       this.#server.emit('connection', socket);
-    });
+    };
+    socket.on('data', onData).once('end', onGone).once('error', onGone);
     socket.resume();
+  }
+
+  /** What to answer instead of a handshake; Node itself sends no alert for an unknown name. */
+  #refusal(bytes: Buffer): { answer: Buffer | string; reason: string } | 'need-more' | undefined {
+    if (bytes[0] !== HANDSHAKE_RECORD) return { answer: PLAIN_ANSWER, reason: 'HTTP_REQUEST' };
+    if (!this.#strict) return;
+    const hello = readClientHello(bytes);
+    if (hello.kind === 'need-more') return 'need-more';
+    if (hello.kind === 'error' || hello.sni === undefined || this.#find(hello.sni)) return;
+    return { answer: UNRECOGNIZED_NAME_ALERT, reason: 'UNRECOGNIZED_NAME' };
   }
 
   setTicketKey(key: string): void {
@@ -145,14 +160,17 @@ export class TlsTerminator {
     };
   }
 
+  #find(name: string): Entry | undefined {
+    const wildcard = `*${name.slice(name.indexOf('.'))}`;
+    return (
+      this.#entries.find(({ names }) => names.includes(name)) ??
+      this.#entries.find(({ names }) => names.includes(wildcard))
+    );
+  }
+
   /** Exact name, then wildcard, then the first certificate. Source: RFC 6066 section 3. */
   #choose(asked: string, done: (error: Error | null, context?: tls.SecureContext) => void): void {
-    const name = asked.toLowerCase();
-    const wildcard = `*${name.slice(name.indexOf('.'))}`;
-    const found =
-      this.#entries.find(({ names }) => names.includes(name)) ??
-      this.#entries.find(({ names }) => names.includes(wildcard)) ??
-      (this.#strict ? undefined : this.#entries[0]);
+    const found = this.#find(asked.toLowerCase()) ?? (this.#strict ? undefined : this.#entries[0]);
     if (found) done(null, found.context);
     else done(new Error('unrecognized name'));
   }

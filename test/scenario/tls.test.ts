@@ -179,6 +179,30 @@ services:
   );
 });
 
+test('https: strictSni answers an unknown name with an alert', { skip }, async (t) => {
+  const backend = await listen(
+    t,
+    http.createServer((_, response) => response.end('plain')),
+  );
+  const [port = 0] = await freePorts(1);
+  await start(
+    t,
+    `listeners:
+  web:
+    bind: "${HOST}:${port}"
+    protocol: https
+    tls:
+      certificates: [{ cert: "{DIR}/a.pem", key: "{DIR}/a.key" }]
+      strictSni: true
+    service: app
+services:
+  app: { endpoints: ["${HOST}:${backend}"] }
+`,
+  );
+  await assert.rejects(get(port, 'b.example.com'), /unrecognized.name/i);
+  assert.equal((await get(port, 'a.example.com')).text, 'plain');
+});
+
 test('https: a client certificate is demanded and told to the backend', { skip }, async (t) => {
   const server = http.createServer(({ headers }, response) =>
     response.end(`${headers['x-client-cert-subject']} ${headers['x-client-cert-verified']}`),
