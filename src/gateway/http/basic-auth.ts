@@ -15,13 +15,14 @@ function passwordFits(password: string, stored: string): boolean {
     const [cost = '', salt = '', hash = ''] = stored.slice(8).split(':');
     const expected = Buffer.from(hash, 'base64');
     const options = { N: Number(cost), maxmem: 256 * 1024 * 1024 };
-    const actual = scryptSync(
-      password,
-      Buffer.from(salt, 'base64'),
-      expected.length || 32,
-      options,
-    );
-    return expected.length > 0 && timingSafeEqual(actual, expected);
+    // What cannot be computed (a cost that is no power of two, or too high) fits no password.
+    try {
+      const bytes = Buffer.from(salt, 'base64');
+      const actual = scryptSync(password, bytes, expected.length || 32, options);
+      return expected.length > 0 && timingSafeEqual(actual, expected);
+    } catch {
+      return false;
+    }
   }
   return timingSafeEqual(digest(password), digest(stored));
 }

@@ -21,6 +21,18 @@ export function editHeaders(headers: string[], edits: HeaderEdits | undefined): 
   for (const [name, value] of Object.entries(edits.add ?? {})) headers.push(name, value);
 }
 
+const regexes = new WeakMap<object, RegExp>();
+
+/** The expression of a rewrite, compiled at its first use. */
+function compiled(regex: { readonly match: string }): RegExp {
+  let expression = regexes.get(regex);
+  if (!expression) {
+    expression = new RegExp(regex.match);
+    regexes.set(regex, expression);
+  }
+  return expression;
+}
+
 /** The path that an endpoint sees. */
 export function rewritePath(path: string, rewrite: Route['rewrite']): string {
   if (!rewrite) return path;
@@ -31,7 +43,7 @@ export function rewritePath(path: string, rewrite: Route['rewrite']): string {
     if (result === bare) result = '/';
     else if (result.startsWith(`${bare}/`)) result = result.slice(bare.length);
   }
-  if (regex) result = result.replace(new RegExp(regex.match), regex.replace);
+  if (regex) result = result.replace(compiled(regex), regex.replace);
   if (addPrefix !== undefined) result = addPrefix.replace(/\/$/, '') + result;
   return result.startsWith('/') ? result : `/${result}`;
 }
@@ -48,5 +60,7 @@ export function fillTemplate(template: string, head: RequestHead, localPort: num
     query: query ?? '',
     uri: query === undefined ? path : `${path}?${query}`,
   };
-  return template.replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole);
+  const filled = template.replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole);
+  // Two slashes at the start would name a host that the client chose.
+  return template.startsWith('{') ? filled.replace(/^[/\\]{2,}/, '/') : filled;
 }

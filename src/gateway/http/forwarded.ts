@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { Listener } from '../../model/listener.ts';
 import type { RequestHead } from '../../net/http-exchange.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
@@ -35,10 +36,10 @@ export class Forwarder {
     if (!this.#trusted.has(peer)) return peer;
     const hops = (joined(head.headers, 'x-forwarded-for') ?? '')
       .split(',')
-      .map((hop) => hop.trim());
+      .map((hop) => bareAddress(hop.trim()));
     for (const hop of hops.reverse()) {
       if (hop === '') continue;
-      if (!/^[0-9a-fA-F.:]+$/.test(hop)) return peer;
+      if (isIP(hop) === 0) return peer;
       if (!this.#trusted.has(hop)) return hop;
     }
     return peer;
@@ -73,6 +74,11 @@ export class Forwarder {
     headers.push('x-client-cert-verified', certificate.verified ? 'yes' : 'no');
     headers.push('x-client-cert', encodeURIComponent(certificate.pem));
   }
+}
+
+/** A hop without its port: `192.0.2.1:80`, `[2001:db8::1]:80`. */
+function bareAddress(hop: string): string {
+  return /^\[([^\]]*)\](?::\d+)?$/.exec(hop)?.[1] ?? /^([\d.]+):\d+$/.exec(hop)?.[1] ?? hop;
 }
 
 /** Every value of a header as one list. */

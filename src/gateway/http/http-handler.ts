@@ -43,6 +43,7 @@ export class HttpHandler implements SessionTools {
         headerMs: timeouts.header,
         idleMs: timeouts.idle,
         writeMs: timeouts.write,
+        minBodyRate: limits.minBodyRate ?? 0,
         maxRequests: limits.maxRequestsPerConnection ?? Number.POSITIVE_INFINITY,
       },
       {

@@ -419,7 +419,8 @@ export class HttpSession implements ResponseSink, Timed {
     if (this.#over) return;
     if (failure === 'too-large' && !this.#headSent) this.#refuse(413, 'body-too-large');
     else {
-      this.#exchange.abort();
+      if (this.#headSent) this.#exchange.abort();
+      else if (failure === 'timeout') this.#status = 408;
       this.#finish('client-body');
     }
   }

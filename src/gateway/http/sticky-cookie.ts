@@ -1,6 +1,5 @@
 import { createHmac } from 'node:crypto';
 import type { Sticky } from '../../model/service.ts';
-import { headerValue } from './matcher.ts';
 
 type CookieSettings = Extract<Sticky, { cookie: unknown }>['cookie'];
 
@@ -8,12 +7,32 @@ const TOKEN_LENGTH = 22;
 
 /** The value of a cookie in a request, or undefined. Source: RFC 6265 section 4.2. */
 export function cookieValue(headers: readonly string[], name: string): string | undefined {
-  const header = headerValue(headers, 'cookie');
-  for (const pair of header?.split(';') ?? []) {
-    const [key, value] = pair.trim().split('=', 2);
-    if (key === name) return value;
+  const prefix = `${name}=`;
+  for (let at = 0; at < headers.length; at += 2) {
+    if (!isCookie(headers[at])) continue;
+    for (const pair of (headers[at + 1] ?? '').split(';')) {
+      const text = pair.trim();
+      if (text.startsWith(prefix)) return text.slice(prefix.length);
+    }
   }
   return undefined;
+}
+
+/** Takes a cookie out of the Cookie fields, in place; a field left empty goes. */
+export function removeCookie(headers: string[], name: string): void {
+  const prefix = `${name}=`;
+  for (let at = headers.length - 2; at >= 0; at -= 2) {
+    if (!isCookie(headers[at])) continue;
+    const pairs = (headers[at + 1] ?? '').split(';').map((pair) => pair.trim());
+    const left = pairs.filter((pair) => !pair.startsWith(prefix));
+    if (left.length === pairs.length) continue;
+    if (left.length === 0) headers.splice(at, 2);
+    else headers[at + 1] = left.join('; ');
+  }
+}
+
+function isCookie(name: string | undefined): boolean {
+  return name?.toLowerCase() === 'cookie';
 }
 
 /**
