@@ -286,5 +286,6 @@ function handshakeReason(code: string): string {
   if (code.includes('VERSION') || code.includes('PROTOCOL')) return 'version';
   if (code.includes('SHARED_CIPHER')) return 'no-shared-cipher';
   if (code.includes('HTTP_REQUEST')) return 'plain-http';
+  if (code === 'UNRECOGNIZED_NAME') return 'unrecognized-name';
   return code === 'ECONNRESET' ? 'reset' : 'other';
 }
