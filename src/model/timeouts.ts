@@ -11,7 +11,7 @@ export const timeouts = z.strictObject({
   idle: duration
     .optional()
     .describe(
-      'A kept-alive HTTP connection, a TCP session or a UDP flow without a byte. Default 60s (TCP: 10m).',
+      'A kept-alive HTTP connection, a TCP session or a UDP flow without a byte. Default 60s (TCP: 10m, UDP: 30s).',
     ),
   tunnel: duration.optional().describe('An upgraded connection without a byte. Default 1h.'),
   halfClose: duration
@@ -40,6 +40,9 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
 
 /** Default idle deadline of a TCP session: long, because nothing tells a quiet one from a dead one. */
 export const TCP_IDLE_MS = 600_000;
+
+/** Default idle deadline of a UDP flow. */
+export const UDP_IDLE_MS = 30_000;
 
 /** The first defined value of each deadline, outermost last. */
 export function resolveTimeouts(...layers: (z.output<typeof timeouts> | undefined)[]): Timeouts {

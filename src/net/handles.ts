@@ -102,6 +102,14 @@ export function bindStream(bind: Bind, descriptors: ReadonlyMap<string, number>)
   return handle;
 }
 
+/** The kind of socket that a bound datagram handle is. */
+export function datagramType(handle: NativeHandle): 'udp4' | 'udp6' {
+  const name: { family?: string } = {};
+  // exempt(cast): bindDatagram makes no others.
+  (handle as UdpHandle).getsockname(name);
+  return name.family === 'IPv6' ? 'udp6' : 'udp4';
+}
+
 /** Binds a datagram socket in the SO_REUSEPORT group of its address. Throws `E_BIND_FAILED`. */
 export function bindDatagram(bind: Bind, descriptors: ReadonlyMap<string, number>): NativeHandle {
   const handle = create<UdpHandle>('UDP', 0);

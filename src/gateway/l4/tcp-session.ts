@@ -3,9 +3,11 @@ import { dial } from '../../net/dial.ts';
 import type { ExchangeFailure } from '../../net/http-exchange.ts';
 import { Splice } from '../../net/splice.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
+import { encodeProxyHeader } from '../../wire/proxy-protocol.ts';
 import type { OutcomeClass } from '../ipc.ts';
 import { AddressSet } from '../listener/address-rules.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
+import { upstreamTls } from '../upstream/pools.ts';
 import type { Lease, NoLease, ServiceHandle } from '../upstream/service-handle.ts';
 
 const NO_TRIES: ReadonlySet<string> = new Set();
@@ -70,16 +72,25 @@ class TcpSession {
 
   connect(tried: ReadonlySet<string>): void {
     const source = this.#connection.client.address;
-    this.#giveUp = this.#service.acquire({ source, tried }, (result) => {
+    let settled = false;
+    const leave = this.#service.acquire({ source, tried }, (result) => {
+      settled = true;
       if (typeof result === 'string') this.#refuse(result);
       else this.#dial(result, tried);
     });
+    if (!settled) this.#giveUp = leave;
   }
 
   #dial(lease: Lease, tried: ReadonlySet<string>): void {
     const { timeouts } = this.#listener;
-    const connectMs = this.#service.config.timeouts?.connect ?? timeouts.connect;
-    const dialing = dial({ address: lease.endpoint.address, connectMs }, (result) => {
+    const { config } = this.#service;
+    const options = {
+      address: lease.endpoint.address,
+      connectMs: config.timeouts?.connect ?? timeouts.connect,
+      tls: upstreamTls(config, (path) => this.#listener.file(path), []),
+      preamble: this.#proxyHeader(),
+    };
+    const dialing = dial(options, (result) => {
       if (typeof result === 'string') this.#failed(lease, result, tried);
       else this.#splice(lease, result);
     });
@@ -88,6 +99,14 @@ class TcpSession {
       lease.release('ok');
     };
     if (this.#gone) this.#giveUp();
+  }
+
+  /** What tells the endpoint who the client is, if the service wants it. */
+  #proxyHeader(): Buffer | undefined {
+    const { proxyProtocol } = this.#service.config;
+    if (!proxyProtocol) return undefined;
+    const { client, local, proxyTlvs } = this.#connection;
+    return encodeProxyHeader(proxyProtocol, client, local, proxyTlvs);
   }
 
   /** Nothing was sent yet: the next endpoint, at once. */
@@ -109,8 +128,13 @@ class TcpSession {
   }
 
   #splice(lease: Lease, endpoint: Socket): void {
-    lease.answered();
     const { socket } = this.#connection;
+    if (socket.destroyed) {
+      endpoint.destroy();
+      lease.release('ok');
+      return;
+    }
+    lease.answered();
     const { idle, halfClose } = this.#listener.timeouts;
     socket.off('error', this.#onGone);
     socket.off('close', this.#onGone);

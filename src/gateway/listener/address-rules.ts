@@ -1,4 +1,4 @@
-import { BlockList, isIPv6 } from 'node:net';
+import { BlockList, isIP, isIPv6 } from 'node:net';
 import type { Access } from '../../model/route.ts';
 
 /** A set of address blocks, compiled once. */
@@ -15,7 +15,7 @@ export class AddressSet {
   }
 
   has(address: string): boolean {
-    if (this.size === 0) return false;
+    if (this.size === 0 || !isIP(address)) return false;
     return this.#list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
   }
 }

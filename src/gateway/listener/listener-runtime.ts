@@ -5,16 +5,19 @@ import type { Logger } from '../../base/logger.ts';
 import type { Cell, MetricRegistry } from '../../base/metrics.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Listener } from '../../model/listener.ts';
-import { resolveTimeouts, TCP_IDLE_MS, type Timeouts } from '../../model/timeouts.ts';
+import { resolveTimeouts, TCP_IDLE_MS, type Timeouts, UDP_IDLE_MS } from '../../model/timeouts.ts';
 import type { NativeHandle } from '../../net/handles.ts';
-import type { StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
+import type { PeerAddress, StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
 import { TlsTerminator } from '../../net/tls-server.ts';
+import type { ProxyHeader } from '../../wire/proxy-protocol.ts';
 import type { AccessRecord } from '../access-record.ts';
 import type { ConfigMaterial } from '../ipc.ts';
 import { SniSessions } from '../l4/sni-session.ts';
 import { TcpSessions } from '../l4/tcp-session.ts';
+import { UdpSessions } from '../l4/udp-session.ts';
 import type { ServiceHandle } from '../upstream/service-handle.ts';
-import { AddressRules } from './address-rules.ts';
+import { AddressRules, AddressSet } from './address-rules.ts';
+import { readProxyHeader } from './proxy-reader.ts';
 
 const KEEP_ALIVE_MS = 30_000;
 const BACKLOG = 4096;
@@ -36,22 +39,29 @@ export type ListenerDeps = {
   readonly defaults: GatewayConfig['defaults'];
 };
 
+/** A connection on its way to its session. */
+type Arrival = { raw: Socket; client: PeerAddress; header: ProxyHeader };
+
+const NO_HEADER: ProxyHeader = { tlvs: [] };
+
 type Cells = { total: Cell; active: Cell };
 
 /** One listener in one worker: accepts, checks, terminates TLS, and hands connections on. */
 export class ListenerRuntime {
   readonly name: string;
   readonly deps: ListenerDeps;
-  readonly #servers = new Map<string, net.Server>();
+  readonly #servers = new Map<string, { close(): void }>();
   readonly #open = new Map<Socket, Drainable | undefined>();
   readonly #perSource = new Map<string, number>();
   readonly #cells: Cells;
   readonly #tcp: TcpSessions;
+  readonly #udp: UdpSessions;
   readonly #sni: SniSessions;
   #config: Listener;
   #material: ConfigMaterial;
   #timeouts: Timeouts;
   #rules: AddressRules;
+  #proxies: AddressSet;
   #tls: TlsTerminator | undefined;
   #ticketKey: string | undefined;
   #nextId = 1;
@@ -64,11 +74,13 @@ export class ListenerRuntime {
     this.#material = material;
     this.#timeouts = timeoutsOf(config, deps.defaults);
     this.#rules = new AddressRules(config.access);
+    this.#proxies = new AddressSet(config.acceptProxy?.from ?? []);
     this.#cells = {
       total: deps.metrics.cell('sluice_listener_connections_total', name),
       active: deps.metrics.cell('sluice_listener_connections_active', name),
     };
     this.#tcp = new TcpSessions(this);
+    this.#udp = new UdpSessions(this);
     this.#sni = new SniSessions(this, this.#tcp);
     this.#loadTls();
   }
@@ -101,6 +113,7 @@ export class ListenerRuntime {
     this.#material = material;
     this.#timeouts = timeoutsOf(config, defaults);
     this.#rules = new AddressRules(config.access);
+    this.#proxies = new AddressSet(config.acceptProxy?.from ?? []);
     this.#loadTls();
   }
 
@@ -111,6 +124,10 @@ export class ListenerRuntime {
 
   /** Accepts from a socket that the supervisor has bound. */
   addHandle(key: string, handle: NativeHandle): void {
+    if (this.#config.protocol === 'udp') {
+      this.#servers.set(key, this.#udp.open(handle));
+      return;
+    }
     const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
     server.on('connection', (socket) => this.#accept(socket));
     server.on('error', (error) => {
@@ -123,6 +140,11 @@ export class ListenerRuntime {
   removeHandle(key: string): void {
     this.#servers.get(key)?.close();
     this.#servers.delete(key);
+  }
+
+  /** Whether the access rules let a client in. */
+  allows(address: string): boolean {
+    return this.#rules.allows(address);
   }
 
   /** Counts a connection or request that was refused or ended by the listener. */
@@ -155,49 +177,77 @@ export class ListenerRuntime {
 
   #accept(socket: Socket): void {
     this.#cells.total.value++;
-    const source = socket.remoteAddress?.replace(/^::ffff:/, '') ?? 'unix';
-    const refusal = this.#refusal(source);
+    const peer = {
+      address: socket.remoteAddress?.replace(/^::ffff:/, '') ?? 'unix',
+      port: socket.remotePort ?? 0,
+    };
+    const { acceptProxy, limits } = this.#config;
+    if (this.#open.size >= limits.maxConnections) {
+      this.#turnAway(socket, 'listener-limit');
+    } else if (!acceptProxy) {
+      this.#track(socket);
+      this.#admit({ raw: socket, client: peer, header: NO_HEADER });
+    } else if (!this.#proxies.has(peer.address)) {
+      this.#turnAway(socket, 'proxy-untrusted');
+    } else {
+      this.#track(socket);
+      readProxyHeader(socket, this.#timeouts.handshake, (header) => {
+        if (typeof header === 'string') this.#turnAway(socket, header);
+        else this.#admit({ raw: socket, client: header.source ?? peer, header });
+      });
+    }
+  }
+
+  #turnAway(socket: Socket, reason: string): void {
+    this.refused(reason);
+    socket.resetAndDestroy();
+  }
+
+  /** Goes on with a connection whose client is known. */
+  #admit(arrival: Arrival): void {
+    const { raw, client } = arrival;
+    const refusal = this.#refusal(client.address);
     if (refusal) {
-      this.refused(refusal);
-      socket.resetAndDestroy();
+      this.#turnAway(raw, refusal);
       return;
     }
-    this.#track(socket, source);
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    this.#countSource(raw, client.address);
+    raw.setNoDelay(true);
+    raw.setKeepAlive(true, KEEP_ALIVE_MS);
     const { protocol } = this.#config;
-    if (protocol !== 'https' && protocol !== 'tls') {
-      this.#dispatch(socket, source, socket, undefined);
-    } else if (this.#tls) this.#secure(socket, source, this.#tls);
-    else {
-      this.refused('no-certificate');
-      socket.destroy();
-    }
+    if (protocol !== 'https' && protocol !== 'tls') this.#dispatch(arrival, raw, undefined);
+    else if (this.#tls) this.#secure(arrival, this.#tls);
+    else this.#turnAway(raw, 'no-certificate');
   }
 
   #refusal(source: string): string | undefined {
-    const { maxConnections, maxConnectionsPerSource } = this.#config.limits;
-    if (this.#open.size >= maxConnections) return 'listener-limit';
+    const { maxConnectionsPerSource } = this.#config.limits;
     const mine = this.#perSource.get(source) ?? 0;
     if (maxConnectionsPerSource && mine >= maxConnectionsPerSource) return 'source-limit';
-    return this.#rules.allows(source) ? undefined : 'access';
+    return this.allows(source) ? undefined : 'access';
   }
 
-  #track(socket: Socket, source: string): void {
+  #track(socket: Socket): void {
     this.#open.set(socket, undefined);
     this.#cells.active.value++;
-    this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1);
     socket.once('close', () => {
       this.#open.delete(socket);
       this.#cells.active.value--;
-      const left = (this.#perSource.get(source) ?? 1) - 1;
-      if (left > 0) this.#perSource.set(source, left);
-      else this.#perSource.delete(source);
       if (this.#open.size === 0) this.#onEmpty?.();
     });
   }
 
-  #secure(socket: Socket, source: string, terminator: TlsTerminator): void {
+  #countSource(socket: Socket, source: string): void {
+    this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1);
+    socket.once('close', () => {
+      const left = (this.#perSource.get(source) ?? 1) - 1;
+      if (left > 0) this.#perSource.set(source, left);
+      else this.#perSource.delete(source);
+    });
+  }
+
+  #secure(arrival: Arrival, terminator: TlsTerminator): void {
+    const socket = arrival.raw;
     const { metrics } = this.deps;
     const timer = setTimeout(() => {
       metrics.cell('sluice_tls_failures_total', this.name, 'timeout').value++;
@@ -215,23 +265,25 @@ export class ListenerRuntime {
       const resumed = result.socket.isSessionReused() ? 'yes' : 'no';
       metrics.cell('sluice_tls_handshakes_total', this.name, info.version, resumed).value++;
       this.#rawOf.set(result.socket, socket);
-      this.#dispatch(socket, source, result.socket, info);
+      this.#dispatch(arrival, result.socket, info);
     });
   }
 
-  #dispatch(raw: Socket, source: string, socket: Socket, tls: TlsInfo | undefined): void {
-    const peer = { address: source, port: raw.remotePort ?? 0 };
+  #dispatch({ raw, client, header }: Arrival, socket: Socket, tls: TlsInfo | undefined): void {
     const connection: StreamConnection = {
       id: this.#nextId++,
       socket,
-      client: peer,
-      peer,
-      local: {
+      client,
+      peer: {
+        address: raw.remoteAddress?.replace(/^::ffff:/, '') ?? 'unix',
+        port: raw.remotePort ?? 0,
+      },
+      local: header.destination ?? {
         address: raw.localAddress?.replace(/^::ffff:/, '') ?? 'unix',
         port: raw.localPort ?? 0,
       },
       tls,
-      proxyTlvs: [],
+      proxyTlvs: header.tlvs,
       acceptedAt: this.deps.clock.now(),
     };
     const { protocol } = this.#config;
@@ -271,11 +323,13 @@ export class ListenerRuntime {
 }
 
 function timeoutsOf(config: Listener, defaults: GatewayConfig['defaults']): Timeouts {
-  const tcp = config.protocol !== 'http' && config.protocol !== 'https';
+  const { protocol } = config;
+  const http = protocol === 'http' || protocol === 'https';
+  const idle = protocol === 'udp' ? UDP_IDLE_MS : http ? undefined : TCP_IDLE_MS;
   return resolveTimeouts(
     config.timeouts,
     defaults.timeouts,
-    tcp ? { idle: TCP_IDLE_MS } : undefined,
+    idle === undefined ? undefined : { idle },
   );
 }
 
