@@ -13,7 +13,7 @@ export type StreamCheck = {
   readonly preamble: Buffer | undefined;
   /** Sent after connecting. */
   readonly send: Buffer | undefined;
-  /** Judges what has been received so far; undefined wants more. Without it, connecting is enough. */
+  /** Judges what was received so far; undefined wants more. Without it, connecting is enough. */
   readonly judge: ((received: Buffer, ended: boolean) => ProbeResult | undefined) | undefined;
 };
 

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import net, { type AddressInfo } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { ManualClock } from '../../../src/base/clock.ts';
+import { silentLogger } from '../../../src/base/logger.ts';
+import { MetricRegistry } from '../../../src/base/metrics.ts';
+import { HealthBoard } from '../../../src/gateway/health/health-board.ts';
+import { METRICS } from '../../../src/gateway/metrics/catalog.ts';
+import type { ServiceState } from '../../../src/model/endpoint-state.ts';
+import { gatewayConfig } from '../../../src/model/gateway-config.ts';
+import { eventually } from '../../support/gateway.ts';
+
+const HOST = '127.0.0.1';
+
+async function listen(): Promise<net.Server> {
+  const server = net.createServer((socket) => socket.on('error', () => {}));
+  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
+  return server;
+}
+
+const portOf = (server: net.Server) => (server.address() as AddressInfo).port;
+
+/** A board over two listening endpoints, of which a test may close the first. */
+async function setUp(t: TestContext, fields: object) {
+  const servers = [await listen(), await listen()];
+  const ports = servers.map(portOf);
+  const clock = new ManualClock();
+  const metrics = new MetricRegistry(METRICS);
+  let last: ServiceState | undefined;
+  const onChange = (state: ServiceState) => {
+    last = state;
+  };
+  const board = new HealthBoard({ clock, logger: silentLogger, metrics, onChange });
+  t.after(() => {
+    board.close();
+    for (const server of servers) server.close();
+  });
+  const ids = ports.map((port) => `${HOST}:${port}`);
+  const configure = (service: object) =>
+    board.configure(
+      gatewayConfig.parse({ listeners: {}, services: { app: { endpoints: ids, ...service } } }),
+      { files: {} },
+    );
+  configure(fields);
+  board.setEndpoints(
+    'app',
+    ports.map((port, index) => ({
+      id: ids[index] ?? '',
+      address: { host: HOST, port },
+      weight: 1,
+      backup: false,
+    })),
+  );
+  await Promise.resolve();
+  const first = () => last?.endpoints[0];
+  return { board, clock, metrics, configure, first, id: ids[0] ?? '', server: servers[0] };
+}
+
+function failing(endpoint: string) {
+  return { service: 'app', endpoint, ok: 0, failed: 5, tail: 5, byClass: { status5xx: 5 } };
+}
+
+test('a suspect that does not answer is down at once, however many suspect it', async (t) => {
+  const { board, metrics, first, id, server } = await setUp(t, { health: { type: 'tcp' } });
+  await new Promise((resolve) => server?.close(resolve));
+  for (let worker = 0; worker < 4; worker++) board.suspect('app', id);
+  await eventually('down', () => first()?.check === 'down');
+  assert.equal(metrics.cell('sluice_health_checks_total', 'app', 'failed').value, 1);
+});
+
+test('a suspect that answers stays up, and its checks go on at their pace', async (t) => {
+  const { board, clock, metrics, first, id } = await setUp(t, { health: { type: 'tcp' } });
+  const passed = metrics.cell('sluice_health_checks_total', 'app', 'passed');
+  for (let round = 1; round <= 3; round++) {
+    board.suspect('app', id);
+    board.suspect('app', id);
+    await eventually('checked', () => passed.value === round);
+  }
+  assert.equal(first()?.check, 'up');
+  const before = passed.value;
+  board.close();
+  clock.advance(20_000);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(passed.value, before, 'no check after close');
+});
+
+test('live failures eject for a time', async (t) => {
+  const { board, clock, first, id } = await setUp(t, { health: false });
+  board.reportOutcomes([failing(id)]);
+  await Promise.resolve();
+  assert.equal(first()?.ejected, true);
+  clock.advance(29_000);
+  await Promise.resolve();
+  assert.equal(first()?.ejected, true);
+  clock.advance(2000);
+  await Promise.resolve();
+  assert.equal(first()?.ejected, false);
+});
+
+test('other passive settings return what is ejected', async (t) => {
+  for (const passive of [false, { failures: 7 }]) {
+    const { board, configure, first, id } = await setUp(t, { health: false });
+    board.reportOutcomes([failing(id)]);
+    await Promise.resolve();
+    assert.equal(first()?.ejected, true);
+    configure({ health: false, passive });
+    await Promise.resolve();
+    assert.equal(first()?.ejected, false);
+  }
+});
