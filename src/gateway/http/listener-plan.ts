@@ -18,6 +18,15 @@ export type RoutePlan = {
   readonly codes: Cell[];
   readonly duration: HistogramCell;
   readonly limited: Cell;
+  readonly service: ServiceCells | undefined;
+};
+
+/** What is counted of a service's requests. */
+export type ServiceCells = {
+  readonly ok: Cell;
+  readonly codes: Cell[];
+  readonly received: Cell;
+  readonly sent: Cell;
 };
 
 /** A listener's configuration, compiled once for all its requests. */
@@ -27,6 +36,9 @@ export class ListenerPlan {
   readonly forwarder: Forwarder;
   readonly codes: Cell[];
   readonly duration: HistogramCell;
+  readonly service: ServiceCells | undefined;
+  readonly received: Cell;
+  readonly sent: Cell;
   readonly #routes = new Map<CompiledMatch, RoutePlan>();
 
   constructor(
@@ -40,6 +52,9 @@ export class ListenerPlan {
     this.forwarder = new Forwarder(config.forwarded);
     this.codes = codeCells((code) => metrics.cell('sluice_listener_requests_total', name, code));
     this.duration = metrics.histogram('sluice_listener_request_duration_seconds', name);
+    this.service = serviceCells(config.service, metrics);
+    this.received = metrics.cell('sluice_listener_bytes_received_total', name);
+    this.sent = metrics.cell('sluice_listener_bytes_sent_total', name);
     for (const compiled of this.matcher.routes) {
       this.#routes.set(compiled, planRoute(name, compiled, metrics, before));
     }
@@ -59,6 +74,16 @@ function codeCells(make: (code: string) => Cell): Cell[] {
   return [0, 1, 2, 3, 4, 5].map((digit) =>
     digit === 0 ? { value: 0 } : make(codeClass(digit * 100)),
   );
+}
+
+function serviceCells(name: string | undefined, metrics: MetricRegistry): ServiceCells | undefined {
+  if (name === undefined) return undefined;
+  return {
+    ok: metrics.cell('sluice_service_requests_total', name, 'ok'),
+    codes: codeCells((code) => metrics.cell('sluice_service_responses_total', name, code)),
+    received: metrics.cell('sluice_service_bytes_received_total', name),
+    sent: metrics.cell('sluice_service_bytes_sent_total', name),
+  };
 }
 
 function planRoute(
@@ -85,6 +110,7 @@ function planRoute(
     rate: same && known?.rate ? known.rate : buckets && { id: `${listener}/${name}`, buckets },
     codes: codeCells((code) => metrics.cell('sluice_route_requests_total', listener, name, code)),
     duration: metrics.histogram('sluice_route_request_duration_seconds', listener, name),
+    service: serviceCells(route.service, metrics),
     limited: metrics.cell('sluice_route_rate_limited_total', listener, name),
   };
 }

@@ -18,11 +18,11 @@ import type { Lease, NoLease, ServiceHandle } from '../upstream/service-handle.t
 import { isAuthorized } from './basic-auth.ts';
 import { editHeaders, fillTemplate, removeHeader, rewritePath } from './edits.ts';
 import { errorPage } from './error-page.ts';
-import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
+import type { ListenerPlan, RoutePlan, ServiceCells } from './listener-plan.ts';
 import { headerValue } from './matcher.ts';
 import { RequestBody } from './request-body.ts';
 import type { SessionTools } from './session-tools.ts';
-import { cookieValue } from './sticky-cookie.ts';
+import { cookieValue, removeCookie } from './sticky-cookie.ts';
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 
@@ -64,6 +64,7 @@ export class HttpSession implements ResponseSink, Timed {
   #status = 0;
   #bytesOut = 0;
   #setCookie: string | undefined;
+  #stickyToken: string | undefined;
   #lastEndpoint: string | undefined;
 
   constructor(
@@ -111,6 +112,7 @@ export class HttpSession implements ResponseSink, Timed {
 
   head(head: ResponseHead): void {
     this.#answered();
+    this.#countResponse(head.status);
     if (this.#retryStatus(head.status)) return;
     const { headers } = head;
     editHeaders(headers, this.#route?.route.headers?.response);
@@ -143,6 +145,7 @@ export class HttpSession implements ResponseSink, Timed {
 
   upgraded(headers: RawHeaders, tunnel: Duplex): void {
     this.#answered();
+    this.#countResponse(101);
     deadlines.delete(this);
     this.#status = 101;
     this.#headSent = true;
@@ -249,6 +252,11 @@ export class HttpSession implements ResponseSink, Timed {
     }
     const route = this.#route?.route;
     const headers = head.headers;
+    const { sticky } = service.config;
+    if (sticky && 'cookie' in sticky) {
+      this.#stickyToken = cookieValue(headers, sticky.cookie.name);
+      removeCookie(headers, sticky.cookie.name);
+    }
     this.#plan.forwarder.apply(headers, head, connection);
     editHeaders(headers, route?.headers?.request);
     const path = rewritePath(head.path, route?.rewrite);
@@ -437,7 +445,10 @@ export class HttpSession implements ResponseSink, Timed {
     const { key } = service.config.balance;
     const { sticky } = service.config;
     const { headers, path } = this.#exchange.head;
-    if (sticky && 'appCookie' in sticky) return cookieValue(headers, sticky.appCookie.name);
+    if (sticky && 'appCookie' in sticky) {
+      const value = cookieValue(headers, sticky.appCookie.name);
+      if (value !== undefined) return value;
+    }
     if (key === 'path') return path;
     if (key === 'source') return undefined;
     return 'header' in key ? headerValue(headers, key.header) : cookieValue(headers, key.cookie);
@@ -446,7 +457,7 @@ export class HttpSession implements ResponseSink, Timed {
   #stickyEndpoint(service: ServiceHandle): string | undefined {
     const { sticky } = service.config;
     if (!sticky || !('cookie' in sticky)) return undefined;
-    const token = cookieValue(this.#exchange.head.headers, sticky.cookie.name);
+    const token = this.#stickyToken;
     if (token === undefined) return undefined;
     const ids = service.endpoints.map(({ id }) => id);
     return this.#handler.cookies.endpoint(service.name, token, ids);
@@ -458,9 +469,8 @@ export class HttpSession implements ResponseSink, Timed {
     if (!sticky || !('cookie' in sticky)) return;
     const encrypted = this.#exchange.connection.tls !== undefined;
     const token = this.#handler.cookies.token(service.name, endpoint.id);
-    const known = cookieValue(this.#exchange.head.headers, sticky.cookie.name);
     this.#setCookie =
-      known === token
+      this.#stickyToken === token
         ? undefined
         : this.#handler.cookies.setCookie(sticky.cookie, token, encrypted);
   }
@@ -512,8 +522,34 @@ export class HttpSession implements ResponseSink, Timed {
       if (cell) cell.value++;
       counted?.duration.observe(elapsed / 1000);
     }
+    this.#countService(outcome);
     if (!this.#listener.config.accessLog) return;
     this.#handler.deps.accessLog(this.#accessRecord(outcome, elapsed));
+  }
+
+  get #serviceCells(): ServiceCells | undefined {
+    return (this.#route ?? this.#plan).service;
+  }
+
+  #countResponse(status: number): void {
+    const cell = this.#serviceCells?.codes[Math.trunc(status / 100)];
+    if (cell) cell.value++;
+  }
+
+  #countService(outcome: string): void {
+    const bytesIn = this.#body?.bytes ?? 0;
+    this.#plan.received.value += bytesIn;
+    this.#plan.sent.value += this.#bytesOut;
+    const cells = this.#serviceCells;
+    if (!cells || !this.#service) return;
+    const { metrics } = this.#handler.deps;
+    const counted =
+      outcome === 'ok'
+        ? cells.ok
+        : metrics.cell('sluice_service_requests_total', this.#service.name, outcome);
+    counted.value++;
+    cells.sent.value += bytesIn;
+    if (this.#answeredByEndpoint) cells.received.value += this.#bytesOut;
   }
 
   #accessRecord(outcome: string, durationMs: number) {

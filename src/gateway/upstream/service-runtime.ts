@@ -200,7 +200,11 @@ export class ServiceRuntime implements ServiceHandle {
       excluded: (endpoint) =>
         request.tried.has(endpoint.id) || this.#isFull(endpoint as EndpointRuntime),
     };
-    if (this.#sticky && !context.hash) return this.#rendezvous(request);
+    const { sticky } = this.#config;
+    if (sticky && 'appCookie' in sticky && request.key !== undefined) {
+      return this.#rendezvous(request, request.key);
+    }
+    if (this.#sticky && !context.hash) return this.#rendezvous(request, request.source);
     return this.#balancer.pick(context);
   }
 
@@ -212,13 +216,13 @@ export class ServiceRuntime implements ServiceHandle {
     return isUsable(endpoint.state) ? endpoint : undefined;
   }
 
-  /** Highest hash of source and endpoint: every worker sends a new source to the same place. */
-  #rendezvous(request: PickRequest): EndpointRuntime | undefined {
+  /** Highest hash of key and endpoint: every worker sends a new key to the same place. */
+  #rendezvous(request: PickRequest, key: string): EndpointRuntime | undefined {
     let best: EndpointRuntime | undefined;
     let bestHash = -1;
     for (const endpoint of this.#eligible) {
       if (request.tried.has(endpoint.id) || this.#isFull(endpoint)) continue;
-      const hash = hashKey(`${request.source}|${endpoint.id}`);
+      const hash = hashKey(`${key}|${endpoint.id}`);
       if (hash > bestHash) [best, bestHash] = [endpoint, hash];
     }
     return best;
