@@ -108,6 +108,10 @@ test('endpoints follow a Consul server, and outlive it', { skip, timeout: 60_000
   await served('one,two');
   await consul.deregister('one');
   await served('two');
+  await consul.deregister('two');
+  await eventually('none is left', async () => !(await answering(port)).includes('two'), 10_000);
+  await consul.register('two', two);
+  await served('two');
   assert.equal(await age(), 0, 'an open query is not stale');
 
   await consul.kill();

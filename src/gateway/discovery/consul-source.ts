@@ -41,6 +41,7 @@ export function consulSource(
   });
   const context = new QueryContext();
   let index = '0';
+  let wasEmpty = false;
   const read: Source['read'] = async () => {
     const options = {
       service: query.service,
@@ -59,6 +60,10 @@ export function consulSource(
     const next = Number(answer.headers['x-consul-index'] ?? 0);
     // An index that goes back tells of a restored server. Source: Consul, blocking queries.
     index = next > 0 && next >= Number(index) ? String(next) : '0';
+    // That there is nothing is believed when said twice: have it said again at once.
+    const emptied = entries.length === 0 && !wasEmpty;
+    wasEmpty = entries.length === 0;
+    if (emptied) index = '0';
     return {
       specs: entries.map(({ Node, Service }) => ({
         ...endpointSpec(
