@@ -16,6 +16,9 @@ export type LoadResult =
 
 type Issue = z.core.$ZodIssue;
 
+const MAX_DIAGNOSTICS = 1000;
+const SECRET_KEYS = new Set<PropertyKey>(['token', 'basicAuth']);
+
 /** Reads and checks files, which add to one another. All errors are found at once. */
 export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
   const diagnostics: Diagnostic[] = [];
@@ -28,24 +31,69 @@ export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
       continue;
     }
     const parsed = parseSource(path, text, io.env);
-    diagnostics.push(...parsed.diagnostics);
+    for (const one of parsed.diagnostics) diagnostics.push(one);
     if (parsed.source) sources.push(parsed.source);
   }
-  if (diagnostics.length > 0) return { ok: false, diagnostics };
+  if (diagnostics.length > 0) return refusal(diagnostics);
   const merged = merge(sources, diagnostics);
   const locate = locator(sources);
   const result = gatewayConfig.safeParse(merged);
   if (!result.success) {
-    for (const issue of result.error.issues)
-      diagnostics.push(...explainIssue(issue, [], locate, merged));
-    return { ok: false, diagnostics };
+    const more = explainAll(result.error.issues, diagnostics, locate, merged);
+    return refusal(diagnostics, more);
   }
-  const report = (path: PropertyKey[], message: string) => diagnostics.push(locate(path, message));
+  let more = 0;
+  const report = (path: PropertyKey[], message: string) => {
+    if (diagnostics.length < MAX_DIAGNOSTICS) diagnostics.push(locate(path, message));
+    else more++;
+  };
+  checkWritten(result.data, merged, report);
   const base = dirname(resolve(paths[0] ?? '.'));
   const config = resolvePaths(result.data, (path) => resolve(base, path));
   resolveSecrets(config, io, report);
   checkConfig(config, io, report);
-  return diagnostics.length > 0 ? { ok: false, diagnostics } : { ok: true, config };
+  return diagnostics.length > 0 ? refusal(diagnostics, more) : { ok: true, config };
+}
+
+function refusal(diagnostics: readonly Diagnostic[], uncounted = 0): LoadResult {
+  const shown = diagnostics.slice(0, MAX_DIAGNOSTICS);
+  const more = diagnostics.length - shown.length + uncounted;
+  const last = shown.at(-1);
+  if (more > 0 && last) shown.push({ ...last, path: '', message: `and ${more} more errors` });
+  return { ok: false, diagnostics: shown };
+}
+
+/** Adds issues in words until there are enough; returns how many were left out. */
+function explainAll(
+  issues: readonly Issue[],
+  diagnostics: Diagnostic[],
+  locate: Locate,
+  root: unknown,
+): number {
+  let more = 0;
+  for (const issue of issues) {
+    const left = MAX_DIAGNOSTICS - diagnostics.length;
+    const keys = issue.code === 'unrecognized_keys' ? issue.keys.length : 1;
+    more += Math.max(0, keys - left);
+    if (left > 0) {
+      const explained = explainIssue(issue, [], locate, root);
+      for (const one of explained.slice(0, left)) diagnostics.push(one);
+    }
+  }
+  return more;
+}
+
+/** Finds settings that have no use where they are written; defaults are not meant. */
+function checkWritten(
+  config: GatewayConfig,
+  root: unknown,
+  report: (path: PropertyKey[], message: string) => void,
+): void {
+  for (const [name, { protocol }] of Object.entries(config.listeners)) {
+    const path = ['listeners', name, 'http'];
+    if (protocol === 'http' || protocol === 'https' || valueAt(root, path) === undefined) continue;
+    report(path, `has no use with protocol ${protocol}`);
+  }
 }
 
 type Locate = (path: readonly PropertyKey[], message: string, key?: boolean) => Diagnostic;
@@ -118,9 +166,11 @@ function explainIssue(
   if (issue.code === 'unrecognized_keys') {
     const valid = validKeys(path);
     const list = valid.length > 0 ? `; valid here: ${valid.join(', ')}` : '';
-    return issue.keys.map((key) =>
-      locate([...path, key], `unknown key "${key}"${didYouMean(key, valid)}${list}`, true),
-    );
+    return issue.keys
+      .slice(0, MAX_DIAGNOSTICS)
+      .map((key) =>
+        locate([...path, key], `unknown key "${key}"${didYouMean(key, valid)}${list}`, true),
+      );
   }
   if (issue.code === 'invalid_union') {
     const depth = (branch: readonly Issue[]) =>
@@ -132,7 +182,7 @@ function explainIssue(
       .sort((a, b) => depth(b) - depth(a))[0];
     if (best) return best.flatMap((one) => explainIssue(one, path, locate, root));
   }
-  if (issue.code === 'invalid_value' && typeof found === 'string') {
+  if (issue.code === 'invalid_value' && typeof found === 'string' && !isSecret(path)) {
     const valid = issue.values.map(String);
     const message = `"${found}" is not valid${didYouMean(found, valid)}; one of: ${valid.join(', ')}`;
     return [locate(path, message)];
@@ -141,10 +191,21 @@ function explainIssue(
     const missing = found === undefined;
     const message = missing
       ? `is missing (${issue.expected})`
-      : `must be ${issue.expected}, found ${JSON.stringify(found)}`;
+      : `must be ${issue.expected}, found ${describeFound(found, path)}`;
     return [locate(path, message)];
   }
   return [locate(path, issue.message)];
+}
+
+function isSecret(path: readonly PropertyKey[]): boolean {
+  return path.some((step) => SECRET_KEYS.has(step));
+}
+
+/** A wrong value for people: only its kind when it is large, or could be or hold a secret. */
+function describeFound(found: unknown, path: readonly PropertyKey[]): string {
+  if (Array.isArray(found)) return 'a list';
+  if (typeof found === 'object' && found !== null) return 'an object';
+  return isSecret(path) ? `a ${typeof found}` : JSON.stringify(found);
 }
 
 type Schema = z.core.$ZodType & { def?: unknown };

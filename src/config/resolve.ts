@@ -57,6 +57,10 @@ export function resolvePaths(
     const { discover } = service;
     if (discover && 'file' in discover) discover.file.path = absolute(discover.file.path);
   }
+  for (const holder of [config.admin, config.discovery.consul]) {
+    const token = holder?.token;
+    if (typeof token === 'object' && 'file' in token) token.file = absolute(token.file);
+  }
   return config;
 }
 
@@ -83,9 +87,16 @@ export function resolveSecrets(config: GatewayConfig, io: ConfigIo, report: Repo
     );
   }
   if (config.admin?.token !== undefined) {
+    const { token } = config.admin;
     config.admin.token = resolveSecret(config.admin.token, io, (m) =>
       report(['admin', 'token'], m),
     );
+    // An empty token would leave open what was meant to be closed.
+    if (config.admin.token === '') {
+      const unset = typeof token === 'object' && 'env' in token;
+      const message = unset ? `the environment has no ${token.env}` : 'the token is empty';
+      report(['admin', 'token'], message);
+    }
   }
 }
 

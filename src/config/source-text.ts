@@ -1,8 +1,19 @@
-import { isMap, isNode, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import {
+  isCollection,
+  isMap,
+  isNode,
+  isScalar,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml';
 import type { Diagnostic } from './diagnostics.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;
 const MAX_DEPTH = 64;
+/** Stops the parser early; far above MAX_DEPTH, since texts may hold brackets too. */
+const MAX_BRACKETS = 1000;
 const MAX_ALIASES = 100;
 const FORBIDDEN_KEYS = new Set(['__proto__', 'constructor', 'prototype']);
 
@@ -18,6 +29,38 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 /** Reads YAML or JSON; `${NAME}` and `${NAME:-default}` in values are taken from `env`. */
 export function parseSource(
+  file: string,
+  text: string,
+  env: Env,
+): { source: SourceText | undefined; diagnostics: Diagnostic[] } {
+  const message = `nested deeper than ${MAX_DEPTH} levels`;
+  const tooDeep = {
+    source: undefined,
+    diagnostics: [{ file, line: 1, column: 1, path: '', message }],
+  };
+  if (bracketDepth(text) > MAX_BRACKETS) return tooDeep;
+  try {
+    return parseText(file, text, env);
+  } catch (error) {
+    // The parser recurses once a level; only nesting exhausts the stack.
+    if (error instanceof RangeError) return tooDeep;
+    throw error;
+  }
+}
+
+/** The deepest that brackets stand open, in strings and comments too. */
+function bracketDepth(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  for (let index = 0; index < text.length; index++) {
+    const one = text[index];
+    if (one === '[' || one === '{') deepest = Math.max(deepest, ++depth);
+    else if (one === ']' || one === '}') depth = Math.max(0, depth - 1);
+  }
+  return deepest;
+}
+
+function parseText(
   file: string,
   text: string,
   env: Env,
@@ -38,18 +81,29 @@ export function parseSource(
   const document = parseDocument(text.replace(/^\uFEFF/, ''), {
     lineCounter: counter,
     prettyErrors: false,
-    uniqueKeys: true,
+    // Checked below: the parser's own check takes quadratic time.
+    uniqueKeys: false,
   });
   for (const error of document.errors) report(error.pos[0], error.message);
   if (diagnostics.length > 0) return { source: undefined, diagnostics };
   visit(document, {
+    Map: (_, map) => {
+      const known = new Set<string>();
+      for (const { key } of map.items) {
+        const name = isScalar(key) ? String(key.value) : '';
+        if (known.has(name)) {
+          report(isNode(key) ? (key.range?.[0] ?? 0) : 0, `"${name}": keys must be unique`);
+        }
+        known.add(name);
+      }
+    },
     Pair: (_, pair) => {
       const key = isScalar(pair.key) ? String(pair.key.value) : '';
       const at = isNode(pair.key) ? (pair.key.range?.[0] ?? 0) : 0;
       if (FORBIDDEN_KEYS.has(key)) report(at, `"${key}" is not a name that can be used`);
     },
     Node: (_, node, path) => {
-      if (path.length > MAX_DEPTH * 2) {
+      if (path.length > MAX_DEPTH && path.filter(isCollection).length >= MAX_DEPTH) {
         report(node.range?.[0] ?? 0, `nested deeper than ${MAX_DEPTH} levels`);
         return visit.BREAK;
       }

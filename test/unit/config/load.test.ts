@@ -136,6 +136,25 @@ test('secrets are resolved for the daemon and hidden from people', () => {
   assert.ok(!JSON.stringify(redact(result.config)).includes('hush'));
 });
 
+test('an admin token that is not there is an error, and a wrong one is not shown', () => {
+  assert.match(errors(`${GOOD}admin: { token: { env: NONE } }`), /environment has no NONE/);
+  const shown = errors(`${GOOD}admin: { token: 271828 }`);
+  assert.match(shown, /admin\.token/);
+  assert.ok(!shown.includes('271828'));
+});
+
+test('http settings need an HTTP listener', () => {
+  const text = GOOD.replace('protocol: http', 'protocol: tcp, http: { h2c: false }');
+  assert.match(errors(text), /listeners\.web\.http: has no use with protocol tcp/);
+});
+
+test('more errors than anyone reads are counted', () => {
+  const keys = Array.from({ length: 20_000 }, (_, n) => `k${n}: 1`).join('\n');
+  const lines = errors(`${GOOD}${keys}`).split('\n');
+  assert.equal(lines.length, 1001);
+  assert.match(lines.at(-1) ?? '', /and 19000 more errors/);
+});
+
 test('a plan tells what would change', () => {
   const [before, after] = [load(GOOD), load(GOOD.replace('9001', '9002'))];
   assert.ok(before.ok && after.ok);
@@ -152,6 +171,7 @@ test('50,000 routes load and 10,000 levels are refused', () => {
   const text = GOOD.replace('service: app }', `routes: *r }`).replace('listeners:', `listeners:`);
   const large = `listeners:\n  web:\n    bind: 127.0.0.1:8080\n    protocol: http\n    routes:\n${routes.join('\n')}\nservices:\n  app: { endpoints: ["127.0.0.1:9001"] }\n`;
   assert.equal(errors(large), 'ok');
-  assert.match(errors(`${'['.repeat(10_000)}`), /:/);
+  assert.match(errors('['.repeat(10_000)), /nested deeper than 64 levels/);
+  assert.match(errors(`a: ${'['.repeat(100)}${']'.repeat(100)}`), /nested deeper than 64 levels/);
   assert.match(errors(text), /alias/i);
 });
