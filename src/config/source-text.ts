@@ -84,6 +84,10 @@ function parseText(
     // Checked below: the parser's own check takes quadratic time.
     uniqueKeys: false,
   });
+  // The parser turns an exhausted stack into an error of the text.
+  if (document.errors.some(({ message }) => /call stack|stack overflow/i.test(message))) {
+    throw new RangeError('the stack is exhausted');
+  }
   for (const error of document.errors) report(error.pos[0], error.message);
   if (diagnostics.length > 0) return { source: undefined, diagnostics };
   visit(document, {
