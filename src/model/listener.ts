@@ -43,7 +43,6 @@ export const listenerLimits = z.strictObject({
   maxBodyBytes: size.optional().describe('Default: no bound.'),
   minBodyRate: size.default(500).describe('Bytes a second over 10 s; 0 switches it off.'),
   maxRequestsPerConnection: count.optional(),
-  maxConcurrentStreams: count.default(100).describe('HTTP/2.'),
 });
 
 /** Listening addresses, their protocol, and where their traffic goes. */
@@ -78,7 +77,6 @@ export const listener = z.strictObject({
   timeouts: timeouts.optional(),
   http: z
     .strictObject({
-      h2c: z.boolean().default(true).describe('HTTP/2 with prior knowledge on `http`.'),
       underscoreHeaders: z.enum(['drop', 'reject', 'allow']).default('drop'),
       encodedSlashes: z
         .enum(['reject', 'keep'])
