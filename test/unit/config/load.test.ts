@@ -144,7 +144,7 @@ test('an admin token that is not there is an error, and a wrong one is not shown
 });
 
 test('http settings need an HTTP listener', () => {
-  const text = GOOD.replace('protocol: http', 'protocol: tcp, http: { h2c: false }');
+  const text = GOOD.replace('protocol: http', 'protocol: tcp, http: { underscoreHeaders: allow }');
   assert.match(errors(text), /listeners\.web\.http: has no use with protocol tcp/);
 });
 
