@@ -44,8 +44,8 @@ export type ToWorker =
       /** Workers of this host: each enforces its share of every limit, rounded up. */
       workers: number;
     }
-  | { type: 'listen'; bind: string; transport: 'stream' | 'datagram' }
-  | { type: 'unlisten'; bind: string; transport: 'stream' | 'datagram' }
+  | { type: 'listen'; socket: string }
+  | { type: 'unlisten'; socket: string }
   | { type: 'service'; state: ServiceState }
   | { type: 'material'; material: ConfigMaterial }
   | { type: 'ticket-key'; key: string }
@@ -57,7 +57,6 @@ export type ToWorker =
 export type FromWorker =
   | { type: 'started' }
   | { type: 'configured'; generation: number }
-  | { type: 'listening'; bind: string; error?: string }
   | { type: 'outcomes'; batches: OutcomeBatch[] }
   | { type: 'suspect'; service: string; endpoint: string }
   | { type: 'rate-use'; uses: RateUse[] }

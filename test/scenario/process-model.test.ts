@@ -127,3 +127,26 @@ test('a reload that cannot bind is refused whole', async (t) => {
   assert.match(text, new RegExp(`${other}`));
   assert.deepEqual(failures(await pacedLoad(port, { perSecond: 50, seconds: 1 })), []);
 });
+
+test('a renamed listener, one that comes back at once and one that changes its protocol serve on', async (t) => {
+  const { port, other, gateway, config } = await one(t, 2);
+  const reload = async (next: string) => {
+    gateway.write(next, 2);
+    const { status, text } = await gateway.admin('/v1/reload', { method: 'POST' });
+    assert.equal(status, 200, text);
+  };
+  const extra = config.replace(
+    'service: app }',
+    `service: app }\n  extra: { bind: "127.0.0.1:${other}", protocol: http, service: app }`,
+  );
+  await reload(extra);
+  await reload(config);
+  await reload(extra.replace('web:', 'front:'));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  assert.deepEqual(failures(await pacedLoad(port, { perSecond: 50, seconds: 1 })), []);
+  assert.deepEqual(failures(await pacedLoad(other, { perSecond: 50, seconds: 1 })), []);
+  await reload(config.replace('protocol: http', 'protocol: udp'));
+  await reload(config);
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  assert.deepEqual(failures(await pacedLoad(port, { perSecond: 50, seconds: 1 })), []);
+});

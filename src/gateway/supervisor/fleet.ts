@@ -100,8 +100,7 @@ export class Fleet {
   }
 
   #listenOn(worker: WorkerProcess, socket: BoundSocket): void {
-    const { bind, transport } = socket;
-    worker.send({ type: 'listen', bind, transport }, socket.handles[worker.slot]);
+    worker.send({ type: 'listen', socket: socket.key }, socket.handles[worker.slot]);
   }
 
   #receive(worker: WorkerProcess, message: FromWorker): void {

@@ -1,17 +1,15 @@
-import { type Bind, formatBind } from '../../model/address.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import { bindDatagram, bindStream } from '../../net/handles.ts';
 
+import { type ListeningSocket, listeningSockets } from '../listening-sockets.ts';
+
 /** One listening address, with a socket of its own for each worker where the kernel can spread. */
 export type BoundSocket = {
-  readonly bind: string;
-  readonly transport: 'stream' | 'datagram';
+  readonly key: string;
   /** By worker slot. */
   readonly handles: readonly NativeHandle[];
 };
-
-type Wanted = { key: string; bind: Bind; transport: BoundSocket['transport'] };
 
 /**
  * The listening sockets of one host. They belong to the supervisor, one for each worker slot in one
@@ -33,7 +31,7 @@ export class SocketSet {
 
   /**
    * Binds what the configuration adds, all or nothing, and says what it removes. The removed
-   * sockets stay open until `release`. Throws `E_BIND_*` with nothing changed.
+   * sockets stay open until `close`, and may be bound anew before. Throws `E_BIND_*` with nothing changed.
    */
   prepare(config: GatewayConfig): { added: BoundSocket[]; removed: BoundSocket[] } {
     const wanted = wantedSockets(config);
@@ -46,22 +44,13 @@ export class SocketSet {
       for (const socket of added) closeAll(socket);
       throw error;
     }
-    for (const socket of added) this.#sockets.set(keyOf(socket.bind, socket.transport), socket);
-    const removed = [...this.#sockets]
-      .filter(([key]) => !wanted.has(key))
-      .map(([, socket]) => socket);
+    const removed = this.all.filter(({ key }) => !wanted.has(key));
+    for (const { key } of removed) this.#sockets.delete(key);
+    for (const socket of added) this.#sockets.set(socket.key, socket);
     return { added, removed };
   }
 
-  /** Closes sockets that `prepare` named as removed, or that are to be taken back. */
-  release(sockets: readonly BoundSocket[]): void {
-    for (const socket of sockets) {
-      this.#sockets.delete(keyOf(socket.bind, socket.transport));
-      closeAll(socket);
-    }
-  }
-
-  #open({ bind, transport }: Wanted): BoundSocket {
+  #open({ key, bind, transport }: ListeningSocket): BoundSocket {
     const handles: NativeHandle[] = [];
     const shared = bind.kind !== 'ip';
     const slots = shared ? 1 : this.#slots;
@@ -79,29 +68,24 @@ export class SocketSet {
     }
     const only = handles[0];
     return {
-      bind: formatBind(bind),
-      transport,
+      key,
       handles: shared && only ? new Array<NativeHandle>(this.#slots).fill(only) : handles,
     };
   }
 }
 
-function keyOf(bind: string, transport: string): string {
-  return `${transport} ${bind}`;
+/** Closes sockets that `prepare` named as removed, or all that are left at the end. */
+export function closeSockets(sockets: readonly BoundSocket[]): void {
+  for (const socket of sockets) closeAll(socket);
 }
 
 function closeAll(socket: BoundSocket): void {
   for (const handle of new Set(socket.handles)) handle.close();
 }
 
-function wantedSockets(config: GatewayConfig): Map<string, Wanted> {
-  const wanted = new Map<string, Wanted>();
-  for (const listener of Object.values(config.listeners)) {
-    const transport = listener.protocol === 'udp' ? 'datagram' : 'stream';
-    for (const bind of listener.bind) {
-      const key = keyOf(formatBind(bind), transport);
-      wanted.set(key, { key, bind, transport });
-    }
-  }
-  return wanted;
+function wantedSockets(config: GatewayConfig): Map<string, ListeningSocket> {
+  const sockets = Object.entries(config.listeners).flatMap(([name, listener]) =>
+    listeningSockets(name, listener),
+  );
+  return new Map(sockets.map((socket) => [socket.key, socket]));
 }

@@ -11,7 +11,7 @@ import type { ConfigMaterial, EndpointUsage, FromWorker, ToWorker } from '../ipc
 import { MetricAggregator } from '../metrics/aggregator.ts';
 import { METRICS } from '../metrics/catalog.ts';
 import { Fleet } from './fleet.ts';
-import { type BoundSocket, SocketSet } from './socket-set.ts';
+import { type BoundSocket, closeSockets, SocketSet } from './socket-set.ts';
 import type { WorkerLaunch, WorkerProcess } from './worker-process.ts';
 
 const STATS_WAIT_MS = 500;
@@ -194,7 +194,7 @@ export class Supervisor {
     this.#discovery.close();
     this.#board.close();
     await this.#fleet.drain(timeoutMs);
-    this.#sockets.release(this.#sockets.all);
+    closeSockets(this.#sockets.all);
   }
 
   async #reload(): Promise<void> {
@@ -226,12 +226,9 @@ export class Supervisor {
   }
 
   #retire(removed: readonly BoundSocket[]): void {
-    for (const { bind, transport } of removed) {
-      this.#fleet.broadcast({ type: 'unlisten', bind, transport });
-    }
+    for (const { key } of removed) this.#fleet.broadcast({ type: 'unlisten', socket: key });
     // Connections in the accept queue are taken by the workers before the last descriptor closes.
-    if (removed.length > 0)
-      setTimeout(() => this.#sockets.release(removed), REMOVED_LISTEN_GRACE_MS);
+    if (removed.length > 0) setTimeout(() => closeSockets(removed), REMOVED_LISTEN_GRACE_MS);
   }
 
   #follow(): void {
@@ -273,9 +270,6 @@ export class Supervisor {
         break;
       case 'stats':
         this.#takeStats(worker, message);
-        break;
-      case 'listening':
-        if (message.error) this.#deps.logger.error('a worker cannot listen', { ...message });
         break;
     }
   }

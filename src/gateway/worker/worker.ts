@@ -2,8 +2,8 @@ import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { MetricRegistry } from '../../base/metrics.ts';
 import { systemRng } from '../../base/rng.ts';
-import { formatBind } from '../../model/address.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
+import type { Listener } from '../../model/listener.ts';
 import type { Service } from '../../model/service.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import type { AccessRecord } from '../access-record.ts';
@@ -16,6 +16,7 @@ import type {
   ToWorker,
 } from '../ipc.ts';
 import { ListenerRuntime } from '../listener/listener-runtime.ts';
+import { listeningSockets } from '../listening-sockets.ts';
 import { METRICS } from '../metrics/catalog.ts';
 import { OutcomeReporter } from '../upstream/outcome-reporter.ts';
 import { makePool } from '../upstream/pools.ts';
@@ -67,10 +68,10 @@ export class Worker {
         this.#configure(message);
         break;
       case 'listen':
-        if (handle) this.#handles.set(`${message.transport} ${message.bind}`, handle);
+        if (handle) this.#handles.set(message.socket, handle);
         break;
       case 'unlisten':
-        this.#handles.delete(`${message.transport} ${message.bind}`);
+        this.#handles.delete(message.socket);
         break;
       case 'service':
         this.#services.get(message.state.service)?.apply(message.state);
@@ -205,12 +206,11 @@ export class Worker {
 
   /** Gives a listener the sockets of its binds and takes back those it no longer names. */
   #attach(name: string, listener: ListenerRuntime, config: GatewayConfig): void {
-    const { bind, protocol } = config.listeners[name] as GatewayConfig['listeners'][string];
-    const transport = protocol === 'udp' ? 'datagram' : 'stream';
-    const wanted = new Set(bind.map((one) => formatBind(one)));
+    const sockets = listeningSockets(name, config.listeners[name] as Listener);
+    const wanted = new Set(sockets.map(({ key }) => key));
     for (const key of listener.bound) if (!wanted.has(key)) listener.removeHandle(key);
     for (const key of wanted) {
-      const handle = this.#handles.get(`${transport} ${key}`);
+      const handle = this.#handles.get(key);
       if (handle && !listener.bound.includes(key)) listener.addHandle(key, handle);
     }
   }
