@@ -13,14 +13,20 @@ const LAYERS: Record<string, readonly string[]> = {
   balance: ['base', 'model'],
   health: ['base', 'model'],
   config: ['base', 'model'],
+  ipam: ['base', 'model'],
   net: ['base', 'wire', 'model', 'health'],
+  kernel: ['base'],
+  store: ['base', 'model', 'net'],
+  link: ['base', 'model', 'wire', 'net'],
+  agent: ['base', 'model', 'wire', 'health', 'net', 'kernel', 'link'],
+  control: ['base', 'model', 'ipam', 'store', 'link'],
   gateway: ['base', 'model', 'wire', 'balance', 'health', 'net'],
   client: ['base', 'model'],
-  api: ['base', 'model', 'net', 'client'],
+  api: ['base', 'model', 'net', 'control', 'client'],
   cli: ['base', 'model', 'client', 'config'],
 };
 
-const PURE = ['base', 'model', 'wire', 'balance', 'health', 'config'];
+const PURE = ['base', 'model', 'wire', 'balance', 'health', 'config', 'ipam'];
 const MAX_FILE_LINES = 600;
 const MAX_FUNCTION_LINES = 70;
 const MAX_COLUMNS = 100;

@@ -1,0 +1,103 @@
+import type { HostDelta, HostIntent } from '../model/host-intent.ts';
+import type { ExecSpec, TaskExit, TaskSpec, TaskState } from '../model/task-spec.ts';
+
+/** What became of one object of an intent. */
+export type ApplyFailure = {
+  readonly kind: 'network' | 'sandbox' | 'attachment' | 'forward';
+  readonly id: string;
+  /** In words that reach the user. */
+  readonly message: string;
+};
+
+/** Empty when the kernel shows everything that was asked for. */
+export type ApplyReport = { readonly failures: readonly ApplyFailure[] };
+
+/** One thing that the agent needs of the host, and whether it is there. */
+export type Capability = {
+  readonly name: string;
+  readonly purpose: string;
+  readonly available: boolean;
+  /** What was found, or how to get it. */
+  readonly detail: string;
+  /** Without it nothing works. */
+  readonly required: boolean;
+};
+
+/** The streams of a task or a further command; either side may end first. */
+export interface TaskStreams {
+  /** False: full, wait for `onDrain`. */
+  write(data: Buffer): boolean;
+  /** No more input. */
+  endInput(): void;
+  /** Lets go of the streams; the task runs on. */
+  close(): void;
+  onDrain: () => void;
+  /** With a terminal everything is `stdout`. */
+  onOutput: (stream: 'stdout' | 'stderr', data: Buffer) => void;
+  /** The output has ended. */
+  onEnd: () => void;
+}
+
+/** One line of a task's output as it was written; time in ns since 1970 as digits. */
+export type LogEntry = {
+  readonly stream: 'stdout' | 'stderr';
+  readonly timeNs: bigint;
+  readonly line: Buffer;
+};
+
+/** Which part of a task's output is wanted. */
+export type LogQuery = {
+  readonly follow: boolean;
+  /** Lines from the end; undefined: all. */
+  readonly tail: number | undefined;
+  readonly sinceNs: bigint | undefined;
+  readonly untilNs: bigint | undefined;
+};
+
+/** Figures of a task at one moment. */
+export type TaskStats = {
+  readonly cpuNs: number;
+  readonly memoryBytes: number;
+  readonly memoryLimitBytes: number;
+  readonly pids: number;
+  readonly links: Readonly<
+    Record<string, { rxBytes: number; rxPackets: number; txBytes: number; txPackets: number }>
+  >;
+};
+
+/** What the agent tells on its own. */
+export interface AgentEvents {
+  taskExited(id: string, exit: TaskExit): void;
+  execExited(id: string, exit: TaskExit): void;
+  /** The kernel's state was found different from the intent and repaired, or could not be. */
+  degraded(reason: string): void;
+  /** The connection to the agent was lost or is back: `sync` is due. */
+  connected(up: boolean): void;
+}
+
+/**
+ * The privileged plane of one host as everything else sees it. The whole intent first, then
+ * deltas; the agent repairs the kernel by itself. Methods reject with `E_AGENT_*`.
+ */
+export interface AgentPort {
+  sync(intent: HostIntent): Promise<ApplyReport>;
+  apply(delta: HostDelta): Promise<ApplyReport>;
+  doctor(): Promise<readonly Capability[]>;
+
+  /** Rejects when the image is not there or the command cannot be found or run. */
+  createTask(spec: TaskSpec): Promise<void>;
+  startTask(id: string): Promise<TaskState>;
+  signalTask(id: string, signal: string): Promise<void>;
+  pauseTask(id: string, paused: boolean): Promise<void>;
+  removeTask(id: string): Promise<void>;
+  tasks(): Promise<readonly TaskState[]>;
+  attachTask(id: string): Promise<TaskStreams>;
+  startExec(spec: ExecSpec): Promise<TaskStreams>;
+  /** Size of a terminal in characters, of a task or a further command. */
+  resize(id: string, columns: number, rows: number): Promise<void>;
+  /** Lines come in order; `ended` once, after the last; the returned function stops it. */
+  logs(id: string, query: LogQuery, line: (entry: LogEntry) => void, ended: () => void): () => void;
+  stats(id: string): Promise<TaskStats>;
+  /** Rows of `ps` for a task's processes, the titles first. */
+  top(id: string, psArgs: readonly string[]): Promise<readonly (readonly string[])[]>;
+}

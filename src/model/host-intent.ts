@@ -1,0 +1,94 @@
+/** A transport protocol that the kernel plane forwards. */
+export type Transport = 'tcp' | 'udp' | 'sctp';
+
+/** A network as the kernel has to have it. Addresses carry their prefix length. */
+export type NetworkIntent = {
+  readonly id: string;
+  readonly driver: string;
+  /** Name of the bridge link; macvlan: of the parent. At most 15 characters. */
+  readonly link: string;
+  readonly mtu: number | undefined;
+  /** The gateway's own addresses on the link, such as `172.18.0.1/16`. */
+  readonly gateways: readonly string[];
+  readonly subnets: readonly string[];
+  readonly internal: boolean;
+  /** Whether attachments may reach one another. */
+  readonly icc: boolean;
+  readonly masquerade: boolean;
+  /** The link belongs to the operator and is neither made nor removed. */
+  readonly external: boolean;
+  /** Driver options, as given. */
+  readonly options: Readonly<Record<string, string>>;
+};
+
+/** A sandbox's join to a network. */
+export type AttachmentIntent = {
+  readonly id: string;
+  readonly network: string;
+  /** Name inside the sandbox: `eth0`, `eth1`, … */
+  readonly link: string;
+  readonly mac: string;
+  /** IPv4 and IPv6 addresses with prefix length, link-local ones included. */
+  readonly addresses: readonly string[];
+  /** Default routes through this attachment; only the sandbox's gateway attachment has any. */
+  readonly gateways: readonly string[];
+};
+
+/** One name of a network, as the resolver of its members answers it. */
+export type NameRecord = {
+  /** Lower case, without a trailing dot. */
+  readonly name: string;
+  readonly network: string;
+  readonly addresses: readonly string[];
+  /** Whether a reverse query for one of the addresses answers this name. */
+  readonly primary: boolean;
+};
+
+/** How a sandbox resolves names; undefined: it has no resolver of ours. */
+export type ResolverIntent = {
+  /** Upstream servers, asked in order. */
+  readonly servers: readonly string[];
+  /** Records that only this sandbox sees: links. */
+  readonly records: readonly NameRecord[];
+  readonly ndots: number | undefined;
+};
+
+/** A network namespace and what is in it. */
+export type SandboxIntent = {
+  readonly id: string;
+  readonly attachments: readonly AttachmentIntent[];
+  readonly resolver: ResolverIntent | undefined;
+  readonly sysctls: Readonly<Record<string, string>>;
+};
+
+/** An address and port that the kernel forwards to one of its targets. */
+export type ForwardIntent = {
+  readonly id: string;
+  readonly transport: Transport;
+  /** Undefined: every address of the host, IPv4 and IPv6. */
+  readonly address: string | undefined;
+  readonly port: number;
+  /** Each gets the same share; none: the port is closed with a reset. */
+  readonly targets: readonly { readonly address: string; readonly port: number }[];
+  readonly balance: 'round-robin' | 'random' | 'source-hash';
+  /** `published`: a port of the host. `vip`: an address of its own, which no host has. */
+  readonly kind: 'published' | 'vip';
+};
+
+/** Everything that the kernel of one host has to show. */
+export type HostIntent = {
+  readonly networks: readonly NetworkIntent[];
+  readonly sandboxes: readonly SandboxIntent[];
+  readonly forwards: readonly ForwardIntent[];
+  readonly names: readonly NameRecord[];
+};
+
+/** What is to be put in place and what is to go, by id; names are replaced by network. */
+export type HostDelta = {
+  readonly put: Partial<HostIntent>;
+  readonly remove: {
+    readonly networks?: readonly string[];
+    readonly sandboxes?: readonly string[];
+    readonly forwards?: readonly string[];
+  };
+};

@@ -1,0 +1,71 @@
+/** A directory, file or memory file system that a task sees at `target`. */
+export type TaskMount = {
+  readonly kind: 'bind' | 'tmpfs';
+  /** Path on the host; empty for tmpfs. */
+  readonly source: string;
+  readonly target: string;
+  readonly readOnly: boolean;
+  readonly options: readonly string[];
+};
+
+/** A command to run in a sandbox, complete: nothing is looked up any more. */
+export type TaskSpec = {
+  /** 64 hex digits: the container's id. */
+  readonly id: string;
+  readonly runtime: 'process' | 'podman';
+  /** Name that the runtime understands; the process runtime knows `host`. */
+  readonly image: string;
+  readonly argv: readonly string[];
+  /** `NAME=value`. */
+  readonly env: readonly string[];
+  readonly cwd: string;
+  /** Name or number, with an optional `:group`; empty: the runtime's default. */
+  readonly user: string;
+  readonly hostname: string;
+  /** A terminal: one raw stream instead of two. */
+  readonly tty: boolean;
+  readonly openStdin: boolean;
+  /** A sandbox by id; `host`: the host's own network. */
+  readonly sandbox: string;
+  readonly hosts: string;
+  readonly resolvConf: string;
+  readonly mounts: readonly TaskMount[];
+  readonly capabilities: readonly string[];
+  readonly noNewPrivileges: boolean;
+  readonly pidHost: boolean;
+  readonly limits: {
+    readonly memoryBytes: number | undefined;
+    readonly nanoCpus: number | undefined;
+    readonly pids: number | undefined;
+  };
+};
+
+/** One more command in a running task. */
+export type ExecSpec = {
+  readonly id: string;
+  readonly task: string;
+  readonly argv: readonly string[];
+  readonly env: readonly string[];
+  readonly cwd: string;
+  readonly user: string;
+  readonly tty: boolean;
+  readonly stdin: boolean;
+};
+
+/** How a task or a further command ended. */
+export type TaskExit = {
+  /** 0–255; 128 + signal when a signal ended it. */
+  readonly code: number;
+  readonly oomKilled: boolean;
+  /** Wall-clock ms since 1970. */
+  readonly at: number;
+};
+
+/** A task as its runtime sees it. */
+export type TaskState = {
+  readonly id: string;
+  readonly status: 'created' | 'running' | 'paused' | 'exited';
+  /** Process id on the host; 0 when it does not run. */
+  readonly pid: number;
+  readonly exit: TaskExit | undefined;
+};
