@@ -116,11 +116,16 @@ function checkListener(
   if (service !== undefined) checkService(config, service, [...at, 'service'], report);
   if (protocol === 'udp' && routes.length > 0)
     report([...at, 'routes'], 'udp takes `service` only');
+  const names = new Set<string>();
   for (const [index, route] of routes.entries()) {
     const place = [...at, 'routes', index];
+    const name = route.name ?? String(index);
+    if (names.has(name)) report([...place, 'name'], `a route before this one is named "${name}"`);
+    names.add(name);
     if (route.service !== undefined) {
       checkService(config, route.service, [...place, 'service'], report);
     }
+    checkSplit(config, route, place, report);
     checkRoute(protocol, route, place, report);
   }
 }
@@ -137,7 +142,30 @@ function checkService(
   report(path, `there is no service "${service}"${didYouMean(service, known)}${list}`);
 }
 
-const HTTP_ONLY = ['redirect', 'respond', 'rewrite', 'headers', 'rateLimit', 'basicAuth'] as const;
+/** Checks the services of a split; each has a place of its own. */
+function checkSplit(
+  config: GatewayConfig,
+  { split }: Route,
+  path: PropertyKey[],
+  report: Report,
+): void {
+  if (!split) return;
+  const at = [...path, 'split', 'services'];
+  for (const name of Object.keys(split.services)) checkService(config, name, [...at, name], report);
+  const weights = Object.values(split.services);
+  if (!weights.some((weight) => weight > 0)) report(at, 'needs a service with a weight above 0');
+}
+
+const ENDS = ['service', 'split', 'redirect', 'respond'] as const;
+const HTTP_ONLY = [
+  'split',
+  'redirect',
+  'respond',
+  'rewrite',
+  'headers',
+  'rateLimit',
+  'basicAuth',
+] as const;
 
 function checkRoute(
   protocol: Listener['protocol'],
@@ -145,14 +173,16 @@ function checkRoute(
   path: PropertyKey[],
   report: Report,
 ): void {
-  const ends = [route.service, route.redirect, route.respond].filter((end) => end !== undefined);
-  if (ends.length !== 1) report(path, 'needs exactly one of `service`, `redirect` and `respond`');
+  const ends = ENDS.filter((end) => route[end] !== undefined);
+  if (ends.length !== 1) {
+    report(path, 'needs exactly one of `service`, `split`, `redirect` and `respond`');
+  }
   const http = protocol === 'http' || protocol === 'https';
   for (const key of HTTP_ONLY) {
     if (!http && route[key] !== undefined)
       report([...path, key], `has no use with protocol ${protocol}`);
   }
-  for (const key of ['host', 'path', 'method', 'header', 'query'] as const) {
+  for (const key of ['host', 'path', 'method', 'header', 'query', 'cookie', 'not'] as const) {
     if (!http && route.match?.[key] !== undefined) {
       report([...path, 'match', key], `cannot be matched with protocol ${protocol}`);
     }

@@ -1,64 +1,40 @@
 import { errorText } from '../base/errors.ts';
+import { linearRegex } from '../base/regex.ts';
 import type { HealthCheck } from '../model/health-check.ts';
-import type { Route } from '../model/route.ts';
+import type { Match, Route } from '../model/route.ts';
 
 type Report = (path: PropertyKey[], message: string) => void;
 
-const MAX_REGEX = 1000;
-/** Escapes, character classes and quantifiers are one token each; all else is a character. */
-const TOKEN = /\\.|\[(?:\\.|[^\]\\])*\]|\{\d+,?\d*\}|\((?:\?:)?|./gs;
-const REPEAT = /^(?:[*+]|\{\d+,?\d*\})$/;
-const REFERENCE = /\\[1-9k]|\(\?[=!<]/;
-
-/**
- * Whether matching could take exponential time: references, look-around, or a repeated group that
- * itself holds a repetition or a choice. Refuses some harmless expressions too.
- */
-export function isRiskyRegex(regex: string): boolean {
-  if (REFERENCE.test(regex)) return true;
-  const open: boolean[] = [false];
-  let closed = false;
-  for (const [token] of regex.matchAll(TOKEN)) {
-    const repeats = REPEAT.test(token);
-    if (repeats && closed) return true;
-    closed = false;
-    if (token.startsWith('(')) open.push(false);
-    else if (token === ')' && open.length > 1) {
-      closed = open.pop() ?? false;
-      if (closed) open[open.length - 1] = true;
-    } else if (repeats || token === '?' || token === '|') open[open.length - 1] = true;
-  }
-  return false;
-}
-
 function checkRegex(regex: string, path: PropertyKey[], report: Report): void {
-  if (regex.length > MAX_REGEX) report(path, `a regex has at most ${MAX_REGEX} characters`);
-  else if (isRiskyRegex(regex)) {
+  try {
+    linearRegex(regex);
+  } catch (error) {
     report(
       path,
-      'a regex that repeats a group with a repetition or a choice in it, or has references or look-around, could take for ever',
+      `${errorText(error)}; valid is RE2 syntax, without back references and look-around`,
     );
-  } else {
-    try {
-      new RegExp(regex);
-    } catch (error) {
-      report(path, errorText(error));
+  }
+}
+
+function checkMatch(match: Omit<Match, 'not'>, path: PropertyKey[], report: Report): void {
+  for (const [index, pattern] of (match.path ?? []).entries()) {
+    if (typeof pattern !== 'string') checkRegex(pattern.regex, [...path, 'path', index], report);
+  }
+  for (const kind of ['header', 'query', 'cookie'] as const) {
+    for (const [name, pattern] of Object.entries(match[kind] ?? {})) {
+      if (typeof pattern === 'object' && 'regex' in pattern) {
+        checkRegex(pattern.regex, [...path, kind, name], report);
+      }
     }
   }
 }
 
-/** Refuses a route's expressions that are not valid or could take exponential time. */
+/** Refuses a route's expressions that are not valid or cannot be matched in linear time. */
 export function checkRouteRegexes(route: Route, path: PropertyKey[], report: Report): void {
-  for (const [index, pattern] of (route.match?.path ?? []).entries()) {
-    if (typeof pattern === 'string') continue;
-    checkRegex(pattern.regex, [...path, 'match', 'path', index], report);
-  }
-  for (const kind of ['header', 'query'] as const) {
-    for (const [name, pattern] of Object.entries(route.match?.[kind] ?? {})) {
-      if (typeof pattern === 'object' && 'regex' in pattern) {
-        checkRegex(pattern.regex, [...path, 'match', kind, name], report);
-      }
-    }
+  if (route.match) {
+    const { not, ...match } = route.match;
+    checkMatch(match, [...path, 'match'], report);
+    if (not) checkMatch(not, [...path, 'match', 'not'], report);
   }
   const rewrite = route.rewrite?.regex;
   if (rewrite) checkRegex(rewrite.match, [...path, 'rewrite', 'regex', 'match'], report);

@@ -35,6 +35,7 @@ export function filePlaces(
       add([...at, 'errorPages', code], page, 'file');
     }
     for (const [index, route] of listener.routes.entries()) {
+      add([...at, 'routes', index, 'respond'], route.respond, 'file');
       for (const [code, page] of Object.entries(route.errorPages ?? {})) {
         add([...at, 'routes', index, 'errorPages', code], page, 'file');
       }

@@ -58,6 +58,15 @@ export function explain(
   const route = matcher.match(info)?.route;
   if (route?.redirect) return [...steps, `answers a redirect to ${route.redirect.to}`];
   if (route?.respond) return [...steps, `answers ${route.respond.status}`];
+  if (route?.split) {
+    const parts = Object.entries(route.split.services);
+    steps.push(`splits by weight: ${parts.map(([to, weight]) => `${to} ${weight}`).join(', ')}`);
+    const each = parts.filter(([, weight]) => weight > 0);
+    return [
+      ...steps,
+      ...each.flatMap(([to]) => [`service ${to}`, ...explainEndpoints(config, states, to)]),
+    ];
+  }
   const service = route ? route.service : listener.service;
   if (service === undefined) return [...steps, 'no route matches and there is no default service'];
   steps.push(`service ${service}${route ? '' : ' (the default)'}`);

@@ -61,6 +61,13 @@ export const headerValue = scalar(
   '"api"',
 );
 
+/** What of a request keeps it with others of the same value. */
+export const balanceKey = z.union([
+  z.enum(['source', 'path']),
+  z.strictObject({ header: headerName }),
+  z.strictObject({ cookie: z.string().min(1) }),
+]);
+
 /** A path to a file, absolute or relative to the file that names it. */
 export const filePath = z.string().min(1);
 

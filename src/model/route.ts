@@ -1,5 +1,14 @@
 import { z } from 'zod';
-import { cidr, count, duration, filePath, headerName, headerValue, oneOrMore } from './fields.ts';
+import {
+  balanceKey,
+  cidr,
+  count,
+  duration,
+  filePath,
+  headerName,
+  headerValue,
+  oneOrMore,
+} from './fields.ts';
 import { timeouts } from './timeouts.ts';
 
 const pattern = z.union([
@@ -8,19 +17,49 @@ const pattern = z.union([
   z.strictObject({ present: z.boolean() }),
 ]);
 
-/** What a request must have for a route to take it; every given condition must hold. */
-export const match = z.strictObject({
-  host: oneOrMore(z.string().min(1))
+const hostPattern = z
+  .string()
+  .regex(
+    /^((\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])$/,
+    'must be a host name without port such as "www.example.com", or "*.example.com" for all below',
+  );
+
+const pathPattern = z
+  .string()
+  .regex(
+    /^\/[^*?#\s]*$|^(\/[^*?#\s]*)?\/\*$/,
+    'must be a path such as "/login", or a prefix such as "/api/*"; for others write { regex: … }',
+  );
+
+const conditions = {
+  host: oneOrMore(hostPattern)
     .optional()
     .describe('Exact, or `*.suffix` for any one or more labels below it.'),
-  path: oneOrMore(z.union([z.string().startsWith('/'), z.strictObject({ regex: z.string() })]))
+  path: oneOrMore(z.union([pathPattern, z.strictObject({ regex: z.string() })]))
     .optional()
     .describe('Exact, or a prefix ending in `/*` (which also takes the path without `/*`).'),
   method: oneOrMore(z.string().regex(/^[A-Z-]+$/)).optional(),
   header: z.record(headerName, pattern).optional(),
   query: z.record(z.string(), pattern).optional(),
+  cookie: z.record(z.string().min(1), pattern).optional(),
   source: oneOrMore(cidr).optional().describe("The client's address."),
-  sni: oneOrMore(z.string().min(1)).optional().describe('Server name of the TLS handshake.'),
+  sni: oneOrMore(hostPattern).optional().describe('Server name of the TLS handshake.'),
+};
+
+/** What a request must have for a route to take it; every given condition must hold. */
+export const match = z.strictObject({
+  ...conditions,
+  not: z.strictObject(conditions).optional().describe('Conditions that must not hold together.'),
+});
+
+/** Services that share a route's requests, by weight. */
+export const split = z.strictObject({
+  services: z
+    .record(z.string(), z.int().min(0).max(10_000))
+    .describe('Service → weight; 0 takes nothing.'),
+  by: balanceKey
+    .optional()
+    .describe('Keeps the requests of a key together. Default: each request for itself.'),
 });
 
 const headerEdits = z.strictObject({
@@ -54,6 +93,7 @@ export const route = z.strictObject({
     .describe('Default: its place in the list.'),
   match: match.optional(),
   service: z.string().optional(),
+  split: split.optional(),
   redirect: z
     .strictObject({
       to: z.string().describe('May hold {scheme} {host} {port} {path} {query} {uri}.'),
@@ -66,6 +106,7 @@ export const route = z.strictObject({
     .strictObject({
       status: z.int().min(200).max(599).default(200),
       body: z.string().default(''),
+      file: filePath.optional().describe('A file with the body, in place of `body`.'),
       headers: z.record(headerName, headerValue).optional(),
     })
     .optional(),
@@ -107,5 +148,11 @@ export type Pattern = z.output<typeof pattern>;
 export type HeaderEdits = z.output<typeof headerEdits>;
 export type ErrorPages = z.output<typeof errorPages>;
 export type Access = z.output<typeof access>;
+export type Split = z.output<typeof split>;
 export type Route = z.output<typeof route>;
 export type RateLimit = NonNullable<Route['rateLimit']>;
+
+/** Every service that a route may send to. */
+export function servicesOf({ service, split }: Pick<Route, 'service' | 'split'>): string[] {
+  return service === undefined ? Object.keys(split?.services ?? {}) : [service];
+}

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { endpointAddress } from './address.ts';
-import { count, duration, filePath, headerName, percent, size } from './fields.ts';
+import { balanceKey, count, duration, filePath, percent, size } from './fields.ts';
 import { healthCheck, passive } from './health-check.ts';
 import { timeouts } from './timeouts.ts';
 
@@ -63,14 +63,7 @@ export const balance = z.union([
   })),
   z.strictObject({
     algorithm,
-    key: z
-      .union([
-        z.enum(['source', 'path']),
-        z.strictObject({ header: headerName }),
-        z.strictObject({ cookie: z.string().min(1) }),
-      ])
-      .default('source')
-      .describe('What the hashing algorithms hash.'),
+    key: balanceKey.default('source').describe('What the hashing algorithms hash.'),
     boundedLoad: z
       .number()
       .min(1.05)
@@ -81,7 +74,7 @@ export const balance = z.union([
 ]);
 
 /** What the hashing algorithms hash. */
-export type BalanceKey = 'source' | 'path' | { header: string } | { cookie: string };
+export type BalanceKey = z.output<typeof balanceKey>;
 
 /** Keeping a client on its endpoint. */
 export const sticky = z.union([

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { freePorts, Gateway } from '../support/gateway.ts';
@@ -81,7 +83,8 @@ function raw(text: string, enough?: string): Promise<string> {
 before(async () => {
   const [a, b] = [await backend('A'), await backend('B')];
   [port = 0] = await freePorts(1);
-  gateway = await Gateway.start(`listeners:
+  gateway = await Gateway.start(
+    `listeners:
   web:
     bind: "127.0.0.1:${port}"
     protocol: http
@@ -97,11 +100,19 @@ before(async () => {
       - { match: { path: /denied }, service: both, access: { deny: ["127.0.0.0/8"] } }
       - { match: { path: /auth }, service: both, basicAuth: { realm: r, users: { u: pw } } }
       - { match: { path: /sticky }, service: sticky }
+      - { match: { path: /down, not: { cookie: { team: inside } } },
+          respond: { status: 503, file: "{DIR}/down.html", headers: { content-type: text/html } } }
+      - { match: { path: "/split/*", cookie: { beta: "1" } }, service: second }
+      - { match: { path: "/split/*" }, split: { services: { first: 3, second: 1 }, by: { header: x-user } } }
       - { match: { path: "/*" }, service: both }
 services:
   both: { endpoints: ["127.0.0.1:${a}", "127.0.0.1:${b}"] }
   sticky: { sticky: { cookie: {} }, endpoints: ["127.0.0.1:${a}", "127.0.0.1:${b}"] }
-`);
+  first: { endpoints: ["127.0.0.1:${a}"] }
+  second: { endpoints: ["127.0.0.1:${b}"] }
+`,
+    { prepare: (directory) => writeFileSync(join(directory, 'down.html'), '<h1>Back soon</h1>') },
+  );
 });
 
 after(async () => {
@@ -130,6 +141,32 @@ test('redirects, strips a prefix and edits headers', async () => {
   assert.equal(seen.url, '/x?y');
   assert.equal(seen.headers['x-from'], 'edge');
   assert.equal(answer.headers['x-secret'], undefined);
+});
+
+test('splits over services by a key, which a cookie overrides', async () => {
+  const counts: Record<string, number> = {};
+  for (let user = 0; user < 80; user++) {
+    const headers = { 'x-user': `user-${user}` };
+    const { name } = JSON.parse((await ask('/split/x', { headers })).text);
+    assert.equal(JSON.parse((await ask('/split/y', { headers })).text).name, name);
+    counts[name] = (counts[name] ?? 0) + 1;
+    const beta = await ask('/split/x', { headers: { ...headers, cookie: 'a=b; beta=1' } });
+    assert.equal(JSON.parse(beta.text).name, 'B');
+  }
+  assert.ok((counts['A'] ?? 0) > 45 && (counts['B'] ?? 0) > 5, JSON.stringify(counts));
+  const series = 'sluice_service_requests_total{service="second",outcome="ok"}';
+  assert.equal(await gateway?.metric(series), 80 + 2 * (counts['B'] ?? 0));
+  const { text } = await (gateway as Gateway).admin(
+    `/v1/explain?listen=127.0.0.1:${port}&path=/split/x`,
+  );
+  assert.match(text, /splits by weight: first 3, second 1/);
+});
+
+test('a maintenance page from a file, not for the team', async () => {
+  const page = await ask('/down');
+  assert.deepEqual([page.status, page.text], [503, '<h1>Back soon</h1>']);
+  assert.equal(page.headers['content-type'], 'text/html');
+  assert.equal((await ask('/down', { headers: { cookie: 'team=inside' } })).status, 200);
 });
 
 test('limits the rate, denies an address, asks for a password', async () => {

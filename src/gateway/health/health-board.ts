@@ -6,6 +6,7 @@ import { OutlierTracker } from '../../health/outlier.ts';
 import type { AdminState, EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { HealthCheck } from '../../model/health-check.ts';
+import { servicesOf } from '../../model/route.ts';
 import type { Service } from '../../model/service.ts';
 import { createProbe, defaultCheck } from '../../net/probes/create-probe.ts';
 import type { ConfigMaterial, OutcomeBatch } from '../ipc.ts';
@@ -245,8 +246,7 @@ function httpServices(config: GatewayConfig): Set<string> {
   const names = new Set<string>();
   for (const { protocol, service, routes } of Object.values(config.listeners)) {
     if (protocol !== 'http' && protocol !== 'https') continue;
-    for (const name of [service, ...routes.map((route) => route.service)])
-      if (name) names.add(name);
+    for (const name of [service, ...routes.flatMap(servicesOf)]) if (name) names.add(name);
   }
   return names;
 }

@@ -1,3 +1,4 @@
+import { keptRegex } from '../../base/regex.ts';
 import type { HeaderEdits, Route } from '../../model/route.ts';
 import type { RequestHead } from '../../net/http-exchange.ts';
 import { hostOf } from './matcher.ts';
@@ -21,18 +22,6 @@ export function editHeaders(headers: string[], edits: HeaderEdits | undefined): 
   for (const [name, value] of Object.entries(edits.add ?? {})) headers.push(name, value);
 }
 
-const regexes = new WeakMap<object, RegExp>();
-
-/** The expression of a rewrite, compiled at its first use. */
-function compiled(regex: { readonly match: string }): RegExp {
-  let expression = regexes.get(regex);
-  if (!expression) {
-    expression = new RegExp(regex.match);
-    regexes.set(regex, expression);
-  }
-  return expression;
-}
-
 /** The path that an endpoint sees. */
 export function rewritePath(path: string, rewrite: Route['rewrite']): string {
   if (!rewrite) return path;
@@ -43,7 +32,7 @@ export function rewritePath(path: string, rewrite: Route['rewrite']): string {
     if (result === bare) result = '/';
     else if (result.startsWith(`${bare}/`)) result = result.slice(bare.length);
   }
-  if (regex) result = result.replace(compiled(regex), regex.replace);
+  if (regex) result = keptRegex(regex.match).replace(result, regex.replace);
   if (addPrefix !== undefined) result = addPrefix.replace(/\/$/, '') + result;
   return result.startsWith('/') ? result : `/${result}`;
 }

@@ -86,10 +86,9 @@ export class HttpHandler implements SessionTools {
   /** Counts tokens that other workers have taken. */
   applyRemoteRates(uses: readonly RateUse[]): void {
     const now = this.deps.clock.now();
-    for (const plan of this.#plans.values()) {
-      for (const { rate } of plan.plans) {
-        for (const use of uses)
-          if (rate?.id === use.limit) rate.buckets.drain(use.key, use.tokens, now);
+    for (const use of uses) {
+      for (const plan of this.#plans.values()) {
+        plan.rate(use.limit)?.buckets.drain(use.key, use.tokens, now);
       }
     }
   }

@@ -1,7 +1,7 @@
 import type { Cell, HistogramCell, MetricRegistry } from '../../base/metrics.ts';
 import { TokenBuckets } from '../../health/token-bucket.ts';
 import type { Listener } from '../../model/listener.ts';
-import type { Route } from '../../model/route.ts';
+import type { RateLimit, Route } from '../../model/route.ts';
 import { AddressRules } from '../listener/address-rules.ts';
 import { codeClass } from '../metrics/catalog.ts';
 import { Forwarder } from './forwarded.ts';
@@ -18,7 +18,6 @@ export type RoutePlan = {
   readonly codes: Cell[];
   readonly duration: HistogramCell;
   readonly limited: Cell;
-  readonly service: ServiceCells | undefined;
 };
 
 /** What is counted of a service's requests. */
@@ -29,17 +28,26 @@ export type ServiceCells = {
   readonly sent: Cell;
 };
 
-/** A listener's configuration, compiled once for all its requests. */
+type Rate = NonNullable<RoutePlan['rate']>;
+
+/**
+ * A listener's configuration, compiled once for all its requests; what belongs to a route is made
+ * at its first request.
+ */
 export class ListenerPlan {
   readonly config: Listener;
   readonly matcher: Matcher;
   readonly forwarder: Forwarder;
   readonly codes: Cell[];
   readonly duration: HistogramCell;
-  readonly service: ServiceCells | undefined;
   readonly received: Cell;
   readonly sent: Cell;
+  readonly #name: string;
+  readonly #metrics: MetricRegistry;
   readonly #routes = new Map<CompiledMatch, RoutePlan>();
+  readonly #services = new Map<string, ServiceCells>();
+  /** Of limits that have been asked, by their id, with the settings that they count for. */
+  readonly #rates = new Map<string, { settings: string; rate: Rate }>();
 
   constructor(
     name: string,
@@ -48,24 +56,76 @@ export class ListenerPlan {
     before: ListenerPlan | undefined,
   ) {
     this.config = config;
+    this.#name = name;
+    this.#metrics = metrics;
     this.matcher = new Matcher(config.routes);
     this.forwarder = new Forwarder(config.forwarded);
     this.codes = codeCells((code) => metrics.cell('sluice_listener_requests_total', name, code));
     this.duration = metrics.histogram('sluice_listener_request_duration_seconds', name);
-    this.service = serviceCells(config.service, metrics);
     this.received = metrics.cell('sluice_listener_bytes_received_total', name);
     this.sent = metrics.cell('sluice_listener_bytes_sent_total', name);
-    for (const compiled of this.matcher.routes) {
-      this.#routes.set(compiled, planRoute(name, compiled, metrics, before));
-    }
+    if (before) this.#keepRates(before);
   }
 
   plan(compiled: CompiledMatch | undefined): RoutePlan | undefined {
-    return compiled && this.#routes.get(compiled);
+    if (!compiled) return undefined;
+    let plan = this.#routes.get(compiled);
+    if (!plan) {
+      plan = this.#planRoute(compiled);
+      this.#routes.set(compiled, plan);
+    }
+    return plan;
   }
 
-  get plans(): RoutePlan[] {
-    return [...this.#routes.values()];
+  /** What is counted of a service's requests that came by this listener. */
+  cellsOf(service: string): ServiceCells {
+    let cells = this.#services.get(service);
+    if (!cells) {
+      cells = serviceCells(service, this.#metrics);
+      this.#services.set(service, cells);
+    }
+    return cells;
+  }
+
+  /** The buckets of a limit, if it has been asked. */
+  rate(id: string): Rate | undefined {
+    return this.#rates.get(id)?.rate;
+  }
+
+  #planRoute({ name, route }: CompiledMatch): RoutePlan {
+    const [listener, metrics] = [this.#name, this.#metrics];
+    return {
+      name,
+      route,
+      rules: new AddressRules(route.access),
+      rate: route.rateLimit && this.#rate(`${listener}/${name}`, route.rateLimit),
+      codes: codeCells((code) => metrics.cell('sluice_route_requests_total', listener, name, code)),
+      duration: metrics.histogram('sluice_route_request_duration_seconds', listener, name),
+      limited: metrics.cell('sluice_route_rate_limited_total', listener, name),
+    };
+  }
+
+  #rate(id: string, limit: RateLimit): Rate {
+    const settings = JSON.stringify(limit);
+    const known = this.#rates.get(id);
+    if (known?.settings === settings) return known.rate;
+    const buckets = new TokenBuckets({
+      perSecond: (limit.requests * 1000) / limit.per,
+      burst: limit.burst ?? limit.requests,
+      maxKeys: MAX_RATE_KEYS,
+    });
+    const rate = { id, buckets };
+    this.#rates.set(id, { settings, rate });
+    return rate;
+  }
+
+  /** What clients have used up survives a reload that does not change the limit. */
+  #keepRates(before: ListenerPlan): void {
+    for (const { name, route } of this.matcher.routes) {
+      const id = `${this.#name}/${name}`;
+      const known = before.#rates.get(id);
+      if (known && known.settings === JSON.stringify(route.rateLimit)) this.#rates.set(id, known);
+    }
   }
 }
 
@@ -76,41 +136,11 @@ function codeCells(make: (code: string) => Cell): Cell[] {
   );
 }
 
-function serviceCells(name: string | undefined, metrics: MetricRegistry): ServiceCells | undefined {
-  if (name === undefined) return undefined;
+function serviceCells(name: string, metrics: MetricRegistry): ServiceCells {
   return {
     ok: metrics.cell('sluice_service_requests_total', name, 'ok'),
     codes: codeCells((code) => metrics.cell('sluice_service_responses_total', name, code)),
     received: metrics.cell('sluice_service_bytes_received_total', name),
     sent: metrics.cell('sluice_service_bytes_sent_total', name),
-  };
-}
-
-function planRoute(
-  listener: string,
-  { name, route }: CompiledMatch,
-  metrics: MetricRegistry,
-  before: ListenerPlan | undefined,
-): RoutePlan {
-  const limit = route.rateLimit;
-  const known = before?.plans.find((plan) => plan.name === name);
-  const same = JSON.stringify(known?.route.rateLimit) === JSON.stringify(limit);
-  const buckets =
-    limit &&
-    new TokenBuckets({
-      perSecond: (limit.requests * 1000) / limit.per,
-      burst: limit.burst ?? limit.requests,
-      maxKeys: MAX_RATE_KEYS,
-    });
-  return {
-    name,
-    route,
-    rules: new AddressRules(route.access),
-    // What clients have used up survives a reload that does not change the limit.
-    rate: same && known?.rate ? known.rate : buckets && { id: `${listener}/${name}`, buckets },
-    codes: codeCells((code) => metrics.cell('sluice_route_requests_total', listener, name, code)),
-    duration: metrics.histogram('sluice_route_request_duration_seconds', listener, name),
-    service: serviceCells(route.service, metrics),
-    limited: metrics.cell('sluice_route_rate_limited_total', listener, name),
   };
 }

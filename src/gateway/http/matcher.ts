@@ -1,5 +1,9 @@
+import { keptRegex } from '../../base/regex.ts';
 import type { Match, Pattern, Route } from '../../model/route.ts';
 import { AddressSet } from '../listener/address-rules.ts';
+import { NameTree } from './name-tree.ts';
+import { PathTree } from './path-tree.ts';
+import { cookieValue } from './sticky-cookie.ts';
 
 /** What a route looks at. */
 export type RouteInfo = {
@@ -45,8 +49,7 @@ function hostMatches(host: string, pattern: string): boolean {
 
 function pathMatcher(pattern: string | { regex: string }): (path: string) => boolean {
   if (typeof pattern !== 'string') {
-    const regex = new RegExp(pattern.regex);
-    return (path) => regex.test(path);
+    return (path) => keptRegex(pattern.regex).test(path);
   }
   if (!pattern.endsWith('/*')) return (path) => path === pattern;
   const bare = pattern.slice(0, -2);
@@ -57,14 +60,30 @@ function pathMatcher(pattern: string | { regex: string }): (path: string) => boo
 function valueMatcher(pattern: Pattern): (value: string | undefined) => boolean {
   if (typeof pattern === 'string') return (value) => value === pattern;
   if ('present' in pattern) return (value) => (value !== undefined) === pattern.present;
-  const regex = new RegExp(pattern.regex);
-  return (value) => value !== undefined && regex.test(value);
+  return (value) => value !== undefined && keptRegex(pattern.regex).test(value);
 }
 
-function conditionsOf(match: Match): Condition[] {
+type PlainMatch = Omit<Match, 'not'>;
+
+function conditionsOf({ not, ...match }: Match): Condition[] {
+  const conditions = plainConditions(match);
+  if (not) {
+    const inner = plainConditions(not);
+    conditions.push({
+      words: `not (${inner.map(({ words }) => words).join(' and ')})`,
+      holds: (info) => !inner.every(({ holds }) => holds(info)),
+    });
+  }
+  return conditions;
+}
+
+function plainConditions(match: PlainMatch): Condition[] {
+  return [...placeConditions(match), ...valueConditions(match)];
+}
+
+function placeConditions({ host, path, method, source, sni }: PlainMatch): Condition[] {
   const conditions: Condition[] = [];
   const add = (words: string, holds: Condition['holds']) => conditions.push({ words, holds });
-  const { host, path, method, header, query, source, sni } = match;
   if (host) {
     const hosts = host.map((one) => one.toLowerCase());
     add(`host ${host.join(' or ')}`, ({ authority }) => {
@@ -79,18 +98,6 @@ function conditionsOf(match: Match): Condition[] {
     );
   }
   if (method) add(`method ${method.join(' or ')}`, (info) => method.includes(info.method));
-  for (const [name, pattern] of Object.entries(header ?? {})) {
-    const matches = valueMatcher(pattern);
-    add(`header ${name} ${JSON.stringify(pattern)}`, ({ headers }) =>
-      matches(headerValue(headers, name)),
-    );
-  }
-  for (const [name, pattern] of Object.entries(query ?? {})) {
-    const matches = valueMatcher(pattern);
-    add(`query ${name} ${JSON.stringify(pattern)}`, (info) =>
-      matches(new URLSearchParams(info.query ?? '').get(name) ?? undefined),
-    );
-  }
   if (source) {
     const set = new AddressSet(source);
     add(`source ${source.join(' or ')}`, (info) => set.has(info.source));
@@ -104,9 +111,52 @@ function conditionsOf(match: Match): Condition[] {
   return conditions;
 }
 
-/** A listener's routes: tried from top to bottom, the first whose conditions all hold is taken. */
+function valueConditions({ header, query, cookie }: PlainMatch): Condition[] {
+  const conditions: Condition[] = [];
+  const add = (
+    kind: string,
+    patterns: Readonly<Record<string, Pattern>> | undefined,
+    read: (info: RouteInfo, name: string) => string | undefined,
+  ) => {
+    for (const [name, pattern] of Object.entries(patterns ?? {})) {
+      const matches = valueMatcher(pattern);
+      conditions.push({
+        words: `${kind} ${name} ${JSON.stringify(pattern)}`,
+        holds: (info) => matches(read(info, name)),
+      });
+    }
+  };
+  add('header', header, ({ headers }, name) => headerValue(headers, name));
+  add('cookie', cookie, ({ headers }, name) => cookieValue(headers, name));
+  add('query', query, (info, name) => new URLSearchParams(info.query ?? '').get(name) ?? undefined);
+  return conditions;
+}
+
+/** Numbers of routes by what they say of the path. */
+class PathIndex {
+  readonly #paths = new PathTree();
+  readonly #rest: number[] = [];
+
+  add(route: number, path: Match['path']): void {
+    const plain = path?.filter((one) => typeof one === 'string');
+    if (!plain || plain.length < (path?.length ?? 0)) this.#rest.push(route);
+    else for (const one of plain) this.#paths.add(one, route);
+  }
+
+  lists(path: string): readonly number[][] {
+    return [...this.#paths.find(path), this.#rest];
+  }
+}
+
+/**
+ * A listener's routes: tried from top to bottom, the first whose conditions all hold is taken. Names
+ * and paths are indexed, so that only routes that could match are asked.
+ */
 export class Matcher {
   readonly routes: readonly CompiledMatch[];
+  readonly #hosts = new NameTree<PathIndex>();
+  readonly #serverNames = new NameTree<PathIndex>();
+  readonly #anywhere = new PathIndex();
 
   constructor(routes: readonly Route[]) {
     this.routes = routes.map((route, index) => ({
@@ -114,10 +164,17 @@ export class Matcher {
       route,
       conditions: route.match ? conditionsOf(route.match) : [],
     }));
+    for (const [index, { match }] of routes.entries()) this.#add(index, match);
   }
 
   match(info: RouteInfo): CompiledMatch | undefined {
-    return this.routes.find(({ conditions }) => conditions.every(({ holds }) => holds(info)));
+    const indexes = [this.#anywhere, ...this.#hosts.find(hostOf(info.authority))];
+    if (info.sni !== undefined) indexes.push(...this.#serverNames.find(info.sni));
+    let best = this.routes.length;
+    for (const index of indexes) {
+      for (const list of index.lists(info.path)) best = this.#first(list, best, info);
+    }
+    return this.routes[best];
   }
 
   /** For each route up to the one that is taken: its name, and the conditions that fail. */
@@ -129,5 +186,23 @@ export class Matcher {
       if (failed.length === 0) break;
     }
     return steps;
+  }
+
+  #add(route: number, match: Match | undefined): void {
+    const names = match?.host ?? match?.sni;
+    const tree = match?.host ? this.#hosts : this.#serverNames;
+    if (!names) this.#anywhere.add(route, match?.path);
+    for (const name of new Set(names?.map((one) => one.toLowerCase()))) {
+      tree.at(name, () => new PathIndex()).add(route, match?.path);
+    }
+  }
+
+  /** The first route of an ascending list that matches and stands before `best`; else `best`. */
+  #first(list: readonly number[], best: number, info: RouteInfo): number {
+    for (const route of list) {
+      if (route >= best) break;
+      if (this.routes[route]?.conditions.every(({ holds }) => holds(info))) return route;
+    }
+    return best;
   }
 }

@@ -22,6 +22,7 @@ import type { ListenerPlan, RoutePlan, ServiceCells } from './listener-plan.ts';
 import { headerValue } from './matcher.ts';
 import { RequestBody } from './request-body.ts';
 import type { SessionTools } from './session-tools.ts';
+import { keyOf, splitService } from './split.ts';
 import { cookieValue, removeCookie } from './sticky-cookie.ts';
 
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
@@ -98,7 +99,7 @@ export class HttpSession implements ResponseSink, Timed {
       sni: connection.tls?.serverName,
     };
     this.#route = this.#plan.plan(this.#plan.matcher.match(info));
-    const name = this.#route ? this.#route.route.service : this.#listener.config.service;
+    const name = this.#serviceName();
     if (!this.#admit()) return;
     if (this.#route && this.#answerLocally(this.#route)) return;
     const service = name === undefined ? undefined : this.#handler.deps.services(name);
@@ -234,7 +235,8 @@ export class HttpSession implements ResponseSink, Timed {
     }
     if (!route.respond) return false;
     const headers = Object.entries(route.respond.headers ?? {}).flat();
-    this.#answer(route.respond.status, headers, route.respond.body);
+    const { file, body } = route.respond;
+    this.#answer(route.respond.status, headers, file ? this.#listener.file(file) : body);
     return true;
   }
 
@@ -441,17 +443,23 @@ export class HttpSession implements ResponseSink, Timed {
     this.#finish('client-gone');
   }
 
+  #serviceName(): string | undefined {
+    const route = this.#route?.route;
+    if (!route) return this.#listener.config.service;
+    const by = route.split?.by;
+    const key = by && keyOf(by, this.#exchange.head, this.#client);
+    return route.split ? splitService(route.split, key) : route.service;
+  }
+
   #balanceKey(service: ServiceHandle): string | undefined {
     const { key } = service.config.balance;
     const { sticky } = service.config;
-    const { headers, path } = this.#exchange.head;
+    const { head } = this.#exchange;
     if (sticky && 'appCookie' in sticky) {
-      const value = cookieValue(headers, sticky.appCookie.name);
+      const value = cookieValue(head.headers, sticky.appCookie.name);
       if (value !== undefined) return value;
     }
-    if (key === 'path') return path;
-    if (key === 'source') return undefined;
-    return 'header' in key ? headerValue(headers, key.header) : cookieValue(headers, key.cookie);
+    return key === 'source' ? undefined : keyOf(key, head, this.#client);
   }
 
   #stickyEndpoint(service: ServiceHandle): string | undefined {
@@ -528,7 +536,7 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   get #serviceCells(): ServiceCells | undefined {
-    return (this.#route ?? this.#plan).service;
+    return this.#service && this.#plan.cellsOf(this.#service.name);
   }
 
   #countResponse(status: number): void {

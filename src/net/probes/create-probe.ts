@@ -1,3 +1,4 @@
+import { linearRegex } from '../../base/regex.ts';
 import type { HealthCheck, HttpHealthCheck } from '../../model/health-check.ts';
 import { healthCheck } from '../../model/health-check.ts';
 import type { Service } from '../../model/service.ts';
@@ -73,7 +74,7 @@ export function createProbe(
   const wanted =
     typeof check.expect === 'string'
       ? escapes(check.expect).toString('latin1')
-      : new RegExp(check.expect.regex);
+      : linearRegex(check.expect.regex);
   return new StreamProbe({
     ...base,
     send: check.send === undefined ? undefined : escapes(check.send),

@@ -1,3 +1,4 @@
+import { linearRegex } from '../../base/regex.ts';
 import type { HttpHealthCheck } from '../../model/health-check.ts';
 import { BodyDecoder } from '../../wire/http1-body.ts';
 import { parseResponseHead } from '../../wire/http1-head.ts';
@@ -28,7 +29,7 @@ function bodyOf(buffer: Buffer, decoder: BodyDecoder): { text: string; complete:
 /** Judges an HTTP answer by the check's status ranges and body. Redirects are not followed. */
 export function judgeHttp(check: Pick<HttpHealthCheck, 'method' | 'expect'>) {
   const { status: ranges, body } = check.expect;
-  const wanted = body === undefined || typeof body === 'string' ? body : new RegExp(body.regex);
+  const wanted = body === undefined || typeof body === 'string' ? body : linearRegex(body.regex);
   return (received: Buffer, ended: boolean): ProbeResult | undefined => {
     const head = parseResponseHead(received, 0, check.method);
     if (head.kind === 'error') return failedProbe('answer is not HTTP');

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Matcher, type RouteInfo } from '../../../src/gateway/http/matcher.ts';
+import { splitService } from '../../../src/gateway/http/split.ts';
+import { type Route, route } from '../../../src/model/route.ts';
+
+const HOSTS = ['a.test', 'b.a.test', '*.a.test', '*.test', '*.b.a.test', 'test', '[::1]'];
+const PATHS = ['/', '/*', '/a', '/a/', '/a/*', '/a/b', '/a/b/*', '//*', '//', '/a//*'];
+const ASKED_HOSTS = ['a.test', 'b.a.test', 'c.b.a.test', 'test', '', '.test', '[::1]:80', 'x'];
+const ASKED_PATHS = ['/', '/a', '/a/', '/a/b', '/a/b/c', '//', '//a', '/a//', '/ab', '*'];
+
+function request(over: Partial<RouteInfo>): RouteInfo {
+  const plain = { method: 'GET', authority: 'a.test', path: '/', query: undefined };
+  return { ...plain, headers: [], source: '127.0.0.1', sni: undefined, ...over };
+}
+
+function some<T>(items: T[]): fc.Arbitrary<T[] | undefined> {
+  return fc.option(fc.uniqueArray(fc.constantFrom(...items), { minLength: 1, maxLength: 2 }), {
+    nil: undefined,
+  });
+}
+
+const anyMatch = fc.record(
+  {
+    host: some(HOSTS),
+    path: some<string | { regex: string }>([...PATHS, { regex: 'b$' }]),
+    method: some(['GET', 'PUT']),
+    sni: some(['a.test', '*.test']),
+  },
+  { requiredKeys: [] },
+);
+
+const anyRequest = fc.record({
+  method: fc.constantFrom('GET', 'PUT'),
+  authority: fc.constantFrom(...ASKED_HOSTS),
+  path: fc.constantFrom(...ASKED_PATHS),
+  sni: fc.constantFrom('a.test', 'b.test', undefined),
+});
+
+function routes(matches: readonly object[]): Route[] {
+  return matches.map((match) => route.parse({ match, service: 's' }));
+}
+
+test('takes the route that trying all from top to bottom would take', () => {
+  const property = fc.property(
+    fc.array(anyMatch, { maxLength: 12 }),
+    fc.array(anyRequest, { minLength: 1, maxLength: 20 }),
+    (matches, requests) => {
+      const matcher = new Matcher(routes(matches));
+      for (const one of requests) {
+        const info = request(one);
+        const last = matcher.explain(info).at(-1);
+        const wanted = last?.failed.length === 0 ? last.route : undefined;
+        assert.equal(matcher.match(info)?.name, wanted);
+      }
+    },
+  );
+  fc.assert(property, { numRuns: 500 });
+});
+
+test('asks few of many routes', () => {
+  let asked = 0;
+  const watched = { regex: 'x' };
+  const matches = Array.from({ length: 20_000 }, (_, index) => ({
+    host: [`h${index % 100}.test`],
+    path: [`/p${index}/*`],
+    header: { 'x-a': watched },
+  }));
+  const matcher = new Matcher(routes(matches));
+  const headers = new Proxy(['x-a', 'x'], {
+    get: (target, key) => {
+      if (key === 'length') asked++;
+      return Reflect.get(target, key);
+    },
+  });
+  const info = request({ authority: 'h99.test', path: '/p19999/x', headers });
+  assert.equal(matcher.match(info)?.name, '19999');
+  assert.ok(asked <= 2, `${asked} routes were asked`);
+});
+
+test('matches cookies, and what must not hold', () => {
+  const matcher = new Matcher(
+    routes([
+      { cookie: { beta: '1' }, not: { path: '/a/*', method: 'GET' } },
+      { query: { q: { present: true } } },
+    ]),
+  );
+  const taken = (over: Partial<RouteInfo>) => matcher.match(request(over))?.name;
+  const headers = ['cookie', 'x=y; beta=1'];
+  assert.equal(taken({ headers }), '0');
+  assert.equal(taken({ headers, path: '/a/b' }), undefined);
+  assert.equal(taken({ headers, path: '/a/b', method: 'PUT' }), '0');
+  assert.equal(taken({ query: 'q' }), '1');
+});
+
+test('a split keeps its weights, keys and what a smaller share had', () => {
+  const counts = new Map<string | undefined, number>();
+  for (let turn = 0; turn < 10_000; turn++) {
+    const to = splitService(
+      { services: { web: 90, none: 0, canary: 10 }, by: 'source' },
+      `${turn}`,
+    );
+    counts.set(to, (counts.get(to) ?? 0) + 1);
+  }
+  assert.equal(counts.get('none'), undefined);
+  assert.ok(Math.abs((counts.get('canary') ?? 0) - 1000) < 120, `${counts.get('canary')}`);
+  for (let turn = 0; turn < 1000; turn++) {
+    const before = splitService({ services: { web: 90, canary: 10 } }, `${turn}`);
+    const after = splitService({ services: { web: 50, canary: 50 } }, `${turn}`);
+    assert.ok(before === 'web' || after === 'canary');
+  }
+  assert.ok(['a', 'b'].includes(splitService({ services: { a: 1, b: 1 } }, undefined) ?? ''));
+});
