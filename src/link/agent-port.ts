@@ -1,5 +1,5 @@
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
-import type { ExecSpec, TaskExit, TaskSpec, TaskState } from '../model/task-spec.ts';
+import type { ExecSpec, ImageInfo, TaskExit, TaskSpec, TaskState } from '../model/task-spec.ts';
 
 /** What became of one object of an intent. */
 export type ApplyFailure = {
@@ -84,13 +84,28 @@ export interface AgentPort {
   apply(delta: HostDelta): Promise<ApplyReport>;
   doctor(): Promise<readonly Capability[]>;
 
-  /** Rejects when the image is not there or the command cannot be found or run. */
+  images(): Promise<readonly ImageInfo[]>;
+
+  /**
+   * Its sandbox must be there. A task of this id that has ended is replaced and its log goes on.
+   * Rejects when the image is not there.
+   */
   createTask(spec: TaskSpec): Promise<void>;
+  /**
+   * Rejects when the command cannot be found or run; the message then contains
+   * `executable file not found`, `no such file or directory`, `permission denied` or
+   * `is a directory`.
+   */
   startTask(id: string): Promise<TaskState>;
+  /** Replaces /etc/hosts and /etc/resolv.conf of a task, also while it runs. */
+  updateFiles(id: string, files: { hosts: string; resolvConf: string }): Promise<void>;
   signalTask(id: string, signal: string): Promise<void>;
   pauseTask(id: string, paused: boolean): Promise<void>;
+  /** Ends it if it runs, and drops its log. Resolves also when there is no such task. */
   removeTask(id: string): Promise<void>;
+  /** With those that have ended and were not removed. */
   tasks(): Promise<readonly TaskState[]>;
+  /** From `createTask` on, so that nothing of the output is missed; several may be attached. */
   attachTask(id: string): Promise<TaskStreams>;
   startExec(spec: ExecSpec): Promise<TaskStreams>;
   /** Size of a terminal in characters, of a task or a further command. */

@@ -34,7 +34,10 @@ export type AttachmentIntent = {
   readonly gateways: readonly string[];
 };
 
-/** One name of a network, as the resolver of its members answers it. */
+/**
+ * One name of a network, as the resolver of its members answers it. `NAME.NETWORK` is a record of
+ * its own; the resolver derives no names.
+ */
 export type NameRecord = {
   /** Lower case, without a trailing dot. */
   readonly name: string;
@@ -83,12 +86,18 @@ export type HostIntent = {
   readonly names: readonly NameRecord[];
 };
 
-/** What is to be put in place and what is to go, by id; names are replaced by network. */
+/**
+ * What is to be put in place and what is to go, by id. A sandbox that is put is put whole: its
+ * attachments that are not listed go. Names are replaced by network: all records of every network
+ * that occurs in `put.names` or in `remove.names` are dropped first.
+ */
 export type HostDelta = {
   readonly put: Partial<HostIntent>;
   readonly remove: {
     readonly networks?: readonly string[];
     readonly sandboxes?: readonly string[];
     readonly forwards?: readonly string[];
+    /** Networks that have no names any more. */
+    readonly names?: readonly string[];
   };
 };

@@ -21,6 +21,8 @@ export type TaskSpec = {
   readonly cwd: string;
   /** Name or number, with an optional `:group`; empty: the runtime's default. */
   readonly user: string;
+  /** Further groups, by name or number. */
+  readonly groups: readonly string[];
   readonly hostname: string;
   /** A terminal: one raw stream instead of two. */
   readonly tty: boolean;
@@ -33,11 +35,33 @@ export type TaskSpec = {
   readonly capabilities: readonly string[];
   readonly noNewPrivileges: boolean;
   readonly pidHost: boolean;
+  readonly privileged: boolean;
   readonly limits: {
     readonly memoryBytes: number | undefined;
     readonly nanoCpus: number | undefined;
     readonly pids: number | undefined;
   };
+};
+
+/** An image that a runtime can make a task of, with what holds where the task says nothing. */
+export type ImageInfo = {
+  /** `sha256:` and 64 hex digits. */
+  readonly id: string;
+  /** Names with their tags, such as `busybox:latest`; the process runtime's is `host:latest`. */
+  readonly names: readonly string[];
+  readonly runtime: TaskSpec['runtime'];
+  /** RFC 3339. */
+  readonly created: string;
+  readonly sizeBytes: number;
+  readonly entrypoint: readonly string[];
+  readonly command: readonly string[];
+  readonly env: readonly string[];
+  readonly cwd: string;
+  readonly user: string;
+  /** `80/tcp`, … */
+  readonly exposed: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly stopSignal: string | undefined;
 };
 
 /** One more command in a running task. */
