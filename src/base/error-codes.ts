@@ -9,6 +9,16 @@ export const ERROR_CODES = {
   E_BIND_FAILED: 'A listening address could not be bound; nothing of the change was applied.',
   E_ADMIN_UNREACHABLE: 'The admin API of the daemon does not answer.',
   E_ADMIN_REFUSED: 'The daemon refused an order; its reason follows.',
+  E_OBJECT_NOT_FOUND: 'The object that was named does not exist.',
+  E_OBJECT_CONFLICT: 'The order contradicts what is there now.',
+  E_OBJECT_UNCHANGED: 'The object is in the wanted state already.',
+  E_REQUEST_INVALID: 'An order cannot be meant as it was given; nothing was changed.',
+  E_REQUEST_FORBIDDEN: 'A rule forbids the order, whoever gives it.',
+  E_REQUEST_UNSUPPORTED: 'The order is understood but not served.',
+  E_NODE_UNAVAILABLE: 'The node is not in the state that could carry out the order.',
+  E_HOST_FAILED: 'The order was tried and the host refused it; its reason follows.',
+  E_STORE_FAILED: 'The store of the daemon cannot be opened or read.',
+  E_STORE_STALE: 'The object was changed in the meantime; read it again.',
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

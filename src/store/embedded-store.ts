@@ -1,0 +1,122 @@
+import { DatabaseSync } from 'node:sqlite';
+import { errorText, SluiceError } from '../base/errors.ts';
+
+/** An object as it is kept, with the version that its next writer has to name. */
+export type Stored = { readonly id: string; readonly version: number; readonly value: unknown };
+
+/** One change of a transaction; without a value the object goes. */
+export type Change = {
+  readonly kind: string;
+  readonly id: string;
+  readonly value: unknown;
+  /** The version that was read; 0: it must be new; undefined: whatever it is. */
+  readonly expected?: number | undefined;
+};
+
+const SCHEMA_VERSION = 1;
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS objects (
+    kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (kind, id)
+  ) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS counter (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER);
+  INSERT OR IGNORE INTO counter VALUES (1, 0);
+`;
+
+/**
+ * Versioned JSON objects in one file, safe against the death of the process and of the machine:
+ * a transaction is there as a whole or not at all once `write` has returned. One process at a time.
+ */
+export class EmbeddedStore {
+  readonly #database: DatabaseSync;
+  #version: number;
+
+  private constructor(database: DatabaseSync, version: number) {
+    this.#database = database;
+    this.#version = version;
+  }
+
+  /** `:memory:` keeps nothing. Throws `E_STORE_FAILED`. */
+  static open(path: string): EmbeddedStore {
+    try {
+      const database = new DatabaseSync(path);
+      database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;');
+      database.exec('PRAGMA synchronous = FULL;');
+      const { user_version: found } = database.prepare('PRAGMA user_version').get() ?? {};
+      if (Number(found) > SCHEMA_VERSION) {
+        throw new Error(`it was written by a newer version (schema ${found})`);
+      }
+      database.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+      const { version } = database.prepare('SELECT version FROM counter').get() ?? {};
+      return new EmbeddedStore(database, Number(version));
+    } catch (error) {
+      const hint = /locked|busy/.test(errorText(error))
+        ? 'another daemon uses this data folder; give each its own --data-root'
+        : undefined;
+      throw new SluiceError(
+        'E_STORE_FAILED',
+        `cannot open the store ${path}: ${errorText(error)}${hint ? `; ${hint}` : ''}`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** The version of the latest change. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Every object of a kind, by id. */
+  list(kind: string): Stored[] {
+    const rows = this.#database
+      .prepare('SELECT id, version, value FROM objects WHERE kind = ? ORDER BY id')
+      .all(kind);
+    return rows.map(({ id, version, value }) => ({
+      id: String(id),
+      version: Number(version),
+      value: JSON.parse(String(value)),
+    }));
+  }
+
+  /** Makes all changes or none. Returns their version. Throws `E_STORE_STALE`. */
+  write(changes: readonly Change[]): number {
+    const version = this.#version + 1;
+    this.#database.exec('BEGIN IMMEDIATE');
+    try {
+      for (const change of changes) this.#apply(change, version);
+      this.#database.prepare('UPDATE counter SET version = ?').run(version);
+      this.#database.exec('COMMIT');
+    } catch (error) {
+      this.#database.exec('ROLLBACK');
+      throw error;
+    }
+    this.#version = version;
+    return version;
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #apply({ kind, id, value, expected }: Change, version: number): void {
+    if (expected !== undefined) {
+      const row = this.#database
+        .prepare('SELECT version FROM objects WHERE kind = ? AND id = ?')
+        .get(kind, id);
+      const found = Number(row?.['version'] ?? 0);
+      if (found !== expected) {
+        throw new SluiceError(
+          'E_STORE_STALE',
+          `${kind} ${id} is at version ${found}, not ${expected}: read it again`,
+        );
+      }
+    }
+    if (value === undefined) {
+      this.#database.prepare('DELETE FROM objects WHERE kind = ? AND id = ?').run(kind, id);
+      return;
+    }
+    this.#database
+      .prepare('INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)')
+      .run(kind, id, version, JSON.stringify(value));
+  }
+}
