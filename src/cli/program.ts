@@ -67,8 +67,10 @@ export function createProgram(io: CliIo): Command {
   return program;
 }
 
-function load(path: string, io: CliIo): GatewayConfig | undefined {
-  const result = loadConfig([path], io.config);
+const CONFIG_HELP = 'file or directory, YAML or JSON; several add up';
+
+function load(paths: readonly string[], io: CliIo): GatewayConfig | undefined {
+  const result = loadConfig(paths, io.config);
   if (result.ok) return result.config;
   io.fail(formatDiagnostics(result.diagnostics));
   return undefined;
@@ -78,15 +80,15 @@ function addConfigCommands(program: Command, io: CliIo, client: () => AdminClien
   program
     .command('check')
     .description('check a configuration; exit 1 when it has errors')
-    .requiredOption('-c, --config <file>')
-    .action(({ config }: { config: string }) => {
-      if (load(config, io)) io.print(`${config}: ok`);
+    .requiredOption('-c, --config <path...>', CONFIG_HELP)
+    .action(({ config }: { config: string[] }) => {
+      if (load(config, io)) io.print(`${config.join(', ')}: ok`);
     });
   program
     .command('plan')
     .description('show what a configuration would change in the running daemon')
-    .requiredOption('-c, --config <file>')
-    .action(async ({ config }: { config: string }) => {
+    .requiredOption('-c, --config <path...>', CONFIG_HELP)
+    .action(async ({ config }: { config: string[] }) => {
       const next = load(config, io);
       if (!next) return;
       const lines = planChange((await client().config()) as GatewayConfig, next);

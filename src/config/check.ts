@@ -12,12 +12,20 @@ import { filePlaces } from './resolve.ts';
 
 type Report = (path: PropertyKey[], message: string) => void;
 
-/** What a schema cannot say: references, clashes, files, and keys that do not go together. */
-export function checkConfig(config: GatewayConfig, io: ConfigIo, report: Report): void {
+/**
+ * What a schema cannot say: references, clashes, files, and keys that do not go together.
+ * `services` names all that are written, those with errors too.
+ */
+export function checkConfig(
+  config: GatewayConfig,
+  io: ConfigIo,
+  report: Report,
+  services: readonly string[],
+): void {
   checkBinds(config, report);
   checkAdmin(config, report);
   for (const [name, listener] of Object.entries(config.listeners)) {
-    checkListener(config, name, listener, report);
+    checkListener(services, name, listener, report);
   }
   for (const [name, service] of Object.entries(config.services)) {
     checkEndpoints(name, service, report);
@@ -99,7 +107,7 @@ function checkBinds(config: GatewayConfig, report: Report): void {
 }
 
 function checkListener(
-  config: GatewayConfig,
+  services: readonly string[],
   name: string,
   listener: Listener,
   report: Report,
@@ -113,7 +121,7 @@ function checkListener(
     report([...at, 'tls', 'alpn'], 'h2 alone is not served yet; add http/1.1');
   }
   if (service === undefined && routes.length === 0) report(at, 'needs `service` or `routes`');
-  if (service !== undefined) checkService(config, service, [...at, 'service'], report);
+  if (service !== undefined) checkService(services, service, [...at, 'service'], report);
   if (protocol === 'udp' && routes.length > 0)
     report([...at, 'routes'], 'udp takes `service` only');
   const names = new Set<string>();
@@ -123,20 +131,19 @@ function checkListener(
     if (names.has(name)) report([...place, 'name'], `a route before this one is named "${name}"`);
     names.add(name);
     if (route.service !== undefined) {
-      checkService(config, route.service, [...place, 'service'], report);
+      checkService(services, route.service, [...place, 'service'], report);
     }
-    checkSplit(config, route, place, report);
+    checkSplit(services, route, place, report);
     checkRoute(protocol, route, place, report);
   }
 }
 
 function checkService(
-  config: GatewayConfig,
+  known: readonly string[],
   service: string,
   path: PropertyKey[],
   report: Report,
 ): void {
-  const known = Object.keys(config.services);
   if (known.includes(service)) return;
   const list = known.length > 0 ? `; there are: ${known.join(', ')}` : '';
   report(path, `there is no service "${service}"${didYouMean(service, known)}${list}`);
@@ -144,14 +151,14 @@ function checkService(
 
 /** Checks the services of a split; each has a place of its own. */
 function checkSplit(
-  config: GatewayConfig,
+  known: readonly string[],
   { split }: Route,
   path: PropertyKey[],
   report: Report,
 ): void {
   if (!split) return;
   const at = [...path, 'split', 'services'];
-  for (const name of Object.keys(split.services)) checkService(config, name, [...at, name], report);
+  for (const name of Object.keys(split.services)) checkService(known, name, [...at, name], report);
   const weights = Object.values(split.services);
   if (!weights.some((weight) => weight > 0)) report(at, 'needs a service with a weight above 0');
 }

@@ -1,8 +1,8 @@
-import { dirname, resolve } from 'node:path';
-import type { z } from 'zod';
+import { dirname, join, resolve } from 'node:path';
 import { type GatewayConfig, gatewayConfig } from '../model/gateway-config.ts';
 import { checkConfig } from './check.ts';
-import { type Diagnostic, didYouMean, formatDiagnostics } from './diagnostics.ts';
+import { type Diagnostic, formatDiagnostics } from './diagnostics.ts';
+import { explainIssue, valueAt } from './explain-issue.ts';
 import type { ConfigIo } from './io.ts';
 import { resolvePaths, resolveSecrets } from './resolve.ts';
 import { parseSource, type SourceText } from './source-text.ts';
@@ -14,16 +14,16 @@ export type LoadResult =
   | { readonly ok: true; readonly config: GatewayConfig }
   | { readonly ok: false; readonly diagnostics: Diagnostic[] };
 
-type Issue = z.core.$ZodIssue;
-
 const MAX_DIAGNOSTICS = 1000;
-const SECRET_KEYS = new Set<PropertyKey>(['token', 'basicAuth']);
 
-/** Reads and checks files, which add to one another. All errors are found at once. */
+/**
+ * Reads and checks files, which add to one another; a directory stands for the `.yaml`, `.yml` and
+ * `.json` files in it, by name. All errors are found at once.
+ */
 export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
   const diagnostics: Diagnostic[] = [];
   const sources: SourceText[] = [];
-  for (const path of paths) {
+  for (const path of expandPaths(paths, io, diagnostics)) {
     const text = io.readFile(path);
     if (text === undefined) {
       const message = 'the file cannot be read';
@@ -37,50 +37,118 @@ export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
   if (diagnostics.length > 0) return refusal(diagnostics);
   const merged = merge(sources, diagnostics);
   const locate = locator(sources);
-  const result = gatewayConfig.safeParse(merged);
-  if (!result.success) {
-    const more = explainAll(result.error.issues, diagnostics, locate, merged);
-    return refusal(diagnostics, more);
+  let result = gatewayConfig.safeParse(merged);
+  if (result.error && retype(merged, result.error.issues, sources)) {
+    result = gatewayConfig.safeParse(merged);
   }
   let more = 0;
-  const report = (path: PropertyKey[], message: string) => {
-    if (diagnostics.length < MAX_DIAGNOSTICS) diagnostics.push(locate(path, message));
+  const report = (path: PropertyKey[], message: string, key?: boolean) => {
+    if (diagnostics.length < MAX_DIAGNOSTICS) diagnostics.push(locate(path, message, key));
     else more++;
   };
-  checkWritten(result.data, merged, report);
-  const base = dirname(resolve(paths[0] ?? '.'));
-  const config = resolvePaths(result.data, (path) => resolve(base, path));
-  resolveSecrets(config, io, report);
-  checkConfig(config, io, report);
-  return diagnostics.length > 0 ? refusal(diagnostics, more) : { ok: true, config };
+  for (const issue of result.error?.issues ?? []) explainIssue(issue, [], merged, report);
+  const checked = result.data ?? soundPart(merged, result.error?.issues ?? []);
+  const config =
+    checked &&
+    resolvePaths(checked, (place, file) => resolve(dirname(locate(place, '').file), file));
+  if (config) {
+    checkWritten(config, merged, report);
+    resolveSecrets(config, io, report);
+    checkConfig(config, io, report, namesIn(merged, 'services'));
+  }
+  if (config && diagnostics.length === 0) return { ok: true, config };
+  return refusal(diagnostics, more);
+}
+
+const CONFIG_FILE = /\.(ya?ml|json)$/;
+
+function expandPaths(
+  paths: readonly string[],
+  io: ConfigIo,
+  diagnostics: Diagnostic[],
+): readonly string[] {
+  return paths.flatMap((path) => {
+    const names = io.listDirectory?.(path);
+    if (!names) return [path];
+    const files = names.filter((name) => CONFIG_FILE.test(name)).sort();
+    if (files.length === 0) {
+      const message = 'the directory holds no .yaml, .yml or .json file';
+      diagnostics.push({ file: path, line: 1, column: 1, path: '', message });
+    }
+    return files.map((name) => join(path, name));
+  });
+}
+
+type NestedIssue = {
+  readonly code?: string | undefined;
+  readonly path: readonly PropertyKey[];
+  readonly errors?: readonly (readonly NestedIssue[])[];
+};
+
+/** Reads what variables put in as number or boolean where no text is valid; whether it did. */
+function retype(
+  root: unknown,
+  issues: readonly NestedIssue[],
+  sources: readonly SourceText[],
+  outer: readonly PropertyKey[] = [],
+): boolean {
+  let changed = false;
+  for (const issue of issues) {
+    const path = [...outer, ...issue.path];
+    for (const branch of issue.errors ?? []) {
+      changed = retype(root, branch, sources, path) || changed;
+    }
+    const holder = valueAt(root, path.slice(0, -1));
+    const text = valueAt(root, path);
+    const value = typeof text === 'string' ? plainValue(text) : undefined;
+    if (value === undefined || typeof holder !== 'object' || holder === null) continue;
+    if (!sources.some((source) => source.substituted(path))) continue;
+    (holder as Record<PropertyKey, unknown>)[path.at(-1) ?? ''] = value;
+    changed = true;
+  }
+  return changed;
+}
+
+function plainValue(text: string): number | boolean | undefined {
+  if (text === 'true' || text === 'false') return text === 'true';
+  return /^-?\d{1,15}(\.\d+)?$/.test(text) ? Number(text) : undefined;
+}
+
+/** What is left without the objects that have errors: its own errors are to be told too. */
+function soundPart(
+  merged: unknown,
+  issues: readonly { path: readonly PropertyKey[] }[],
+): GatewayConfig | undefined {
+  if (typeof merged !== 'object' || merged === null) return undefined;
+  const left: Record<string, unknown> = { ...merged };
+  for (const { path } of issues) {
+    const [key, name] = path.map(String);
+    if (key === undefined) continue;
+    const holder = left[key];
+    const named = key === 'listeners' || key === 'services';
+    if (!named || name === undefined || typeof holder !== 'object') delete left[key];
+    else left[key] = Object.fromEntries(Object.entries(holder ?? {}).filter(([n]) => n !== name));
+  }
+  const known = Object.keys(gatewayConfig.shape);
+  const entries = Object.entries(left).filter(([key]) => known.includes(key));
+  return gatewayConfig.safeParse(Object.fromEntries(entries)).data;
+}
+
+function namesIn(root: unknown, key: string): string[] {
+  const holder = valueAt(root, [key]);
+  return typeof holder === 'object' && holder !== null ? Object.keys(holder) : [];
+}
+
+function byPlace(a: Diagnostic, b: Diagnostic): number {
+  return a.file === b.file ? a.line - b.line || a.column - b.column : 0;
 }
 
 function refusal(diagnostics: readonly Diagnostic[], uncounted = 0): LoadResult {
-  const shown = diagnostics.slice(0, MAX_DIAGNOSTICS);
+  const shown = diagnostics.slice(0, MAX_DIAGNOSTICS).sort(byPlace);
   const more = diagnostics.length - shown.length + uncounted;
   const last = shown.at(-1);
   if (more > 0 && last) shown.push({ ...last, path: '', message: `and ${more} more errors` });
   return { ok: false, diagnostics: shown };
-}
-
-/** Adds issues in words until there are enough; returns how many were left out. */
-function explainAll(
-  issues: readonly Issue[],
-  diagnostics: Diagnostic[],
-  locate: Locate,
-  root: unknown,
-): number {
-  let more = 0;
-  for (const issue of issues) {
-    const left = MAX_DIAGNOSTICS - diagnostics.length;
-    const keys = issue.code === 'unrecognized_keys' ? issue.keys.length : 1;
-    more += Math.max(0, keys - left);
-    if (left > 0) {
-      const explained = explainIssue(issue, [], locate, root);
-      for (const one of explained.slice(0, left)) diagnostics.push(one);
-    }
-  }
-  return more;
 }
 
 /** Finds settings that have no use where they are written; defaults are not meant. */
@@ -96,9 +164,9 @@ function checkWritten(
   }
 }
 
-type Locate = (path: readonly PropertyKey[], message: string, key?: boolean) => Diagnostic;
-
-function locator(sources: readonly SourceText[]): Locate {
+function locator(
+  sources: readonly SourceText[],
+): (path: readonly PropertyKey[], message: string, key?: boolean) => Diagnostic {
   return (path, message, key) => {
     const holder = sources.find(({ value }) => has(value, path.slice(0, 2))) ?? sources[0];
     const place = holder?.locate(path, key) ?? { line: 1, column: 1 };
@@ -143,111 +211,4 @@ function merge(sources: readonly SourceText[], diagnostics: Diagnostic[]): unkno
     }
   }
   return merged;
-}
-
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  let at = value;
-  for (const step of path) {
-    if (typeof at !== 'object' || at === null) return undefined;
-    at = (at as Record<PropertyKey, unknown>)[step];
-  }
-  return at;
-}
-
-/** One schema issue in words, at its place; a union speaks by the branch that came nearest. */
-function explainIssue(
-  issue: Issue,
-  outer: readonly PropertyKey[],
-  locate: Locate,
-  root: unknown,
-): Diagnostic[] {
-  const path = [...outer, ...issue.path];
-  const found = valueAt(root, path);
-  if (issue.code === 'unrecognized_keys') {
-    const valid = validKeys(path);
-    const list = valid.length > 0 ? `; valid here: ${valid.join(', ')}` : '';
-    return issue.keys
-      .slice(0, MAX_DIAGNOSTICS)
-      .map((key) =>
-        locate([...path, key], `unknown key "${key}"${didYouMean(key, valid)}${list}`, true),
-      );
-  }
-  if (issue.code === 'invalid_union') {
-    const depth = (branch: readonly Issue[]) =>
-      Math.max(
-        ...branch.map((one) => one.path.length * 10 + (one.code === 'invalid_type' ? 0 : 5)),
-      );
-    const best = [...issue.errors]
-      .filter((branch) => branch.length > 0)
-      .sort((a, b) => depth(b) - depth(a))[0];
-    if (best) return best.flatMap((one) => explainIssue(one, path, locate, root));
-  }
-  if (issue.code === 'invalid_value' && typeof found === 'string' && !isSecret(path)) {
-    const valid = issue.values.map(String);
-    const message = `"${found}" is not valid${didYouMean(found, valid)}; one of: ${valid.join(', ')}`;
-    return [locate(path, message)];
-  }
-  if (issue.code === 'invalid_type') {
-    const missing = found === undefined;
-    const message = missing
-      ? `is missing (${issue.expected})`
-      : `must be ${issue.expected}, found ${describeFound(found, path)}`;
-    return [locate(path, message)];
-  }
-  return [locate(path, issue.message)];
-}
-
-function isSecret(path: readonly PropertyKey[]): boolean {
-  return path.some((step) => SECRET_KEYS.has(step));
-}
-
-/** A wrong value for people: only its kind when it is large, or could be or hold a secret. */
-function describeFound(found: unknown, path: readonly PropertyKey[]): string {
-  if (Array.isArray(found)) return 'a list';
-  if (typeof found === 'object' && found !== null) return 'an object';
-  return isSecret(path) ? `a ${typeof found}` : JSON.stringify(found);
-}
-
-type Schema = z.core.$ZodType & { def?: unknown };
-
-/** The keys that the schema knows at a path, for suggestions. */
-function validKeys(path: readonly PropertyKey[]): string[] {
-  let schemas: Schema[] = [gatewayConfig];
-  for (const step of path)
-    schemas = schemas.flatMap(unwrap).flatMap((schema) => child(schema, step));
-  const keys = schemas.flatMap(unwrap).flatMap((schema) => Object.keys(shapeOf(schema)));
-  return [...new Set(keys)];
-}
-
-type Def = {
-  type: string;
-  shape?: Record<string, Schema>;
-  innerType?: Schema;
-  options?: Schema[];
-  in?: Schema;
-  element?: Schema;
-  valueType?: Schema;
-};
-
-function defOf(schema: Schema): Def {
-  // exempt(cast): zod's definition objects differ by kind; every field read here is optional.
-  return schema._zod.def as unknown as Def;
-}
-
-function unwrap(schema: Schema): Schema[] {
-  const def = defOf(schema);
-  if (def.innerType) return unwrap(def.innerType);
-  if (def.options) return def.options.flatMap(unwrap);
-  if (def.type === 'pipe' && def.in) return unwrap(def.in);
-  return [schema];
-}
-
-function shapeOf(schema: Schema): Record<string, Schema> {
-  return defOf(schema).shape ?? {};
-}
-
-function child(schema: Schema, step: PropertyKey): Schema[] {
-  const def = defOf(schema);
-  const next = def.element ?? def.valueType ?? shapeOf(schema)[String(step)];
-  return next ? [next] : [];
 }

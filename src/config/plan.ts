@@ -1,30 +1,85 @@
 import type { GatewayConfig } from '../model/gateway-config.ts';
+import { redact, secretPlaces } from './resolve.ts';
 
-function changedKeys(before: unknown, after: unknown): string[] {
-  const [a, b] = [before, after].map((value) => (value ?? {}) as Record<string, unknown>);
-  const keys = new Set([...Object.keys(a ?? {}), ...Object.keys(b ?? {})]);
-  return [...keys].filter((key) => JSON.stringify(a?.[key]) !== JSON.stringify(b?.[key]));
-}
+const MAX_LINES = 20;
+const MAX_VALUE = 60;
+/** What the daemon reads once, when it starts. */
+const AT_START = new Set(['admin', 'workers', 'user', 'group', 'demo', 'tickets']);
 
-/** What applying a configuration would change, a line an object; empty when nothing would. */
+/**
+ * What applying a configuration would change, a line an object and below it a line a value; empty
+ * when nothing would. Secrets are compared where both are known, and never shown.
+ */
 export function planChange(before: GatewayConfig, after: GatewayConfig): string[] {
+  const [old, next] = [plain(before), plain(after)];
+  const secrets = changedSecrets(before, after);
   const lines: string[] = [];
+  const add = (head: string, path: string[], a: unknown, b: unknown, note: string) => {
+    const values = [
+      ...changes(a, b, ''),
+      ...secrets
+        .filter((secret) => path.every((step, index) => String(secret[index]) === step))
+        .map((secret) => `${secret.slice(path.length).join('.')}: another secret`),
+    ];
+    if (values.length === 0) return;
+    lines.push(`~ ${head}${note}`, ...values.slice(0, MAX_LINES).map((line) => `    ${line}`));
+    if (values.length > MAX_LINES) lines.push(`    and ${values.length - MAX_LINES} more`);
+  };
   for (const kind of ['listeners', 'services'] as const) {
     const names = new Set([...Object.keys(before[kind]), ...Object.keys(after[kind])]);
     for (const name of [...names].sort()) {
       const what = `${kind.slice(0, -1)} ${name}`;
       if (!(name in before[kind])) lines.push(`+ ${what}`);
       else if (!(name in after[kind])) lines.push(`- ${what}: takes no new work and drains`);
-      else {
-        const keys = changedKeys(before[kind][name], after[kind][name]);
-        if (keys.length > 0) lines.push(`~ ${what}: ${keys.join(', ')}; connections stay`);
-      }
+      else add(what, [kind, name], old[kind][name], next[kind][name], ': connections stay');
     }
   }
-  const restart = new Set(['admin', 'workers', 'user', 'group', 'demo', 'tickets']);
-  for (const key of changedKeys(before, after)) {
+  for (const key of new Set([...Object.keys(old), ...Object.keys(next)])) {
     if (key === 'listeners' || key === 'services') continue;
-    lines.push(`~ ${key}${restart.has(key) ? ': takes a restart' : ''}`);
+    const name = key as keyof GatewayConfig;
+    add(key, [key], old[name], next[name], AT_START.has(key) ? ': takes a restart' : '');
   }
   return lines;
+}
+
+/** As JSON gives it back, so that both sides have the same form. */
+function plain(config: GatewayConfig): GatewayConfig {
+  return JSON.parse(JSON.stringify(redact(config)));
+}
+
+function changedSecrets(before: GatewayConfig, after: GatewayConfig): PropertyKey[][] {
+  const known = new Map(
+    secretPlaces(before).map(({ path, secret }) => [JSON.stringify(path), secret]),
+  );
+  return secretPlaces(after)
+    .filter(({ path, secret }) => {
+      const old = known.get(JSON.stringify(path));
+      // One side that is redacted already says nothing of the other.
+      return old !== undefined && old !== '[redacted]' && secret !== '[redacted]' && old !== secret;
+    })
+    .map(({ path }) => path);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function changes(a: unknown, b: unknown, path: string): string[] {
+  const same = isObject(a) && isObject(b) && Array.isArray(a) === Array.isArray(b);
+  if (!same || (Array.isArray(a) && Array.isArray(b) && a.length !== b.length)) {
+    if (JSON.stringify(a) === JSON.stringify(b)) return [];
+    return [`${path === '' ? '' : `${path}: `}${brief(a)} → ${brief(b)}`];
+  }
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) =>
+    changes(a[key], b[key], path === '' ? key : `${path}.${key}`),
+  );
+}
+
+function brief(value: unknown): string {
+  if (value === undefined) return '(none)';
+  if (Array.isArray(value) && JSON.stringify(value).length > MAX_VALUE) {
+    return `${value.length} entries`;
+  }
+  const text = JSON.stringify(value);
+  return text.length > MAX_VALUE ? `${text.slice(0, MAX_VALUE)}…` : text;
 }

@@ -48,19 +48,19 @@ export function filePlaces(
   return places;
 }
 
-/** Makes every file name absolute. */
+/** Makes every file name absolute, each by the place that names it. */
 export function resolvePaths(
   config: GatewayConfig,
-  absolute: (path: string) => string,
+  absolute: (place: PropertyKey[], file: string) => string,
 ): GatewayConfig {
-  for (const place of filePlaces(config)) place.set(absolute(place.file));
-  for (const service of Object.values(config.services)) {
-    const { discover } = service;
-    if (discover && 'file' in discover) discover.file.path = absolute(discover.file.path);
+  for (const place of filePlaces(config)) place.set(absolute(place.path, place.file));
+  for (const [name, { discover }] of Object.entries(config.services)) {
+    if (!discover || !('file' in discover)) continue;
+    const at = ['services', name, 'discover', 'file', 'path'];
+    discover.file.path = absolute(at, discover.file.path);
   }
-  for (const holder of [config.admin, config.discovery.consul]) {
-    const token = holder?.token;
-    if (typeof token === 'object' && 'file' in token) token.file = absolute(token.file);
+  for (const { path, secret } of secretPlaces(config)) {
+    if (typeof secret === 'object' && 'file' in secret) secret.file = absolute(path, secret.file);
   }
   return config;
 }
@@ -102,18 +102,48 @@ export function resolveSecrets(config: GatewayConfig, io: ConfigIo, report: Repo
 }
 
 const REDACTED = '[redacted]';
+const SECRET_HEADER = /^(?:proxy-)?authorization$|^(?:set-)?cookie$|token|secret|api-?key/;
+
+/** Every place of a configuration that holds a secret, with a way to change it. */
+export function secretPlaces(
+  config: GatewayConfig,
+): { path: PropertyKey[]; secret: Secret; set(text: string): void }[] {
+  const places: { path: PropertyKey[]; secret: Secret; set(text: string): void }[] = [];
+  const add = (path: PropertyKey[], holder: object | undefined, key: string) => {
+    const secret = (holder as Record<string, Secret | undefined> | undefined)?.[key];
+    if (!holder || secret === undefined) return;
+    const set = (text: string) => Object.assign(holder, { [key]: text });
+    places.push({ path: [...path, key], secret, set });
+  };
+  const addHeaders = (path: PropertyKey[], holder: Record<string, string> | undefined) => {
+    for (const name of Object.keys(holder ?? {})) {
+      if (SECRET_HEADER.test(name)) add(path, holder, name);
+    }
+  };
+  add(['admin'], config.admin, 'token');
+  add(['discovery', 'consul'], config.discovery.consul, 'token');
+  for (const [name, listener] of Object.entries(config.listeners)) {
+    for (const [index, { basicAuth, headers, respond }] of listener.routes.entries()) {
+      const at = ['listeners', name, 'routes', index];
+      const users = basicAuth?.users;
+      for (const user of Object.keys(users ?? {})) add([...at, 'basicAuth', 'users'], users, user);
+      for (const side of ['request', 'response'] as const) {
+        for (const how of ['set', 'add'] as const)
+          addHeaders([...at, 'headers', side, how], headers?.[side]?.[how]);
+      }
+      addHeaders([...at, 'respond', 'headers'], respond?.headers);
+    }
+  }
+  for (const [name, { health }] of Object.entries(config.services)) {
+    if (health && 'headers' in health)
+      addHeaders(['services', name, 'health', 'headers'], health.headers);
+  }
+  return places;
+}
 
 /** A copy without secrets, for people to read. */
 export function redact(config: GatewayConfig): GatewayConfig {
   const copy = structuredClone(config);
-  if (copy.admin?.token !== undefined) copy.admin.token = REDACTED;
-  if (copy.discovery.consul?.token !== undefined) copy.discovery.consul.token = REDACTED;
-  for (const listener of Object.values(copy.listeners)) {
-    for (const { basicAuth } of listener.routes) {
-      for (const user of Object.keys(basicAuth?.users ?? {})) {
-        if (basicAuth) basicAuth.users[user] = REDACTED;
-      }
-    }
-  }
+  for (const place of secretPlaces(copy)) place.set(REDACTED);
   return copy;
 }

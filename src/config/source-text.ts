@@ -23,6 +23,8 @@ export type SourceText = {
   readonly value: unknown;
   /** Position of the value at a path, or of its key; of the nearest parent when it is not there. */
   locate(path: readonly PropertyKey[], key?: boolean): { line: number; column: number };
+  /** Whether the value at a path is text that variables were put into. */
+  substituted(path: readonly PropertyKey[]): boolean;
 };
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -88,8 +90,9 @@ function parseText(
   if (document.errors.some(({ message }) => /call stack|stack overflow/i.test(message))) {
     throw new RangeError('the stack is exhausted');
   }
-  for (const error of document.errors) report(error.pos[0], error.message);
+  reportSyntax(document.errors, text, report);
   if (diagnostics.length > 0) return { source: undefined, diagnostics };
+  const substituted = new Set<unknown>();
   visit(document, {
     Map: (_, map) => {
       const known = new Set<string>();
@@ -115,7 +118,9 @@ function parseText(
     },
     Scalar: (key, node) => {
       if (key === 'key' || typeof node.value !== 'string') return;
-      node.value = interpolate(node.value, env, (message) => report(node.range?.[0] ?? 0, message));
+      const before = node.value;
+      node.value = interpolate(before, env, (message) => report(node.range?.[0] ?? 0, message));
+      if (node.value !== before) substituted.add(node);
     },
   });
   if (diagnostics.length > 0) return { source: undefined, diagnostics };
@@ -123,9 +128,31 @@ function parseText(
   if (diagnostics.length > 0) return { source: undefined, diagnostics };
   const root = document.contents as Node | null;
   return {
-    source: { file, value: value ?? {}, locate: (path, key) => locate(root, path, key, counter) },
+    source: {
+      file,
+      value: value ?? {},
+      locate: (path, key) => locate(root, path, key, counter),
+      substituted: (path) => substituted.has(substituted.size > 0 && document.getIn(path, true)),
+    },
     diagnostics,
   };
+}
+
+/** The first error of each line; those after it mostly follow from it. */
+function reportSyntax(
+  errors: readonly { pos: [number, number]; message: string }[],
+  text: string,
+  report: (offset: number, message: string) => void,
+): void {
+  let end = -1;
+  for (const { pos, message } of errors) {
+    if (pos[0] <= end) continue;
+    const start = text.lastIndexOf('\n', pos[0] - 1) + 1;
+    const next = text.indexOf('\n', pos[0]);
+    end = next < 0 ? text.length : next;
+    const braces = text.slice(start, end).includes('${');
+    report(pos[0], braces ? `${message}; within { } and [ ], "\${NAME}" needs quotes` : message);
+  }
 }
 
 function toValue(read: () => unknown, report: (offset: number, message: string) => void): unknown {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { SluiceError } from '../base/errors.ts';
 import { type ConfigIo, formatDiagnostics, loadConfig } from '../config/load.ts';
 import { loadMaterial } from '../config/material.ts';
@@ -6,12 +6,21 @@ import type { ConfigMaterial } from '../gateway/ipc.ts';
 import type { LoadedConfig } from '../gateway/supervisor/supervisor.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 
-function readText(path: string): string | undefined {
+function orUndefined<T>(read: () => T): T | undefined {
   try {
-    return readFileSync(path, 'utf8');
+    return read();
   } catch {
     return undefined;
   }
+}
+
+/** Reads configurations from the file system. */
+export function fileIo(env: ConfigIo['env']): ConfigIo {
+  return {
+    readFile: (path) => orUndefined(() => readFileSync(path, 'utf8')),
+    listDirectory: (path) => orUndefined(() => readdirSync(path)),
+    env,
+  };
 }
 
 /** The configuration files of this process, read as often as asked. */
@@ -21,7 +30,7 @@ export class ConfigSource {
 
   constructor(paths: readonly string[], env: Readonly<Record<string, string | undefined>>) {
     this.paths = paths;
-    this.io = { readFile: readText, env };
+    this.io = fileIo(env);
   }
 
   /** Reads and checks everything. Throws `E_CONFIG_INVALID` with all diagnostics in its message. */

@@ -1,19 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { runCli } from '../cli/program.ts';
+import { fileIo } from './config-source.ts';
 import { VERSION } from './version.ts';
 
 await runCli(
   {
-    config: {
-      readFile: (path) => {
-        try {
-          return readFileSync(path, 'utf8');
-        } catch {
-          return undefined;
-        }
-      },
-      env: process.env,
-    },
+    config: fileIo(process.env),
     admin: process.env['SLUICE_ADMIN'],
     token: process.env['SLUICE_TOKEN'],
     version: VERSION,

@@ -85,9 +85,8 @@ const program = new Command('sluiced')
   .description('The Sluice daemon: a gateway and load balancer')
   .version(VERSION)
   .requiredOption(
-    '--config <file>',
-    'configuration file, YAML or JSON; may be given several times',
-    (path: string, before: string[] | undefined) => [...(before ?? []), path],
+    '-c, --config <path...>',
+    'configuration file or directory, YAML or JSON; several add up',
   )
   .action(async (options: { config: string[] }) => {
     try {

@@ -18,7 +18,7 @@ function scalar<T>(parse: (text: string) => T | undefined, valid: string, exampl
       });
       return z.NEVER;
     })
-    .meta({ examples: [example] });
+    .meta({ valid, examples: [example] });
 }
 
 /** Milliseconds, written as `"250ms"`, `"2s"`, `"5m"`, `"1h"` or `"1d"`. */

@@ -31,6 +31,8 @@ const pathPattern = z
     'must be a path such as "/login", or a prefix such as "/api/*"; for others write { regex: … }',
   );
 
+const methodName = z.string().regex(/^[A-Z-]+$/, 'must be a method in capitals such as "GET"');
+
 const conditions = {
   host: oneOrMore(hostPattern)
     .optional()
@@ -38,7 +40,7 @@ const conditions = {
   path: oneOrMore(z.union([pathPattern, z.strictObject({ regex: z.string() })]))
     .optional()
     .describe('Exact, or a prefix ending in `/*` (which also takes the path without `/*`).'),
-  method: oneOrMore(z.string().regex(/^[A-Z-]+$/)).optional(),
+  method: oneOrMore(methodName).optional(),
   header: z.record(headerName, pattern).optional(),
   query: z.record(z.string(), pattern).optional(),
   cookie: z.record(z.string().min(1), pattern).optional(),
@@ -97,9 +99,7 @@ export const route = z.strictObject({
   redirect: z
     .strictObject({
       to: z.string().describe('May hold {scheme} {host} {port} {path} {query} {uri}.'),
-      status: z
-        .union([z.literal(301), z.literal(302), z.literal(303), z.literal(307), z.literal(308)])
-        .default(302),
+      status: z.literal([301, 302, 303, 307, 308]).default(302),
     })
     .optional(),
   respond: z

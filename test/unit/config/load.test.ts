@@ -178,7 +178,8 @@ test('a plan tells what would change', () => {
   const [before, after] = [load(GOOD), load(GOOD.replace('9001', '9002'))];
   assert.ok(before.ok && after.ok);
   assert.deepEqual(planChange(before.config, after.config), [
-    '~ service app: endpoints; connections stay',
+    '~ service app: connections stay',
+    '    endpoints.0.address.port: 9001 → 9002',
   ]);
 });
 
@@ -193,4 +194,92 @@ test('50,000 routes load and 10,000 levels are refused', () => {
   assert.match(errors('['.repeat(10_000)), /nested deeper than 64 levels/);
   assert.match(errors(`a: ${'['.repeat(100)}${']'.repeat(100)}`), /nested deeper than 64 levels/);
   assert.match(errors(text), /alias/i);
+});
+
+test('a variable is what its place takes, text or number', () => {
+  const text = GOOD.replace(
+    'protocol: http',
+    'protocol: http, limits: { maxConnections: "${MAX}" }',
+  )
+    .replace('service: app', 'service: app, http: { serverHeader: "${NAME}" }, accessLog: "${LOG}"')
+    .replace('listeners:', 'workers: ${WORKERS:-3}\nlisteners:');
+  const result = load(text, { MAX: '7', NAME: '42', LOG: 'false' });
+  assert.ok(result.ok, errors(text, { MAX: '7', NAME: '42', LOG: 'false' }));
+  const web = result.config.listeners['web'];
+  assert.deepEqual(
+    [result.config.workers, web?.limits.maxConnections, web?.http.serverHeader, web?.accessLog],
+    [3, 7, '42', false],
+  );
+  assert.match(
+    errors(GOOD.replace('app }', 'app, accessLog: ${LOG} }')),
+    /^sluice\.yaml:2:\d+: .*needs quotes$/m,
+  );
+  assert.match(
+    errors(text, { MAX: 'many', NAME: 'x', LOG: 'true' }),
+    /3:\d+: .*maxConnections: must be number, found "many"/,
+  );
+});
+
+test('what is sound is checked beside what is not', () => {
+  const text = `${GOOD.replace('service: app', 'servce: app')}  other: { endpoints: [] }
+`.replace('services:', '  two: { bind: ":8081", protocol: tcp, service: othr }\nservices:');
+  const all = errors(text);
+  assert.match(all, /unknown key "servce"/);
+  assert.match(all, /two\.service: there is no service "othr"; did you mean "other"\?/);
+  assert.match(all, /services\.other: needs `endpoints` or `discover`/);
+});
+
+const FILES: Record<string, string> = {
+  '/etc/sluice/a.yaml': GOOD,
+  '/etc/sluice/b/b.yml': 'services: { two: { discover: { file: { path: ends.json } } } }',
+  '/etc/sluice/b/notes.txt': 'not read',
+};
+
+function directoryIo(files: Record<string, string>) {
+  return {
+    readFile: (path: string) => files[path],
+    listDirectory: (path: string) =>
+      path === '/etc/sluice/b' ? ['b.yml', 'notes.txt', 'empty'] : undefined,
+    env: {},
+  };
+}
+
+test('a directory and files add up, and each names files beside itself', () => {
+  const result = loadConfig(['/etc/sluice/a.yaml', '/etc/sluice/b'], directoryIo(FILES));
+  assert.ok(result.ok, result.ok ? '' : formatDiagnostics(result.diagnostics));
+  const discover = result.config.services['two']?.discover;
+  assert.deepEqual(discover, { file: { path: '/etc/sluice/b/ends.json' } });
+  const twice = { ...FILES, '/etc/sluice/b/b.yml': GOOD };
+  const clash = loadConfig(['/etc/sluice/a.yaml', '/etc/sluice/b'], directoryIo(twice));
+  assert.ok(!clash.ok);
+  assert.match(
+    formatDiagnostics(clash.diagnostics),
+    /b\.yml:2:3: listeners\.web: is given in an earlier file too/,
+  );
+});
+
+test('no secret is shown, by the configuration or a plan', () => {
+  const config = (secret: string) => {
+    const result = load(`${GOOD.replace(
+      'service: app',
+      `routes: [{ service: app, basicAuth: { users: { u: ${secret} } },
+         headers: { request: { set: { authorization: "Bearer ${secret}", x-a: b } } } }]`,
+    ).replace('app: {', `app: { health: { type: http, headers: { x-api-key: ${secret} } },`)}
+admin: { token: ${secret} }`);
+    assert.ok(result.ok);
+    return result.config;
+  };
+  const shown = JSON.stringify(redact(config('hunter2')));
+  assert.doesNotMatch(shown, /hunter2/);
+  assert.match(shown, /"authorization":"\[redacted\]","x-a":"b"/);
+  const plan = planChange(config('hunter2'), config('hunter3')).join('\n');
+  assert.doesNotMatch(plan, /hunter/);
+  assert.match(plan, /~ admin: takes a restart\n {4}token: another secret/);
+  assert.match(
+    plan,
+    /~ listener web: connections stay\n {4}routes\.0\.basicAuth\.users\.u: another/,
+  );
+  assert.match(plan, /~ service app: connections stay\n {4}health\.headers\.x-api-key: another/);
+  // A running daemon tells its configuration without secrets.
+  assert.deepEqual(planChange(redact(config('hunter2')), config('hunter2')), []);
 });
