@@ -1,4 +1,5 @@
 import {
+  type Document,
   isCollection,
   isMap,
   isNode,
@@ -93,6 +94,29 @@ function parseText(
   reportSyntax(document.errors, text, report);
   if (diagnostics.length > 0) return { source: undefined, diagnostics };
   const substituted = new Set<unknown>();
+  visitNodes(document, env, substituted, report);
+  if (diagnostics.length > 0) return { source: undefined, diagnostics };
+  const value = toValue(() => document.toJS({ maxAliasCount: MAX_ALIASES }), report);
+  if (diagnostics.length > 0) return { source: undefined, diagnostics };
+  const root = document.contents as Node | null;
+  return {
+    source: {
+      file,
+      value: value ?? {},
+      locate: (path, key) => locate(root, path, key, counter),
+      substituted: (path) => substituted.has(substituted.size > 0 && document.getIn(path, true)),
+    },
+    diagnostics,
+  };
+}
+
+/** Finds keys that may not be, and puts variables into values. */
+function visitNodes(
+  document: Document,
+  env: Env,
+  substituted: Set<unknown>,
+  report: (offset: number, message: string) => void,
+): void {
   visit(document, {
     Map: (_, map) => {
       const known = new Set<string>();
@@ -123,19 +147,6 @@ function parseText(
       if (node.value !== before) substituted.add(node);
     },
   });
-  if (diagnostics.length > 0) return { source: undefined, diagnostics };
-  const value = toValue(() => document.toJS({ maxAliasCount: MAX_ALIASES }), report);
-  if (diagnostics.length > 0) return { source: undefined, diagnostics };
-  const root = document.contents as Node | null;
-  return {
-    source: {
-      file,
-      value: value ?? {},
-      locate: (path, key) => locate(root, path, key, counter),
-      substituted: (path) => substituted.has(substituted.size > 0 && document.getIn(path, true)),
-    },
-    diagnostics,
-  };
 }
 
 /** The first error of each line; those after it mostly follow from it. */
