@@ -1,185 +1,18 @@
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { errorText, SluiceError } from '../base/errors.ts';
-import type { AdminBackend, EndpointOrder } from '../client/admin-types.ts';
+import type { AdminBackend } from '../client/admin-types.ts';
 import { type Bind, formatBind } from '../model/address.ts';
+import { type Answer, fault, OPERATIONS, type Operation, type Stream } from './operations.ts';
+import { listenOnPath } from './unix-socket.ts';
 
 const MAX_BODY = 1024 * 1024;
+const MAX_CONNECTIONS = 256;
+const MAX_STREAMS = 16;
+/** A reader of a stream that lets so much wait is cut off. */
+const MAX_STREAM_BACKLOG = 256 * 1024;
 const LOCAL_HOSTS = ['localhost', '127.0.0.1', '[::1]', ''];
-
-/** An answer: JSON unless a content type is given. */
-type Answer = { status: number; body: unknown; type?: string };
-
-type Call = { backend: AdminBackend; url: URL; parts: string[]; body: string };
-
-type Operation = {
-  readonly method: 'GET' | 'PUT' | 'POST';
-  /** Segments; `:name` takes any one. */
-  readonly path: string;
-  readonly summary: string;
-  readonly run: (call: Call) => Answer | Promise<Answer>;
-};
-
-const ok = (body: unknown): Answer => ({ status: 200, body });
-
-function fault(status: number, code: string, message: string): Answer {
-  return { status, body: { error: { code, message } } };
-}
-
-/** Every operation of the admin API; the description at /v1/openapi.json is made from this table. */
-export const OPERATIONS: readonly Operation[] = [
-  {
-    method: 'GET',
-    path: '/healthz',
-    summary: 'The daemon runs.',
-    run: () => ok({ status: 'ok' }),
-  },
-  {
-    method: 'GET',
-    path: '/readyz',
-    summary: 'Every worker serves; 503 while starting or draining.',
-    run: ({ backend }) =>
-      backend.ready ? ok({ ready: true }) : fault(503, 'not-ready', 'not every worker serves'),
-  },
-  {
-    method: 'GET',
-    path: '/metrics',
-    summary: 'Prometheus text format.',
-    run: async ({ backend }) => {
-      const { contentType, text } = await backend.metrics();
-      return { status: 200, body: text, type: contentType };
-    },
-  },
-  {
-    method: 'GET',
-    path: '/v1/status',
-    summary: 'The daemon and its workers.',
-    run: ({ backend }) => ok(backend.status()),
-  },
-  {
-    method: 'GET',
-    path: '/v1/listeners',
-    summary: 'Listeners.',
-    run: ({ backend }) => ok(backend.listeners()),
-  },
-  {
-    method: 'GET',
-    path: '/v1/services',
-    summary: 'Services with their endpoints.',
-    run: async ({ backend }) => ok(await backend.services()),
-  },
-  {
-    method: 'GET',
-    path: '/v1/services/:service/endpoints',
-    summary: 'Endpoints of a service.',
-    run: async ({ backend, parts }) => {
-      const found = (await backend.services()).find(({ name }) => name === parts[2]);
-      return found
-        ? ok(found.endpoints)
-        : fault(404, 'not-found', `there is no service "${parts[2]}"`);
-    },
-  },
-  {
-    method: 'PUT',
-    path: '/v1/services/:service/endpoints/:endpoint',
-    summary: 'Sets the admin state (ready, drain, maint) or weight (0 to 256) of an endpoint.',
-    run: putEndpoint,
-  },
-  {
-    method: 'POST',
-    path: '/v1/reload',
-    summary: 'Reads the configuration again; 400 with every error when it is refused.',
-    run: async ({ backend }) => {
-      await backend.reload();
-      return ok({ reloaded: true });
-    },
-  },
-  {
-    method: 'GET',
-    path: '/v1/config',
-    summary: 'The running configuration, without secrets.',
-    run: ({ backend }) => ok(backend.config()),
-  },
-  {
-    method: 'GET',
-    path: '/v1/plan',
-    summary: 'What a reload would change now.',
-    run: ({ backend }) => ok(backend.plan()),
-  },
-  {
-    method: 'GET',
-    path: '/v1/events',
-    summary: 'The latest changes of health.',
-    run: ({ backend }) => ok(backend.events()),
-  },
-  {
-    method: 'GET',
-    path: '/v1/explain',
-    summary: 'The way of a request: listen, host, path, method, sni, source.',
-    run: ({ backend, url }) => {
-      const get = (name: string) => url.searchParams.get(name) ?? undefined;
-      const listen = get('listen');
-      if (listen === undefined) return fault(400, 'bad-request', '`listen` is missing: HOST:PORT');
-      return ok(
-        backend.explain({
-          listen,
-          host: get('host'),
-          path: get('path'),
-          method: get('method'),
-          sni: get('sni'),
-          source: get('source'),
-        }),
-      );
-    },
-  },
-  {
-    method: 'GET',
-    path: '/v1/openapi.json',
-    summary: 'This description.',
-    run: () => ok(describe()),
-  },
-];
-
-function putEndpoint({ backend, parts, body }: Call): Answer {
-  let order: EndpointOrder;
-  try {
-    order = JSON.parse(body) as EndpointOrder;
-  } catch {
-    return fault(400, 'bad-json', 'the body must be JSON: {"state": "drain"} or {"weight": 10}');
-  }
-  const { state, weight } = order ?? {};
-  const stateFits = state === undefined || ['ready', 'drain', 'maint'].includes(state);
-  const weightFits =
-    weight === undefined || (Number.isInteger(weight) && weight >= 0 && weight <= 256);
-  if (!stateFits || !weightFits || (state === undefined && weight === undefined)) {
-    return fault(400, 'bad-order', 'state is ready, drain or maint; weight is 0 to 256');
-  }
-  const [, , service = '', , endpoint = ''] = parts;
-  const found = backend.order(service, decodeURIComponent(endpoint), order);
-  return found
-    ? ok({ service, endpoint, ...order })
-    : fault(404, 'not-found', `${service} has no endpoint ${endpoint}`);
-}
-
-function describe(): unknown {
-  const paths: Record<string, Record<string, unknown>> = {};
-  for (const { method, path, summary } of OPERATIONS) {
-    const template = path.replaceAll(/:(\w+)/g, '{$1}');
-    const parameters = [...path.matchAll(/:(\w+)/g)].map(([, name]) => ({
-      name,
-      in: 'path',
-      required: true,
-      schema: { type: 'string' },
-    }));
-    paths[template] ??= {};
-    paths[template][method.toLowerCase()] = {
-      summary,
-      parameters,
-      responses: { 200: { description: 'Done.' } },
-    };
-  }
-  return { openapi: '3.1.0', info: { title: 'Sluice admin API', version: '1' }, paths };
-}
+const COMMON_HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
 function fits(operation: Operation, parts: readonly string[]): boolean {
   const wanted = operation.path.split('/').slice(1);
@@ -189,36 +22,41 @@ function fits(operation: Operation, parts: readonly string[]): boolean {
   );
 }
 
+/** The decoded segments of a path and its query, or undefined when it is malformed. */
+function readTarget(target: string): { parts: string[]; query: URLSearchParams } | undefined {
+  const mark = target.indexOf('?');
+  const path = mark < 0 ? target : target.slice(0, mark);
+  const query = new URLSearchParams(mark < 0 ? '' : target.slice(mark + 1));
+  if (!path.startsWith('/')) return undefined;
+  try {
+    return { parts: path.slice(1).split('/').map(decodeURIComponent), query };
+  } catch {
+    return undefined;
+  }
+}
+
 /** The admin API on local addresses. Browsers of other sites are kept out by Host and Origin. */
 export class AdminServer {
   readonly #backend: AdminBackend;
   readonly #token: string | undefined;
   readonly #servers: Server[] = [];
+  #streams = 0;
 
   constructor(backend: AdminBackend, token: string | undefined) {
     this.#backend = backend;
     this.#token = token;
   }
 
-  /** Throws `E_BIND_FAILED`. */
+  /** Throws `E_BIND_FAILED`. A unix socket is for its owner and group alone. */
   async listen(binds: readonly Bind[]): Promise<void> {
     for (const bind of binds) {
       const server = createServer((request, response) => void this.#serve(request, response, bind));
       server.headersTimeout = 10_000;
-      server.requestTimeout = 30_000;
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', (error) => {
-          reject(
-            new SluiceError(
-              'E_BIND_FAILED',
-              `cannot serve admin on ${formatBind(bind)}: ${errorText(error)}`,
-            ),
-          );
-        });
-        const ready = () => resolve();
-        if (bind.kind === 'unix') server.listen(bind.path, ready);
-        else if (bind.kind === 'ip') server.listen({ host: bind.host, port: bind.port }, ready);
-        else reject(new SluiceError('E_BIND_FAILED', 'admin cannot listen on a passed descriptor'));
+      server.requestTimeout = 15_000;
+      server.maxConnections = MAX_CONNECTIONS;
+      await this.#open(server, bind).catch((error: unknown) => {
+        const message = `cannot serve admin on ${formatBind(bind)}: ${errorText(error)}`;
+        throw new SluiceError('E_BIND_FAILED', message);
       });
       this.#servers.push(server);
     }
@@ -231,36 +69,92 @@ export class AdminServer {
     }
   }
 
+  async #open(server: Server, bind: Bind): Promise<void> {
+    if (bind.kind === 'unix') return listenOnPath(server, bind.path);
+    if (bind.kind === 'fd') throw new Error('admin cannot listen on a passed descriptor');
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: bind.host, port: bind.port }, resolve);
+    });
+  }
+
   async #serve(request: IncomingMessage, response: ServerResponse, bind: Bind): Promise<void> {
     const answer = await this.#answer(request, bind).catch((error: unknown) => {
       const code = error instanceof SluiceError ? error.code : 'internal';
       return fault(error instanceof SluiceError ? 400 : 500, code, errorText(error));
     });
+    if ('start' in answer) {
+      this.#stream(response, answer);
+      return;
+    }
     const text = typeof answer.body === 'string' ? answer.body : `${JSON.stringify(answer.body)}\n`;
-    response.writeHead(answer.status, { 'content-type': answer.type ?? 'application/json' });
-    response.end(text);
+    const headers = {
+      'content-type': answer.type ?? 'application/json',
+      'content-length': Buffer.byteLength(text),
+      // What is left of a body that was not wanted must not be read as a request.
+      ...(request.complete ? {} : { connection: 'close' }),
+      ...COMMON_HEADERS,
+      ...answer.headers,
+    };
+    response.writeHead(answer.status, headers);
+    response.end(request.method === 'HEAD' ? undefined : text);
   }
 
-  async #answer(request: IncomingMessage, bind: Bind): Promise<Answer> {
-    const host = (request.headers.host ?? '').replace(/:\d+$/, '');
+  #stream(response: ServerResponse, { start }: Stream): void {
+    this.#streams++;
+    response.writeHead(200, { 'content-type': 'application/x-ndjson', ...COMMON_HEADERS });
+    response.flushHeaders();
+    const stop = start((value) => {
+      if (response.writableLength > MAX_STREAM_BACKLOG) response.destroy();
+      else response.write(`${JSON.stringify(value)}\n`);
+    });
+    response.on('close', () => {
+      this.#streams--;
+      stop();
+    });
+  }
+
+  async #answer(request: IncomingMessage, bind: Bind): Promise<Answer | Stream> {
+    const refusal = this.#refusal(request, bind);
+    if (refusal) return refusal;
+    const target = readTarget(request.url ?? '');
+    if (!target) return fault(400, 'bad-path', 'the path is malformed');
+    const { parts, query } = target;
+    const operations = OPERATIONS.filter((operation) => fits(operation, parts));
+    if (operations.length === 0) {
+      const message = `there is nothing at /${parts.join('/')}; /v1/openapi.json tells what there is`;
+      return fault(404, 'not-found', message);
+    }
+    const wanted = request.method === 'HEAD' ? 'GET' : request.method;
+    const operation = operations.find(({ method }) => method === wanted);
+    if (!operation) {
+      const allow = operations.map(({ method }) => method).join(', ');
+      return { ...fault(405, 'method', `use ${allow}`), headers: { allow } };
+    }
+    const body = await readBody(request);
+    if (body === undefined) return fault(413, 'too-large', 'the body is larger than 1 MiB');
+    const type = request.headers['content-type'] ?? 'application/json';
+    if (body !== '' && !/^application\/json\s*(;|$)/i.test(type)) {
+      return fault(400, 'bad-type', 'send JSON, with `content-type: application/json`');
+    }
+    const answer = await operation.run({ backend: this.#backend, query, parts, body });
+    const full = 'start' in answer && this.#streams >= MAX_STREAMS;
+    return full ? fault(503, 'too-many', `${MAX_STREAMS} readers follow already`) : answer;
+  }
+
+  /** Keeps out other sites' pages in a browser on this host, and callers without the token. */
+  #refusal(request: IncomingMessage, bind: Bind): Answer | undefined {
+    const host = (request.headers.host ?? '').replace(/:\d+$/, '').toLowerCase();
     const own = bind.kind === 'ip' && !bind.dualStack && host === bind.host;
     const foreign = !own && !LOCAL_HOSTS.includes(host) && this.#token === undefined;
     if (foreign || request.headers.origin !== undefined) {
       return fault(403, 'forbidden', 'not from a browser, and by a local name only');
     }
-    if (!this.#authorized(request))
-      return fault(401, 'unauthorized', 'the bearer token is missing or wrong');
-    const url = new URL(request.url ?? '/', 'http://localhost');
-    const parts = url.pathname.split('/').slice(1);
-    const operations = OPERATIONS.filter((operation) => fits(operation, parts));
-    if (operations.length === 0)
-      return fault(404, 'not-found', `there is nothing at ${url.pathname}`);
-    const operation = operations.find(({ method }) => method === request.method);
-    if (!operation)
-      return fault(405, 'method', `use ${operations.map(({ method }) => method).join(' or ')}`);
-    const body = await readBody(request);
-    if (body === undefined) return fault(413, 'too-large', 'the body is larger than 1 MiB');
-    return operation.run({ backend: this.#backend, url, parts, body });
+    if (this.#authorized(request)) return undefined;
+    return {
+      ...fault(401, 'unauthorized', 'the bearer token is missing or wrong'),
+      headers: { 'www-authenticate': 'Bearer' },
+    };
   }
 
   #authorized(request: IncomingMessage): boolean {
@@ -272,6 +166,7 @@ export class AdminServer {
 }
 
 async function readBody(request: IncomingMessage): Promise<string | undefined> {
+  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY) return undefined;
   const parts: Buffer[] = [];
   let size = 0;
   for await (const part of request) {

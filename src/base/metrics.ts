@@ -12,6 +12,18 @@ export type MetricFamily = {
   readonly merge?: 'sum' | 'max';
 };
 
+/** What a family of metrics is about. */
+export const METRIC_SCOPES = ['process', 'listener', 'route', 'service', 'endpoint'] as const;
+export type MetricScope = (typeof METRIC_SCOPES)[number];
+
+/** Which families to tell: those of any of the scopes, and of them those that are named. */
+export type MetricFilter = {
+  /** Empty: all. */
+  readonly scopes: readonly MetricScope[];
+  /** Empty: all; with a leading `-` all but them. */
+  readonly names: readonly string[];
+};
+
 /** One series of a counter or gauge: hot paths hold it and change `value` directly. */
 export type Cell = { value: number };
 

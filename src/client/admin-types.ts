@@ -1,3 +1,4 @@
+import type { MetricFilter } from '../base/metrics.ts';
 import type { AdminState, ServiceState } from '../model/endpoint-state.ts';
 
 /** What `GET /v1/status` tells. */
@@ -65,7 +66,9 @@ export interface AdminBackend {
   /** What the text would change. */
   plan(): string[];
   events(): readonly EventInfo[];
+  /** Tells of every change from now on, until the returned function is called. */
+  follow(next: (event: EventInfo) => void): () => void;
   /** Step by step, in words. */
   explain(query: ExplainQuery): string[];
-  metrics(): Promise<{ contentType: string; text: string }>;
+  metrics(filter?: MetricFilter): Promise<{ contentType: string; text: string }>;
 }

@@ -1,5 +1,6 @@
 import { AdminServer } from '../api/admin-server.ts';
 import type { Logger } from '../base/logger.ts';
+import type { MetricFilter } from '../base/metrics.ts';
 import type {
   AdminBackend,
   EndpointOrder,
@@ -106,13 +107,17 @@ export class AdminGate implements AdminBackend {
     return this.#supervisor.board.events;
   }
 
+  follow(next: (event: EventInfo) => void): () => void {
+    return this.#supervisor.board.follow(next);
+  }
+
   explain(query: ExplainQuery): string[] {
     return explain(this.#supervisor.config, this.#supervisor.states, query);
   }
 
-  async metrics(): Promise<{ contentType: string; text: string }> {
+  async metrics(filter?: MetricFilter): Promise<{ contentType: string; text: string }> {
     await this.#supervisor.refreshStats();
-    const text = await this.#exposition.render(this.#supervisor.samples());
+    const text = await this.#exposition.render(this.#supervisor.samples(), filter);
     return { contentType: this.#exposition.contentType, text };
   }
 }

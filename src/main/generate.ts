@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
+import { openApi } from '../api/operations.ts';
 import { ERROR_CODES } from '../base/error-codes.ts';
 import { configReference } from '../config/reference.ts';
 import { METRICS } from '../gateway/metrics/catalog.ts';
@@ -12,7 +13,7 @@ function metricsReference(): string {
   const rows = METRICS.map(
     ({ name, type, labels, help }) => `| \`${name}\` | ${type} | ${labels.join(', ')} | ${help} |`,
   );
-  return `${NOTE}# Metrics\n\nServed at \`/metrics\` of the admin address, summed over the workers.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n${rows.join('\n')}\n`;
+  return `${NOTE}# Metrics\n\nServed at \`/metrics\` of the admin address, summed over the workers. \`?scope=service,endpoint\` tells only\nfamilies about these objects (\`process\`, \`listener\`, \`route\`, \`service\`, \`endpoint\`), \`?metrics=NAME,NAME\`\nonly those families, \`?metrics=-NAME\` all but one.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n${rows.join('\n')}\n`;
 }
 
 function errorReference(): string {
@@ -25,6 +26,7 @@ const files: Record<string, string> = {
   'configs/sluice.schema.json': `${JSON.stringify(schema, null, 2)}\n`,
   'docs/config.md': NOTE + configReference(schema),
   'docs/metrics.md': metricsReference(),
+  'docs/openapi.json': `${JSON.stringify(openApi(), null, 2)}\n`,
   'docs/errors.md': errorReference(),
 };
 

@@ -46,6 +46,7 @@ export class HealthBoard {
   readonly #services = new Map<string, Watched>();
   readonly #dirty = new Set<string>();
   readonly #events: HealthEvent[] = [];
+  readonly #followers = new Set<(event: HealthEvent) => void>();
   #material: ConfigMaterial = { files: {} };
   #closed = false;
 
@@ -57,6 +58,12 @@ export class HealthBoard {
   /** The latest changes, oldest first, at most 1000. */
   get events(): readonly HealthEvent[] {
     return this.#events;
+  }
+
+  /** Tells of every change from now on, until the returned function is called. */
+  follow(next: (event: HealthEvent) => void): () => void {
+    this.#followers.add(next);
+    return () => this.#followers.delete(next);
   }
 
   /** Takes a configuration; what is known of endpoints that stay is kept. */
@@ -151,8 +158,10 @@ export class HealthBoard {
       JSON.stringify([known.check, known.config.tls]) === JSON.stringify([check, config.tls]);
     known.config = config;
     known.check = check;
-    if (!sameCheck)
-      for (const endpoint of known.endpoints.values()) endpoint.recheck(this.#probe(known), check);
+    if (sameCheck) return;
+    for (const endpoint of known.endpoints.values()) endpoint.recheck(this.#probe(known), check);
+    // Without a check what was down is up.
+    this.#changed(name);
   }
 
   /** The tracker that would have returned them is gone. */
@@ -217,7 +226,9 @@ export class HealthBoard {
 
   #note(service: string, endpoint: string, to: 'up' | 'down', reason: string): void {
     const at = this.#deps.clock.wall();
-    this.#events.push({ at, service, endpoint, to, reason });
+    const event = { at, service, endpoint, to, reason };
+    this.#events.push(event);
+    for (const next of this.#followers) next(event);
     if (this.#events.length > MAX_EVENTS) this.#events.shift();
     this.#deps.metrics.cell('sluice_health_transitions_total', service, to).value++;
     this.#deps.logger.info(`endpoint ${to}`, { service, endpoint, reason });

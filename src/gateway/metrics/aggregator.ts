@@ -30,6 +30,11 @@ export class MetricAggregator {
     for (const sample of counted) this.#add(this.#retired, sample);
   }
 
+  /** Forgets what ended processes counted of objects that are gone. */
+  prune(keep: (sample: SeriesSample) => boolean): void {
+    for (const [key, sample] of this.#retired) if (!keep(sample)) this.#retired.delete(key);
+  }
+
   /** Every series over all processes. */
   samples(): SeriesSample[] {
     const totals: Totals = new Map(this.#retired);

@@ -98,7 +98,7 @@ export const METRICS: readonly MetricFamily[] = [
   counter('sluice_service_bytes_sent_total', 'Bytes to endpoints.', 'service'),
   gauge(
     'sluice_endpoint_up',
-    '1 when the endpoint takes traffic.',
+    '1 when the endpoint takes traffic; else 0, with the reason: check, ejected, drain, maint, unchecked.',
     'service',
     'endpoint',
     'reason',
@@ -121,6 +121,10 @@ export const METRICS: readonly MetricFamily[] = [
     'Requests or connections at work on an endpoint.',
     'service',
     'endpoint',
+  ),
+  gauge(
+    'sluice_metrics_endpoints_omitted',
+    'Endpoints without series of their own: `metrics.maxEndpoints`, or `perEndpoint: false`.',
   ),
   counter('sluice_health_transitions_total', "Changes of an endpoint's health.", 'service', 'to'),
   counter('sluice_health_checks_total', 'Active checks, by result.', 'service', 'result'),

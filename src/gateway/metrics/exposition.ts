@@ -1,5 +1,11 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import type { MetricFamily, SeriesSample } from '../../base/metrics.ts';
+import {
+  METRIC_SCOPES,
+  type MetricFamily,
+  type MetricFilter,
+  type MetricScope,
+  type SeriesSample,
+} from '../../base/metrics.ts';
 
 type Value = { metricName?: string; labels: Record<string, string | number>; value: number };
 
@@ -21,12 +27,19 @@ function valuesOf(family: MetricFamily, sample: SeriesSample): Value[] {
   ];
 }
 
+function scopeOf({ labels }: MetricFamily): MetricScope {
+  const kind = labels.includes('endpoint') ? 'endpoint' : labels.includes('route') ? 'route' : '';
+  return kind || METRIC_SCOPES.find((scope) => scope === labels[0]) || 'process';
+}
+
 /** Renders series in the Prometheus text format, with figures of the supervisor's own process. */
 export class Exposition {
   readonly #registry = new Registry();
+  readonly #scopes: ReadonlyMap<string, MetricScope>;
   #samples = new Map<string, SeriesSample[]>();
 
   constructor(catalog: readonly MetricFamily[]) {
+    this.#scopes = new Map(catalog.map((family) => [family.name, scopeOf(family)]));
     collectDefaultMetrics({ register: this.#registry });
     for (const family of catalog) {
       const metric = {
@@ -51,8 +64,20 @@ export class Exposition {
     return this.#registry.contentType;
   }
 
-  async render(samples: readonly SeriesSample[]): Promise<string> {
+  /** Without a filter everything. */
+  async render(samples: readonly SeriesSample[], filter?: MetricFilter): Promise<string> {
     this.#samples = Map.groupBy(samples, ({ family }) => family);
-    return this.#registry.metrics();
+    if (!filter) return this.#registry.metrics();
+    const names = this.#registry.getMetricsAsArray().map(({ name }) => name);
+    const texts = names
+      .filter((name) => this.#passes(name, filter))
+      .map((name) => this.#registry.getSingleMetricAsString(name));
+    return `${(await Promise.all(texts)).join('\n\n')}\n`;
+  }
+
+  #passes(name: string, { scopes, names }: MetricFilter): boolean {
+    if (scopes.length > 0 && !scopes.includes(this.#scopes.get(name) ?? 'process')) return false;
+    if (names.includes(`-${name}`)) return false;
+    return names.every((one) => one.startsWith('-')) || names.includes(name);
   }
 }

@@ -7,9 +7,10 @@ import type { EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import { DiscoveryHub } from '../discovery/discovery-hub.ts';
 import { HealthBoard } from '../health/health-board.ts';
-import type { ConfigMaterial, EndpointUsage, FromWorker, ToWorker } from '../ipc.ts';
+import type { ConfigMaterial, EndpointUsage, FromWorker, OutcomeBatch, ToWorker } from '../ipc.ts';
 import { MetricAggregator } from '../metrics/aggregator.ts';
 import { METRICS } from '../metrics/catalog.ts';
+import { EndpointSeries } from '../metrics/endpoint-series.ts';
 import { Fleet } from './fleet.ts';
 import { type BoundSocket, closeSockets, SocketSet } from './socket-set.ts';
 import type { WorkerLaunch, WorkerProcess } from './worker-process.ts';
@@ -42,6 +43,7 @@ export class Supervisor {
   readonly #fleet: Fleet;
   readonly #registry = new MetricRegistry(METRICS);
   readonly #aggregator = new MetricAggregator(METRICS);
+  readonly #endpointSeries = new EndpointSeries(METRICS);
   readonly #board: HealthBoard;
   readonly #discovery: DiscoveryHub;
   readonly #states = new Map<string, ServiceState>();
@@ -184,9 +186,12 @@ export class Supervisor {
   /** Every series of this host: the workers' and the supervisor's own. */
   samples(): SeriesSample[] {
     this.#registry.cell('sluice_workers').value = this.#fleet.workers.filter((w) => w.ready).length;
-    for (const state of this.states) this.#countEndpoints(state);
-    this.#aggregator.update('supervisor', this.#registry.samples());
-    return this.#aggregator.samples();
+    const series = this.#endpointSeries;
+    const own = series.update(this.states, this.config.metrics);
+    this.#registry.remove((family, labels) => !series.isCurrent({ family: family.name, labels }));
+    this.#aggregator.update('supervisor', [...this.#registry.samples(), ...own]);
+    this.#aggregator.prune((sample) => series.isCurrent(sample));
+    return this.#aggregator.samples().filter((sample) => series.isShown(sample));
   }
 
   /** Lets all work finish, at most for the given time, then ends the workers. */
@@ -261,6 +266,7 @@ export class Supervisor {
     switch (message.type) {
       case 'outcomes':
         this.#board.reportOutcomes(message.batches);
+        for (const batch of message.batches) this.#countFailures(batch);
         break;
       case 'suspect':
         this.#board.suspect(message.service, message.endpoint);
@@ -274,7 +280,17 @@ export class Supervisor {
     }
   }
 
+  #countFailures({ service, endpoint, byClass }: OutcomeBatch): void {
+    for (const [kind, count] of Object.entries(byClass)) {
+      if (kind === 'ok' || !count) continue;
+      const cell = this.#registry.cell('sluice_endpoint_failures_total', service, endpoint, kind);
+      cell.value += count;
+    }
+  }
+
   #takeStats(worker: WorkerProcess, message: Extract<FromWorker, { type: 'stats' }>): void {
+    // The last words of a process whose end is known already have been counted with it.
+    if (!this.#fleet.workers.includes(worker)) return;
     this.#aggregator.update(workerKey(worker), message.samples);
     this.#usage.set(worker, message.usage);
     const awaited = this.#awaited.get(message.id);
@@ -284,15 +300,6 @@ export class Supervisor {
   #forget(worker: WorkerProcess): void {
     this.#aggregator.retire(workerKey(worker));
     this.#usage.delete(worker);
-  }
-
-  #countEndpoints({ service, endpoints, staleSeconds }: ServiceState): void {
-    const up = endpoints.filter(
-      (e) => e.admin === 'ready' && e.check === 'up' && !e.ejected,
-    ).length;
-    this.#registry.cell('sluice_service_endpoints', service, 'up').value = up;
-    this.#registry.cell('sluice_service_endpoints', service, 'down').value = endpoints.length - up;
-    this.#registry.cell('sluice_discovery_age_seconds', service).value = staleSeconds;
   }
 }
 

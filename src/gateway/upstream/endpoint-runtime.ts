@@ -5,7 +5,7 @@ import type { EndpointState } from '../../model/endpoint-state.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
 import type { UpstreamEndpoint } from './service-handle.ts';
 
-/** Series of one endpoint; shared dummies where per-endpoint series are switched off. */
+/** Series of one endpoint. */
 export type EndpointCells = { readonly requests: Cell; readonly active: Cell };
 
 /** Whether an endpoint may take new work, its tier and the panic rule apart. */

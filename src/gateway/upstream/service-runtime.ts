@@ -35,7 +35,6 @@ export type ServiceDeps = {
   readonly outcomes: OutcomeReporter;
   /** Workers of this host: each enforces its share of every limit, rounded up. */
   readonly workers: number;
-  readonly perEndpointMetrics: boolean;
   readonly makePool: (service: Service, endpoint: UpstreamEndpoint) => HttpClientPool;
 };
 
@@ -281,13 +280,11 @@ export class ServiceRuntime implements ServiceHandle {
   }
 
   #makeEndpoint(state: EndpointState): EndpointRuntime {
-    const { metrics, perEndpointMetrics, makePool } = this.#deps;
-    const cells = perEndpointMetrics
-      ? {
-          requests: metrics.cell('sluice_endpoint_requests_total', this.name, state.id),
-          active: metrics.cell('sluice_endpoint_active', this.name, state.id),
-        }
-      : { requests: { value: 0 }, active: { value: 0 } };
+    const { metrics, makePool } = this.#deps;
+    const cells = {
+      requests: metrics.cell('sluice_endpoint_requests_total', this.name, state.id),
+      active: metrics.cell('sluice_endpoint_active', this.name, state.id),
+    };
     const endpoint: EndpointRuntime = new EndpointRuntime(
       state,
       () => makePool(this.#config, endpoint),

@@ -145,11 +145,7 @@ export class Worker {
     for (const state of next.services) this.#services.get(state.service)?.apply(state);
   }
 
-  #makeService(
-    name: string,
-    config: Service,
-    { config: whole, workers }: Configure,
-  ): ServiceRuntime {
+  #makeService(name: string, config: Service, { workers }: Configure): ServiceRuntime {
     return new ServiceRuntime(name, config, {
       clock: this.#deps.clock,
       rng: systemRng,
@@ -157,7 +153,6 @@ export class Worker {
       metrics: this.#metrics,
       outcomes: this.#outcomes,
       workers,
-      perEndpointMetrics: whole.metrics.perEndpoint,
       makePool: (service, endpoint) => makePool(name, service, endpoint, this.#pools()),
     });
   }
@@ -237,7 +232,11 @@ export class Worker {
     }
     const lagMs = this.#deps.lagMs();
     this.#metrics.cell('sluice_event_loop_lag_seconds').value = lagMs / 1000;
-    this.#deps.send({ type: 'stats', id, samples: this.#metrics.samples(), usage, lagMs });
+    const all = this.#metrics.samples();
+    const samples = this.#config?.config.metrics.perEndpoint
+      ? all
+      : all.filter(({ family }) => !family.startsWith('sluice_endpoint_'));
+    this.#deps.send({ type: 'stats', id, samples, usage, lagMs });
   }
 }
 
