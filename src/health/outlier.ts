@@ -24,7 +24,7 @@ export type EndpointOutcomes = {
 export type OutlierEvent = {
   readonly endpoint: string;
   readonly ejected: boolean;
-  readonly reason: 'consecutive' | 'refused' | 'ratio' | 'expired';
+  readonly reason: 'consecutive' | 'refused' | 'ratio' | 'expired' | 'recovered';
 };
 
 /** Fewest requests in the window before a ratio is judged. */
@@ -95,7 +95,7 @@ export class OutlierTracker {
     const events: OutlierEvent[] = [];
     for (const [endpoint, track] of this.#tracks) {
       if (track.until > 0 && track.until <= now) {
-        Object.assign(track, { until: 0, tail: 0, refused: 0, slices: [], calmSince: now });
+        restart(track, now);
         events.push({ endpoint, ejected: false, reason: 'expired' });
       } else if (track.until === 0 && now - track.calmSince >= this.#options.ejectFor) {
         const { ok } = this.#window(track, now);
@@ -104,6 +104,14 @@ export class OutlierTracker {
       }
     }
     return events;
+  }
+
+  /** Returns an endpoint before its time, because checks have shown that its cause is gone. */
+  release(endpoint: string, now: number): OutlierEvent[] {
+    const track = this.#tracks.get(endpoint);
+    if (!track || track.until === 0) return [];
+    restart(track, now);
+    return [{ endpoint, ejected: false, reason: 'recovered' }];
   }
 
   #count(track: Track, batch: EndpointOutcomes, now: number): void {
@@ -164,4 +172,9 @@ export class OutlierTracker {
     const ratio = peers.failed / Math.max(1, peers.ok + peers.failed);
     return peers.failed > 0 && ratio >= own.failed / Math.max(1, own.ok + own.failed);
   }
+}
+
+/** Judges an endpoint anew; how often it was put aside stays. */
+function restart(track: Track, now: number): void {
+  Object.assign(track, { until: 0, tail: 0, refused: 0, slices: [], calmSince: now });
 }

@@ -189,6 +189,10 @@ export class HealthBoard {
         this.#note(service, spec.id, to, reason);
         this.#changed(service);
       },
+      recovered: () => {
+        const events = watched.outliers?.release(spec.id, this.#deps.clock.now()) ?? [];
+        this.#applyEjections(service, events);
+      },
     });
     endpoint.recheck(this.#probe(watched), watched.check);
     return endpoint;

@@ -7,6 +7,14 @@ import type { Probe, ProbeResult } from '../../net/probes/probe.ts';
 
 const MAX_FAST_INTERVAL_MS = 1000;
 
+/** What a watched endpoint tells. */
+export type WatchEvents = {
+  checked(ok: boolean): void;
+  changed(to: 'up' | 'down', reason: string): void;
+  /** Checks show that what live traffic met is over. */
+  recovered(): void;
+};
+
 function timingOf(check: HealthCheck): RiseFallOptions {
   const { rise, fall, initialState, interval } = check;
   return {
@@ -27,10 +35,7 @@ export class WatchedEndpoint {
   weight: number | undefined;
   readonly #clock: Clock;
   readonly #rng: Rng;
-  readonly #events: {
-    checked(ok: boolean): void;
-    changed(to: 'up' | 'down', reason: string): void;
-  };
+  readonly #events: WatchEvents;
   #machine: RiseFall | undefined;
   #check: HealthCheck | undefined;
   #probe: Probe | undefined;
@@ -41,15 +46,12 @@ export class WatchedEndpoint {
   #ejected = false;
   #ejectedReason = '';
   #upSince = 0;
+  /** Good checks in a row since it was put aside. */
+  #passes = 0;
   /** Counts changes of the check, so that a result of an earlier one is not taken. */
   #epoch = 0;
 
-  constructor(
-    spec: EndpointSpec,
-    clock: Clock,
-    rng: Rng,
-    events: { checked(ok: boolean): void; changed(to: 'up' | 'down', reason: string): void },
-  ) {
+  constructor(spec: EndpointSpec, clock: Clock, rng: Rng, events: WatchEvents) {
     this.spec = spec;
     this.#clock = clock;
     this.#rng = rng;
@@ -71,6 +73,7 @@ export class WatchedEndpoint {
   setEjected(ejected: boolean, reason: string): void {
     this.#ejected = ejected;
     this.#ejectedReason = reason;
+    this.#passes = 0;
     if (!ejected) this.#upSince = this.#clock.wall();
   }
 
@@ -142,6 +145,11 @@ export class WatchedEndpoint {
     }
     this.#suspected = false;
     this.#schedule(step.nextDelay);
+    this.#passes = result.ok ? this.#passes + 1 : 0;
+    // A connection that was refused is what every check tries; an answer of 500 is not.
+    const listens = this.#ejectedReason === 'refused' && this.#passes >= check.rise;
+    const returned = before === 'down' && machine.state === 'up';
+    if (this.#ejected && (listens || returned)) this.#events.recovered();
     if (machine.state === before) return;
     this.#reason = machine.state === 'down' ? `check: ${result.reason}` : '';
     if (machine.state === 'up' && before === 'down') this.#upSince = this.#clock.wall();

@@ -130,7 +130,7 @@ export class ServiceRuntime implements ServiceHandle {
       done(lease);
       return nothing;
     }
-    if (!this.#eligible.some((endpoint) => !request.tried.has(endpoint.id))) {
+    if (this.#exhausted(request)) {
       done('no-endpoint');
       return nothing;
     }
@@ -191,7 +191,25 @@ export class ServiceRuntime implements ServiceHandle {
     return this.#attempt(request);
   }
 
+  /** Whether every endpoint that takes new work has been tried. */
+  #exhausted({ tried }: PickRequest): boolean {
+    return this.#eligible.every((endpoint) => tried.has(endpoint.id));
+  }
+
+  /** The least loaded backup: for what all others failed at, before any check has noticed. */
+  #backup({ tried }: PickRequest): EndpointRuntime | undefined {
+    let best: EndpointRuntime | undefined;
+    for (const endpoint of this.#endpoints.values()) {
+      const { backup } = endpoint.state;
+      if (!backup || endpoint.weight === 0 || tried.has(endpoint.id)) continue;
+      if (!isUsable(endpoint.state) || this.#isFull(endpoint)) continue;
+      if (!best || endpoint.load.active < best.load.active) best = endpoint;
+    }
+    return best;
+  }
+
   #choose(request: PickRequest): EndpointRuntime | undefined {
+    if (request.tried.size > 0 && this.#exhausted(request)) return this.#backup(request);
     const held = this.#held(request);
     if (held) return held;
     const context: PickContext = {

@@ -108,3 +108,22 @@ test('other passive settings return what is ejected', async (t) => {
     assert.equal(first()?.ejected, false);
   }
 });
+
+test('refused live traffic is over when checks connect again, an answer of 500 is not', async (t) => {
+  for (const [byClass, returns] of [
+    [{ refused: 5 }, true],
+    [{ status5xx: 5 }, false],
+  ] as const) {
+    const { board, clock, metrics, first, id } = await setUp(t, { health: { type: 'tcp' } });
+    const passed = metrics.cell('sluice_health_checks_total', 'app', 'passed');
+    board.reportOutcomes([{ ...failing(id), byClass }]);
+    await Promise.resolve();
+    assert.equal(first()?.ejected, true);
+    for (let round = 1; round <= 3; round++) {
+      const before = passed.value;
+      clock.advance(2000);
+      await eventually('checked', () => passed.value >= before + 2);
+    }
+    assert.equal(first()?.ejected, !returns, JSON.stringify(byClass));
+  }
+});
