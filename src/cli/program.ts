@@ -213,10 +213,17 @@ function addOrders(program: Command, client: () => AdminClient, io: CliIo): void
           maint: 'takes it out, checks included',
         }[state],
       )
-      .option('--wait <seconds>', 'wait until no work is left, at most so long', '0')
-      .action(async (service: string, endpoint: string, { wait }: { wait: string }) => {
+      .option(
+        '--wait <seconds>',
+        'wait until no work is left, at most so long; drain: by default the drain timeout',
+      )
+      .action(async (service: string, endpoint: string, { wait }: { wait?: string }) => {
         await order(service, endpoint, { state });
-        await untilIdle(client(), service, endpoint, Number(wait) * 1000, io);
+        const timeoutMs =
+          wait === undefined && state === 'drain'
+            ? await drainTimeout(client(), service)
+            : Number(wait ?? 0) * 1000;
+        await untilIdle(client(), service, endpoint, timeoutMs, io);
       });
   }
   program
@@ -234,6 +241,12 @@ function addOrders(program: Command, client: () => AdminClient, io: CliIo): void
     });
 }
 
+async function drainTimeout(client: AdminClient, service: string): Promise<number> {
+  const { services } = (await client.config()) as GatewayConfig;
+  return services[service]?.drain.timeout ?? 0;
+}
+
+/** Waits for the work on an endpoint and tells how much is left whenever that changes. */
 async function untilIdle(
   client: AdminClient,
   service: string,
@@ -241,16 +254,23 @@ async function untilIdle(
   timeoutMs: number,
   io: CliIo,
 ): Promise<void> {
+  if (timeoutMs <= 0) return;
   const deadline = performance.now() + timeoutMs;
-  while (performance.now() < deadline) {
+  let told = -1;
+  for (;;) {
     const active = (await client.endpoints(service)).find(({ id }) => id === endpoint)?.active ?? 0;
     if (active === 0) {
       io.print('no work is left');
       return;
     }
+    if (performance.now() >= deadline) {
+      io.fail(`after ${timeoutMs / 1000} s ${active} still at work`);
+      return;
+    }
+    if (active !== told) io.print(`${active} at work`);
+    told = active;
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  if (timeoutMs > 0) io.fail('work is still under way');
 }
 
 /** Runs the command line; errors are told in words and set the exit status. */

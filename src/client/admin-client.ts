@@ -61,7 +61,10 @@ export class AdminClient {
   async #call<T>(method: string, path: string, body?: unknown): Promise<T> {
     const answer = await fetch(this.#base + path, {
       method,
-      headers: this.#token ? { authorization: `Bearer ${this.#token}` } : {},
+      headers: {
+        ...(this.#token ? { authorization: `Bearer ${this.#token}` } : {}),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     }).catch((error: unknown) => {
       const hint = 'is sluiced running, with `admin` in its configuration?';

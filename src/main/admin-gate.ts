@@ -1,4 +1,5 @@
 import { AdminServer } from '../api/admin-server.ts';
+import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { MetricFilter } from '../base/metrics.ts';
 import type {
@@ -15,6 +16,7 @@ import { redact } from '../config/resolve.ts';
 import { explain } from '../gateway/explain.ts';
 import { METRICS } from '../gateway/metrics/catalog.ts';
 import { Exposition } from '../gateway/metrics/exposition.ts';
+import { DrainWatch } from '../gateway/supervisor/drain-watch.ts';
 import type { Supervisor } from '../gateway/supervisor/supervisor.ts';
 import { formatBind } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
@@ -28,12 +30,21 @@ export class AdminGate implements AdminBackend {
   readonly #logger: Logger;
   readonly #exposition = new Exposition(METRICS);
   #server: AdminServer | undefined;
+  readonly #drains: DrainWatch;
   #draining = false;
 
   constructor(supervisor: Supervisor, source: ConfigSource, logger: Logger) {
     this.#supervisor = supervisor;
     this.#source = source;
     this.#logger = logger;
+    this.#drains = new DrainWatch({
+      clock: systemClock,
+      active: async (service, endpoint) => {
+        await supervisor.refreshStats();
+        return supervisor.activeOn(service, endpoint);
+      },
+      drained: (service, endpoint, left) => supervisor.board.noteDrained(service, endpoint, left),
+    });
   }
 
   async listen({ admin }: GatewayConfig): Promise<void> {
@@ -50,6 +61,7 @@ export class AdminGate implements AdminBackend {
   }
 
   async close(): Promise<void> {
+    this.#drains.close();
     await this.#server?.close();
   }
 
@@ -87,7 +99,12 @@ export class AdminGate implements AdminBackend {
 
   order(service: string, endpoint: string, { state, weight }: EndpointOrder): boolean {
     const { board } = this.#supervisor;
-    if (state !== undefined && !board.setAdmin(service, endpoint, state)) return false;
+    if (state !== undefined) {
+      if (!board.setAdmin(service, endpoint, state)) return false;
+      const timeoutMs = this.#supervisor.config.services[service]?.drain.timeout ?? 0;
+      if (state === 'drain') this.#drains.start(service, endpoint, timeoutMs);
+      else this.#drains.stop(service, endpoint);
+    }
     return weight === undefined || board.setWeight(service, endpoint, weight);
   }
 

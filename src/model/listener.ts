@@ -67,6 +67,7 @@ export const listener = z.strictObject({
             'x-forwarded-host',
             'x-forwarded-port',
             'forwarded',
+            'x-real-ip',
           ]),
         )
         .default(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-forwarded-port']),

@@ -128,6 +128,12 @@ export class HealthBoard {
     return true;
   }
 
+  /** Notes that the time of a drain is over, or its work. */
+  noteDrained(service: string, endpoint: string, left: number): void {
+    const reason = left === 0 ? 'drained: no work is left' : `drain timeout: ${left} still at work`;
+    this.#note(service, endpoint, 'down', reason);
+  }
+
   /** Overrides an endpoint's weight until it is gone; false when there is no such endpoint. */
   setWeight(service: string, endpoint: string, weight: number): boolean {
     const watched = this.#services.get(service)?.endpoints.get(endpoint);

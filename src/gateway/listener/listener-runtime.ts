@@ -37,6 +37,8 @@ export type ListenerDeps = {
   readonly handlers: { readonly http: StreamHandler };
   readonly accessLog: (record: AccessRecord) => void;
   readonly defaults: GatewayConfig['defaults'];
+  /** Workers of this host: each takes its share of `maxConnections`, rounded up. */
+  readonly workers: number;
 };
 
 /** A connection on its way to its session. */
@@ -182,7 +184,7 @@ export class ListenerRuntime {
       port: socket.remotePort ?? 0,
     };
     const { acceptProxy, limits } = this.#config;
-    if (this.#open.size >= limits.maxConnections) {
+    if (this.#open.size >= Math.ceil(limits.maxConnections / this.deps.workers)) {
       this.#turnAway(socket, 'listener-limit');
     } else if (!acceptProxy) {
       this.#track(socket);

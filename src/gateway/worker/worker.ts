@@ -185,7 +185,10 @@ export class Worker {
     for (const [name, listener] of this.#listeners) this.#attach(name, listener, next.config);
   }
 
-  #makeListener(name: string, { config, material, ticketKey }: Configure): ListenerRuntime {
+  #makeListener(
+    name: string,
+    { config, material, ticketKey, workers }: Configure,
+  ): ListenerRuntime {
     const listener = new ListenerRuntime(name, config.listeners[name] as never, material, {
       clock: this.#deps.clock,
       logger: this.#deps.logger,
@@ -194,6 +197,7 @@ export class Worker {
       handlers: { http: (connection, of) => this.#http?.handle(connection, of) },
       accessLog: (record) => this.#accessLog(record),
       defaults: config.defaults,
+      workers,
     });
     listener.setTicketKey(ticketKey);
     return listener;
