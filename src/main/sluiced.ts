@@ -49,9 +49,10 @@ async function run(paths: string[]): Promise<void> {
     load: () => source.load(),
   });
   const demo = await startDemo(config);
-  await supervisor.start();
   const admin = new AdminGate(supervisor, source, logger);
+  // First, so that nothing serves yet when the address is taken.
   await admin.listen(config);
+  await supervisor.start();
   const stopMaterial = watchMaterial(supervisor, source, logger);
   const rotation = setInterval(() => supervisor.rotateTicketKey(), config.tickets.rotate);
   const stopWatchdog = startWatchdog(process.env);

@@ -86,7 +86,7 @@ services:
   assert.equal(await tally(), 'one*3 two*9');
   const wrong = await run(gateway, 'weight', 'app', two.id, 'many');
   assert.match(wrong.text, /0 to 256/);
-  assert.equal(wrong.status, 1);
+  assert.equal(wrong.status, 2);
   const unknown = await run(gateway, 'drain', 'app', '127.0.0.1:1');
   assert.match(unknown.text, /no endpoint/);
   assert.equal(unknown.status, 1);

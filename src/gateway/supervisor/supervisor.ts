@@ -19,7 +19,12 @@ const STATS_WAIT_MS = 500;
 const REMOVED_LISTEN_GRACE_MS = 1000;
 
 /** A configuration that has passed every check, with the files that it names. */
-export type LoadedConfig = { readonly config: GatewayConfig; readonly material: ConfigMaterial };
+export type LoadedConfig = {
+  readonly config: GatewayConfig;
+  readonly material: ConfigMaterial;
+  /** What deserves a look, in words, with its place. */
+  readonly warnings: readonly string[];
+};
 
 /** What a supervisor is built on. */
 export type SupervisorDeps = {
@@ -118,6 +123,7 @@ export class Supervisor {
   /** Binds, starts health, discovery and workers; resolves when every worker serves. */
   async start(): Promise<void> {
     this.#sockets.prepare(this.config);
+    this.#warn();
     this.#follow();
     this.#registry.cell('sluice_config_last_reload_successful').value = 1;
     this.#registry.cell('sluice_config_generation').value = this.#generation;
@@ -213,6 +219,7 @@ export class Supervisor {
       this.#retire(removed);
       this.#follow();
       this.#noteReload(true);
+      this.#warn();
       this.#deps.logger.info('configuration reloaded', { generation: this.#generation });
     } catch (error) {
       this.#noteReload(false);
@@ -221,6 +228,10 @@ export class Supervisor {
       });
       throw error;
     }
+  }
+
+  #warn(): void {
+    for (const what of this.#loaded.warnings) this.#deps.logger.warn('configuration', { what });
   }
 
   #noteReload(applied: boolean): void {
