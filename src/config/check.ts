@@ -115,9 +115,6 @@ function checkListener(
   const terminates = protocol === 'https' || protocol === 'tls';
   if (terminates && !tls) report(at, `protocol ${protocol} needs \`tls\` with certificates`);
   if (!terminates && tls) report([...at, 'tls'], `has no use with protocol ${protocol}`);
-  if (tls?.alpn?.every((name) => name === 'h2')) {
-    report([...at, 'tls', 'alpn'], 'h2 alone is not served yet; add http/1.1');
-  }
   if (service === undefined && routes.length === 0) report(at, 'needs `service` or `routes`');
   if (service !== undefined) checkService(services, service, [...at, 'service'], report);
   if (protocol === 'udp' && routes.length > 0)

@@ -3,6 +3,7 @@ import { normalizeTarget } from '../wire/http-path.ts';
 import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
 import { type HeadLimits, parseRequestHead, type RequestHead1 } from '../wire/http1-head.ts';
 import { endToEnd, fieldLines, reasonOf, responseHead } from '../wire/http1-write.ts';
+import { PREFACE } from '../wire/http2-frames.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import type {
   BodySink,
@@ -35,6 +36,8 @@ export type Http1Options = {
 /** What a connection tells its owner. */
 export type Http1Events = {
   request(exchange: ServerExchange): void;
+  /** The client speaks HTTP/2: the socket is given back as it came. Without it, that is an error. */
+  http2?(): void;
   /** A refusal by this engine: it has been answered and the connection closes. */
   refused(reason: string, status: number): void;
 };
@@ -200,6 +203,12 @@ export class Http1Connection implements Timed {
     if (this.#buffer[0] === 13 && this.#buffer[1] === 10) this.consume(2);
     if (this.#buffer.length === 0) return;
     if (this.#searched === 0) this.deadline = performance.now() + this.options.headerMs;
+    if (this.#served === 0 && this.#events.http2 && isPreface(this.#buffer)) {
+      if (this.#buffer.length < PREFACE.length) return;
+      this.detach();
+      this.#events.http2();
+      return;
+    }
     const result = parseRequestHead(this.#buffer, 0, this.options.head, this.#searched);
     if (result.kind === 'need-more') {
       this.#searched = this.#buffer.length;
@@ -239,6 +248,12 @@ export class Http1Connection implements Timed {
     this.#exchange = new Http1Exchange(this, request, new BodyDecoder(framing), keep);
     this.#events.request(this.#exchange);
   }
+}
+
+/** Whether bytes begin as an HTTP/2 connection does, as far as there are any. */
+function isPreface(bytes: Buffer): boolean {
+  const size = Math.min(bytes.length, PREFACE.length);
+  return bytes[0] === PREFACE[0] && bytes.compare(PREFACE, 0, size, 0, size) === 0;
 }
 
 /** One request and its answer on an HTTP/1.1 connection. */

@@ -117,7 +117,7 @@ export class TlsTerminator {
       SNICallback: (name, done) => this.#choose(name, done),
     });
     server.on('secureConnection', (socket) =>
-      this.#settle(socket, { socket, info: infoOf(socket) }),
+      this.#settle(socket, { socket, info: this.#info(socket) }),
     );
     server.on('tlsClientError', (error, socket) => {
       this.#settle(socket, 'code' in error ? String(error.code) : 'handshake-failed');
@@ -161,10 +161,9 @@ export class TlsTerminator {
   }
 
   #find(name: string): Entry | undefined {
-    const wildcard = `*${name.slice(name.indexOf('.'))}`;
     return (
       this.#entries.find(({ names }) => names.includes(name)) ??
-      this.#entries.find(({ names }) => names.includes(wildcard))
+      this.#entries.find(({ names }) => coversName(names, name))
     );
   }
 
@@ -173,6 +172,14 @@ export class TlsTerminator {
     const found = this.#find(asked.toLowerCase()) ?? (this.#strict ? undefined : this.#entries[0]);
     if (found) done(null, found.context);
     else done(new Error('unrecognized name'));
+  }
+
+  #info(socket: tls.TLSSocket): TlsInfo {
+    // exempt(cast): the servername property is missing from the types of a server's socket.
+    const name = (socket as unknown as { servername?: string | false }).servername;
+    const serverName = name ? name.toLowerCase() : undefined;
+    const entry = (serverName && this.#find(serverName)) || this.#entries[0];
+    return infoOf(socket, serverName, entry?.names ?? []);
   }
 
   #settle(socket: tls.TLSSocket, result: SecureSocket | string): void {
@@ -197,14 +204,22 @@ function namesOf(certificate: X509Certificate): string[] {
   return names.length > 0 ? names : common ? [common.toLowerCase()] : [];
 }
 
-function infoOf(socket: tls.TLSSocket): TlsInfo {
+/** Whether a certificate's names stand for `name`, itself or by a wildcard. Source: RFC 6125. */
+export function coversName(names: readonly string[], name: string): boolean {
+  return names.includes(name) || names.includes(`*${name.slice(name.indexOf('.'))}`);
+}
+
+function infoOf(
+  socket: tls.TLSSocket,
+  serverName: string | undefined,
+  certificateNames: readonly string[],
+): TlsInfo {
   const peer = socket.getPeerX509Certificate();
-  // exempt(cast): the servername property is missing from the types of a server's socket.
-  const name = (socket as unknown as { servername?: string | false }).servername;
   return {
     version: socket.getProtocol() ?? '',
     cipher: socket.getCipher().name,
-    serverName: name ? name.toLowerCase() : undefined,
+    serverName,
+    certificateNames,
     alpn:
       socket.alpnProtocol === 'h2' || socket.alpnProtocol === 'http/1.1'
         ? socket.alpnProtocol

@@ -299,7 +299,7 @@ export class ListenerRuntime {
     if (!tls) return;
     const { files } = this.#material;
     const file = (path: string) => files[path] ?? '';
-    const alpn = protocol === 'https' ? ['http/1.1'] : [];
+    const alpn = tls.alpn ?? (protocol === 'https' ? ['h2', 'http/1.1'] : []);
     try {
       if (this.#tls) this.#tls.update(tls, alpn, file);
       else this.#tls = new TlsTerminator(tls, alpn, file);
