@@ -430,6 +430,8 @@ class Http1Exchange implements ServerExchange {
     if (this.#answered) return false;
     if (!this.#rateWatched || this.#requestEnded || this.#responded) {
       this.abort();
+      // Nobody else tells who answers that the client is given up.
+      this.onClose();
       return true;
     }
     const wanted = (this.#owner.options.minBodyRate * RATE_WINDOW_MS) / 1000;
