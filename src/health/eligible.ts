@@ -6,11 +6,12 @@ export type EndpointCondition = {
   readonly backup: boolean;
 };
 
-/**
- * What to do without healthy endpoints: nothing, or try any; a share (0 to 1) tries any as soon as
- * a smaller share of a tier is healthy.
- */
-export type Panic = 'any' | 'none' | number;
+/** What to do without healthy endpoints. */
+export type PanicOptions = {
+  readonly panic: 'any' | 'none';
+  /** Panic below this healthy share (0 to 1) of a tier; default 0: only when none is healthy. */
+  readonly threshold?: number | undefined;
+};
 
 /**
  * The endpoints that take new work: the healthy primaries, else the healthy backups, else by
@@ -18,15 +19,14 @@ export type Panic = 'any' | 'none' | number;
  */
 export function eligible<C extends EndpointCondition>(
   endpoints: readonly C[],
-  { panic }: { panic: Panic },
+  { panic, threshold = 0 }: PanicOptions,
 ): C[] {
   const ready = endpoints.filter((ep) => ep.admin === 'ready');
   const tiers = [ready.filter((ep) => !ep.backup), ready.filter((ep) => ep.backup)];
   for (const tier of tiers) {
     const healthy = tier.filter((ep) => ep.check === 'up' && !ep.ejected);
     if (healthy.length === 0) continue;
-    const few = typeof panic === 'number' && healthy.length / tier.length < panic;
-    return few ? tier : healthy;
+    return panic === 'any' && healthy.length / tier.length < threshold ? tier : healthy;
   }
   if (panic === 'none') return [];
   return tiers.find((tier) => tier.length > 0) ?? [];

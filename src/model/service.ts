@@ -149,11 +149,9 @@ export const service = z.strictObject({
     })
     .prefault({}),
   panic: z
-    .union([z.enum(['any', 'none']), percent])
+    .enum(['any', 'none'])
     .default('none')
-    .describe(
-      'With no healthy endpoint left: try any, or answer 503. A percentage tries any as soon as a smaller share is healthy.',
-    ),
+    .describe('With no healthy endpoint left: try any, or answer 503.'),
   drain: z.strictObject({ timeout: duration.prefault('30s') }).prefault({}),
   tls: z
     .strictObject({

@@ -4,6 +4,7 @@ import tls from 'node:tls';
 import type { ListenerTls } from '../model/listener.ts';
 import { readClientHello, UNRECOGNIZED_NAME_ALERT } from '../wire/client-hello.ts';
 import type { TlsInfo } from './stream-connection.ts';
+import type { TicketKeys } from './ticket-keys.ts';
 
 /** A finished handshake. */
 export type SecureSocket = { readonly socket: tls.TLSSocket; readonly info: TlsInfo };
@@ -27,12 +28,18 @@ export class TlsTerminator {
   readonly #waiting = new WeakMap<Socket, (result: SecureSocket | string) => void>();
   #entries: Entry[] = [];
   #strict = false;
-  #ticketKey: Buffer | undefined;
+  readonly #tickets: TicketKeys;
   #config: ListenerTls;
   #file: (path: string) => string;
 
   /** Throws when no certificate can be used. */
-  constructor(config: ListenerTls, alpn: readonly string[], file: (path: string) => string) {
+  constructor(
+    config: ListenerTls,
+    alpn: readonly string[],
+    file: (path: string) => string,
+    tickets: TicketKeys,
+  ) {
+    this.#tickets = tickets;
     this.#config = config;
     this.#file = file;
     this.#load();
@@ -81,12 +88,6 @@ export class TlsTerminator {
     return { answer: UNRECOGNIZED_NAME_ALERT, reason: 'UNRECOGNIZED_NAME' };
   }
 
-  setTicketKey(key: string): void {
-    this.#ticketKey = Buffer.from(key, 'base64');
-    this.#server.setTicketKeys(this.#ticketKey);
-    this.#load();
-  }
-
   /**
    * Takes new settings or new contents of files, for new connections. Throws, with the old ones in
    * force, on bad ones.
@@ -98,7 +99,6 @@ export class TlsTerminator {
     try {
       this.#load();
       this.#server = this.#createServer(alpn);
-      if (this.#ticketKey) this.#server.setTicketKeys(this.#ticketKey);
     } catch (error) {
       this.#config = before.config;
       this.#file = before.file;
@@ -116,8 +116,9 @@ export class TlsTerminator {
       rejectUnauthorized: clientAuth?.mode === 'require',
       SNICallback: (name, done) => this.#choose(name, done),
     });
+    this.#tickets.attach(server);
     server.on('secureConnection', (socket) =>
-      this.#settle(socket, { socket, info: this.#info(socket) }),
+      this.#settle(socket, { socket, info: infoOf(socket) }),
     );
     server.on('tlsClientError', (error, socket) => {
       this.#settle(socket, 'code' in error ? String(error.code) : 'handshake-failed');
@@ -133,7 +134,6 @@ export class TlsTerminator {
         context: tls.createSecureContext({
           ...this.#common(),
           ...pair,
-          ...(this.#ticketKey ? { ticketKeys: this.#ticketKey } : {}),
         }),
         names: namesOf(leaf),
         notAfter: Date.parse(leaf.validTo) / 1000,
@@ -161,9 +161,10 @@ export class TlsTerminator {
   }
 
   #find(name: string): Entry | undefined {
+    const wildcard = `*${name.slice(name.indexOf('.'))}`;
     return (
       this.#entries.find(({ names }) => names.includes(name)) ??
-      this.#entries.find(({ names }) => coversName(names, name))
+      this.#entries.find(({ names }) => names.includes(wildcard))
     );
   }
 
@@ -172,14 +173,6 @@ export class TlsTerminator {
     const found = this.#find(asked.toLowerCase()) ?? (this.#strict ? undefined : this.#entries[0]);
     if (found) done(null, found.context);
     else done(new Error('unrecognized name'));
-  }
-
-  #info(socket: tls.TLSSocket): TlsInfo {
-    // exempt(cast): the servername property is missing from the types of a server's socket.
-    const name = (socket as unknown as { servername?: string | false }).servername;
-    const serverName = name ? name.toLowerCase() : undefined;
-    const entry = (serverName && this.#find(serverName)) || this.#entries[0];
-    return infoOf(socket, serverName, entry?.names ?? []);
   }
 
   #settle(socket: tls.TLSSocket, result: SecureSocket | string): void {
@@ -204,22 +197,14 @@ function namesOf(certificate: X509Certificate): string[] {
   return names.length > 0 ? names : common ? [common.toLowerCase()] : [];
 }
 
-/** Whether a certificate's names stand for `name`, itself or by a wildcard. Source: RFC 6125. */
-export function coversName(names: readonly string[], name: string): boolean {
-  return names.includes(name) || names.includes(`*${name.slice(name.indexOf('.'))}`);
-}
-
-function infoOf(
-  socket: tls.TLSSocket,
-  serverName: string | undefined,
-  certificateNames: readonly string[],
-): TlsInfo {
+function infoOf(socket: tls.TLSSocket): TlsInfo {
   const peer = socket.getPeerX509Certificate();
+  // exempt(cast): the servername property is missing from the types of a server's socket.
+  const name = (socket as unknown as { servername?: string | false }).servername;
   return {
     version: socket.getProtocol() ?? '',
     cipher: socket.getCipher().name,
-    serverName,
-    certificateNames,
+    serverName: name ? name.toLowerCase() : undefined,
     alpn:
       socket.alpnProtocol === 'h2' || socket.alpnProtocol === 'http/1.1'
         ? socket.alpnProtocol

@@ -1,0 +1,190 @@
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { systemClock } from '../base/clock.ts';
+import { errorText, SluiceError } from '../base/errors.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Inheritance } from '../gateway/supervisor/handover.ts';
+import { type LoadedConfig, Supervisor } from '../gateway/supervisor/supervisor.ts';
+import type { GatewayConfig } from '../model/gateway-config.ts';
+import { AdminGate } from './admin-gate.ts';
+import { dismissOrphans, openSocket, takePlace } from './adoption.ts';
+import type { ConfigSource } from './config-source.ts';
+import { startDemo } from './demo.ts';
+import { identityOf } from './identity.ts';
+import { watchMaterial } from './material-watch.ts';
+import { OwnSockets } from './own-sockets.ts';
+import type { RunDirectory } from './run-directory.ts';
+import type { ServiceManager } from './service-manager.ts';
+import { startSuccessor } from './succession.ts';
+
+const WORKER_ENTRY = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
+);
+
+function slotsOf(config: GatewayConfig): number {
+  return config.workers === 'auto' ? availableParallelism() : config.workers;
+}
+
+/** For the workers of a daemon whose start has failed. */
+const ABANDON_MS = 2000;
+
+/** What a daemon is built on. */
+export type DaemonDeps = {
+  readonly source: ConfigSource;
+  readonly loaded: LoadedConfig;
+  readonly logger: Logger;
+  readonly inheritance: Inheritance;
+  readonly directory: RunDirectory | undefined;
+  readonly manager: ServiceManager;
+  /** Called when this process is the one that serves, and when it is no more. */
+  readonly onServing: (serving: boolean) => void;
+};
+
+/** The supervisor's process with all that stands around it, from its start to its end. */
+export class Daemon {
+  readonly #deps: DaemonDeps;
+  readonly #sockets: OwnSockets;
+  readonly supervisor: Supervisor;
+  readonly #admin: AdminGate;
+  #demo: { close(): void } = { close() {} };
+  #stopTimers: () => void = () => {};
+  #state: 'serving' | 'upgrading' | 'ending' = 'serving';
+  #superseded = false;
+  #stopSuccessor: () => void = () => {};
+
+  constructor(deps: DaemonDeps) {
+    const { source, loaded, logger, inheritance, directory } = deps;
+    this.#deps = deps;
+    this.#sockets = new OwnSockets(inheritance.own);
+    this.supervisor = new Supervisor(loaded, {
+      clock: systemClock,
+      logger,
+      launch: { entry: WORKER_ENTRY, execArgv: process.execArgv, ...identityOf(loaded.config) },
+      slotsOf,
+      inheritance,
+      adoption: (slot) => directory && openSocket(directory.worker(slot), logger),
+      load: () => source.load(),
+    });
+    this.#admin = new AdminGate(this.supervisor, source, logger, {
+      reload: () => this.reload(),
+      upgrade: () => this.upgrade(),
+    });
+  }
+
+  /** Resolves when everything serves. */
+  async start(): Promise<void> {
+    const { loaded, source, logger, manager, inheritance, directory } = this.#deps;
+    const { config } = loaded;
+    try {
+      this.#demo = await startDemo(config, this.#sockets);
+      await this.supervisor.start();
+      await this.#admin.listen(config, this.#sockets);
+    } catch (error) {
+      await this.supervisor.drain(ABANDON_MS);
+      throw error;
+    }
+    this.#sockets.dropInherited();
+    if (directory) takePlace(directory, logger);
+    this.supervisor.offerAdoption();
+    const stopMaterial = watchMaterial(this.supervisor, source, logger);
+    const rotate = () => this.supervisor.rotateTicketKey();
+    const rotation = setInterval(rotate, config.tickets.rotate);
+    this.#stopTimers = () => {
+      stopMaterial();
+      clearInterval(rotation);
+      manager.close();
+    };
+    this.#deps.onServing(true);
+    manager.ready(this.#statusText());
+    dismissOrphans(inheritance.orphans);
+  }
+
+  /** Reads the configuration again. Rejects, with nothing changed, when it has errors. */
+  async reload(): Promise<void> {
+    this.#mustServe('reload');
+    const { manager } = this.#deps;
+    manager.reloading();
+    try {
+      await this.supervisor.reload();
+    } finally {
+      manager.ready(this.#statusText());
+    }
+  }
+
+  /**
+   * Lets a new daemon take over, and ends this one when its work is done. Resolves with the new
+   * process; rejects with `E_UPGRADE_REFUSED`, in which case this one serves on.
+   */
+  async upgrade(): Promise<number> {
+    this.#mustServe('upgrade');
+    this.#state = 'upgrading';
+    const { logger } = this.#deps;
+    try {
+      const pid = await startSuccessor(
+        (send) => {
+          this.#sockets.handOver(send);
+          this.supervisor.handOver(send);
+        },
+        (stop) => {
+          this.#stopSuccessor = stop;
+        },
+      );
+      logger.info('a new daemon has taken over', { pid });
+      void this.#leave();
+      return pid;
+    } catch (error) {
+      if (this.#state === 'upgrading') this.#state = 'serving';
+      logger.error('upgrade refused, this daemon serves on', { why: errorText(error) });
+      throw error;
+    } finally {
+      this.#stopSuccessor = () => {};
+    }
+  }
+
+  /** Finishes the work under way and ends the process; asked again, it ends at once. */
+  async stop(signal: string): Promise<void> {
+    const { logger, manager, directory } = this.#deps;
+    const again = this.#state === 'ending';
+    this.#state = 'ending';
+    this.#stopSuccessor();
+    const timeoutMs = again ? 0 : this.supervisor.config.shutdown.timeout;
+    logger.info(again ? 'ending at once' : 'draining', { signal, timeoutMs });
+    manager.stopping();
+    this.#admin.draining();
+    this.#stopTimers();
+    const cut = await this.supervisor.drain(timeoutMs);
+    if (!this.#superseded) {
+      directory?.clear();
+      this.#deps.onServing(false);
+    }
+    this.#end(cut);
+  }
+
+  /** Ends after the work that a successor has not taken over. */
+  async #leave(): Promise<void> {
+    this.#state = 'ending';
+    this.#superseded = true;
+    this.#stopTimers();
+    this.#admin.leave();
+    this.#demo.close();
+    this.#end(await this.supervisor.leave(this.supervisor.config.shutdown.timeout));
+  }
+
+  #end(cut: number): void {
+    this.#deps.logger.info('ended', { connectionsCut: cut });
+    this.#admin.close();
+    this.#demo.close();
+    process.exit(0);
+  }
+
+  #mustServe(what: string): void {
+    if (this.#state === 'serving') return;
+    const why = { upgrading: 'an upgrade is under way', ending: 'this daemon is ending' };
+    throw new SluiceError('E_BUSY', `no ${what} now: ${why[this.#state]}`);
+  }
+
+  #statusText(): string {
+    const { workers, generation } = this.supervisor;
+    return `${workers.length} workers serve configuration ${generation}`;
+  }
+}
