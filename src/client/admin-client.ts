@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { SluiceError } from '../base/errors.ts';
 import type {
   EndpointInfo,
@@ -8,15 +9,16 @@ import type {
   ServiceInfo,
   Status,
 } from './admin-types.ts';
+import { type AdminAddress, parseAdminAddress, readText, send } from './transport.ts';
 
 /** Speaks to a daemon's admin API. Every call rejects with a `SluiceError` that says why. */
 export class AdminClient {
-  readonly #base: string;
+  readonly #address: AdminAddress;
   readonly #token: string | undefined;
 
-  /** `base` is such as `http://127.0.0.1:9900`. */
+  /** `base` is such as `http://127.0.0.1:9900` or `unix:/run/sluice/admin.sock`. */
   constructor(base: string, token: string | undefined) {
-    this.#base = base.replace(/\/$/, '');
+    this.#address = parseAdminAddress(base);
     this.#token = token;
   }
 
@@ -45,10 +47,6 @@ export class AdminClient {
     return this.#call('POST', '/v1/reload');
   }
 
-  upgrade(): Promise<{ pid: number }> {
-    return this.#call('POST', '/v1/upgrade');
-  }
-
   config(): Promise<unknown> {
     return this.#call('GET', '/v1/config');
   }
@@ -62,20 +60,44 @@ export class AdminClient {
     return this.#call('GET', `/v1/explain?${new URLSearchParams(defined as [string, string][])}`);
   }
 
+  /** Every series, in the Prometheus text format. */
+  metrics(): Promise<string> {
+    return this.#text('GET', '/metrics');
+  }
+
+  /** Changes from now on, until the connection ends. */
+  async *follow(): AsyncGenerator<EventInfo> {
+    const answer = await this.#send('GET', '/v1/events/stream');
+    answer.setEncoding('utf8');
+    let rest = '';
+    for await (const part of answer) {
+      const lines = (rest + part).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) yield JSON.parse(line) as EventInfo;
+    }
+  }
+
   async #call<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const answer = await fetch(this.#base + path, {
-      method,
-      headers: this.#token ? { authorization: `Bearer ${this.#token}` } : {},
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    }).catch((error: unknown) => {
-      const hint = 'is sluiced running, with `admin` in its configuration?';
-      throw new SluiceError('E_ADMIN_UNREACHABLE', `no answer from ${this.#base}: ${hint}`, {
-        cause: error,
-      });
-    });
-    const value: unknown = await answer.json();
-    if (answer.ok) return value as T;
-    const { message } = (value as { error: { message: string } }).error;
-    throw new SluiceError('E_ADMIN_REFUSED', message);
+    return JSON.parse(await this.#text(method, path, body)) as T;
+  }
+
+  async #text(method: string, path: string, body?: unknown): Promise<string> {
+    return readText(await this.#send(method, path, body));
+  }
+
+  /** Rejects with `E_ADMIN_REFUSED` and the daemon's reason when the answer is a refusal. */
+  async #send(method: string, path: string, body?: unknown): Promise<IncomingMessage> {
+    const answer = await send(this.#address, { method, path, token: this.#token, body });
+    if (answer.statusCode === 200) return answer;
+    const text = await readText(answer);
+    throw new SluiceError('E_ADMIN_REFUSED', reasonIn(text) ?? `status ${answer.statusCode}`);
+  }
+}
+
+function reasonIn(text: string): string | undefined {
+  try {
+    return (JSON.parse(text) as { error?: { message?: string } }).error?.message;
+  } catch {
+    return undefined;
   }
 }

@@ -1,5 +1,3 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { errorText } from '../base/errors.ts';
 import { type Bind, formatBind, formatEndpointAddress } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { Listener } from '../model/listener.ts';
@@ -117,9 +115,6 @@ function checkListener(
   const terminates = protocol === 'https' || protocol === 'tls';
   if (terminates && !tls) report(at, `protocol ${protocol} needs \`tls\` with certificates`);
   if (!terminates && tls) report([...at, 'tls'], `has no use with protocol ${protocol}`);
-  if (tls?.alpn?.every((name) => name === 'h2')) {
-    report([...at, 'tls', 'alpn'], 'h2 alone is not served yet; add http/1.1');
-  }
   if (service === undefined && routes.length === 0) report(at, 'needs `service` or `routes`');
   if (service !== undefined) checkService(services, service, [...at, 'service'], report);
   if (protocol === 'udp' && routes.length > 0)
@@ -203,33 +198,5 @@ function checkRoute(
 function checkFiles(config: GatewayConfig, io: ConfigIo, report: Report): void {
   for (const { path, file } of filePlaces(config)) {
     if (io.readFile(file) === undefined) report(path, `${file} cannot be read`);
-  }
-  for (const [name, { tls }] of Object.entries(config.listeners)) {
-    for (const [index, pair] of (tls?.certificates ?? []).entries()) {
-      const [cert, key] = [io.readFile(pair.cert), io.readFile(pair.key)];
-      if (cert === undefined || key === undefined) continue;
-      const wrong = checkPair(cert, key);
-      if (wrong)
-        report(['listeners', name, 'tls', 'certificates', index, wrong.key], wrong.message);
-    }
-  }
-}
-
-/** What is wrong with a certificate and its key, or undefined. */
-export function checkPair(
-  cert: string,
-  key: string,
-): { key: 'cert' | 'key'; message: string } | undefined {
-  let certificate: X509Certificate;
-  try {
-    certificate = new X509Certificate(cert);
-  } catch (error) {
-    return { key: 'cert', message: `is not a PEM certificate: ${errorText(error)}` };
-  }
-  try {
-    const fits = certificate.checkPrivateKey(createPrivateKey(key));
-    return fits ? undefined : { key: 'key', message: 'does not belong to the certificate' };
-  } catch (error) {
-    return { key: 'key', message: `is not a PEM private key: ${errorText(error)}` };
   }
 }

@@ -10,17 +10,17 @@ export type Diagnostic = {
   readonly message: string;
 };
 
-/** One line a diagnostic: `file:line:column: path: message`. */
-export function formatDiagnostics(diagnostics: readonly Diagnostic[]): string {
-  return diagnostics
-    .map(({ file, line, column, path, message }) => {
-      const where = path === '' ? '' : `${path}: `;
-      return `${file}:${line}:${column}: ${where}${message}`;
-    })
-    .join('\n');
+/** A diagnostic as `file:line:column: path: message`. */
+export function formatDiagnostic({ file, line, column, path, message }: Diagnostic): string {
+  const where = path === '' ? '' : `${path}: `;
+  return `${file}:${line}:${column}: ${where}${message}`;
 }
 
-/** Edits from one word to another: insert, delete, replace, or swap of neighbours. */
+/** One line a diagnostic. */
+export function formatDiagnostics(diagnostics: readonly Diagnostic[]): string {
+  return diagnostics.map(formatDiagnostic).join('\n');
+}
+
 function distance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, index) => index)];
   const at = (row: number, column: number) => rows[row]?.[column] ?? 0;

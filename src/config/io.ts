@@ -5,4 +5,6 @@ export type ConfigIo = {
   /** Names in a directory, or undefined when it is none. */
   readonly listDirectory?: (path: string) => readonly string[] | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Wall-clock ms; without it nothing is said of the time of certificates. */
+  readonly wallMs?: () => number;
 };

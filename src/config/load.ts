@@ -1,17 +1,18 @@
 import { dirname, join, resolve } from 'node:path';
 import { type GatewayConfig, gatewayConfig } from '../model/gateway-config.ts';
+import { checkCertificates } from './certificates.ts';
 import { checkConfig } from './check.ts';
-import { type Diagnostic, formatDiagnostics } from './diagnostics.ts';
+import { type Diagnostic, formatDiagnostic, formatDiagnostics } from './diagnostics.ts';
 import { explainIssue, valueAt } from './explain-issue.ts';
 import type { ConfigIo } from './io.ts';
 import { resolvePaths, resolveSecrets } from './resolve.ts';
 import { parseSource, type SourceText } from './source-text.ts';
 
-export { type ConfigIo, type Diagnostic, formatDiagnostics };
+export { type ConfigIo, type Diagnostic, formatDiagnostic, formatDiagnostics };
 
 /** A complete configuration, or everything that is wrong with it. */
 export type LoadResult =
-  | { readonly ok: true; readonly config: GatewayConfig }
+  | { readonly ok: true; readonly config: GatewayConfig; readonly warnings: Diagnostic[] }
   | { readonly ok: false; readonly diagnostics: Diagnostic[] };
 
 const MAX_DIAGNOSTICS = 1000;
@@ -41,6 +42,7 @@ export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
   if (result.error && retype(merged, result.error.issues, sources)) {
     result = gatewayConfig.safeParse(merged);
   }
+  const warnings: Diagnostic[] = [];
   let more = 0;
   const report = (path: PropertyKey[], message: string, key?: boolean) => {
     if (diagnostics.length < MAX_DIAGNOSTICS) diagnostics.push(locate(path, message, key));
@@ -55,8 +57,11 @@ export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
     checkWritten(config, merged, report);
     resolveSecrets(config, io, report);
     checkConfig(config, io, report, namesIn(merged, 'services'));
+    checkCertificates(config, io, report, (path, message) => {
+      if (warnings.length < MAX_DIAGNOSTICS) warnings.push(locate(path, message));
+    });
   }
-  if (config && diagnostics.length === 0) return { ok: true, config };
+  if (config && diagnostics.length === 0) return { ok: true, config, warnings };
   return refusal(diagnostics, more);
 }
 

@@ -29,10 +29,7 @@ export type EndpointUsage = {
 /** Tokens taken from a rate limit's bucket since the last report. */
 export type RateUse = { readonly limit: string; readonly key: string; readonly tokens: number };
 
-/**
- * Supervisor → worker. A `listen` message carries one handle of a socket's group; `adoption` carries
- * the socket on which a worker without a supervisor waits to be adopted.
- */
+/** Supervisor → worker. A `listen` message carries one socket handle. */
 export type ToWorker =
   | {
       type: 'configure';
@@ -40,23 +37,21 @@ export type ToWorker =
       config: GatewayConfig;
       material: ConfigMaterial;
       services: ServiceState[];
-      /** TLS session ticket keys, newest first, 48 bytes each, base64. */
-      ticketKeys: readonly string[];
+      /** TLS session ticket key, 48 bytes, base64. */
+      ticketKey: string;
       /** Signs sticky cookies; the same for all workers and across reloads. */
       cookieKey: string;
       /** Workers of this host: each enforces its share of every limit, rounded up. */
       workers: number;
     }
-  | { type: 'listen'; socket: string; index: number }
-  | { type: 'unlisten'; socket: string; index: number }
-  | { type: 'adoption' }
+  | { type: 'listen'; socket: string }
+  | { type: 'unlisten'; socket: string }
   | { type: 'service'; state: ServiceState }
   | { type: 'material'; material: ConfigMaterial }
-  | { type: 'ticket-keys'; keys: readonly string[] }
+  | { type: 'ticket-key'; key: string }
   | { type: 'rate-use'; uses: RateUse[] }
   | { type: 'stats-request'; id: number }
-  /** `idle: 'wait'` leaves kept connections to their next request, which then ends them. */
-  | { type: 'drain'; timeoutMs: number; idle: 'close' | 'wait' };
+  | { type: 'drain'; timeoutMs: number };
 
 /** Worker → supervisor. */
 export type FromWorker =
@@ -66,7 +61,7 @@ export type FromWorker =
   | { type: 'suspect'; service: string; endpoint: string }
   | { type: 'rate-use'; uses: RateUse[] }
   | { type: 'stats'; id: number; samples: SeriesSample[]; usage: EndpointUsage[]; lagMs: number }
-  | { type: 'drained'; cut: number };
+  | { type: 'drained' };
 
 /** How a worker's parts speak to the supervisor; does nothing while there is none. */
 export interface SupervisorLink {

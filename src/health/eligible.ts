@@ -6,12 +6,11 @@ export type EndpointCondition = {
   readonly backup: boolean;
 };
 
-/** What to do without healthy endpoints. */
-export type PanicOptions = {
-  readonly panic: 'any' | 'none';
-  /** Panic below this healthy share (0 to 1) of a tier; default 0: only when none is healthy. */
-  readonly threshold?: number | undefined;
-};
+/**
+ * What to do without healthy endpoints: nothing, or try any; a share (0 to 1) tries any as soon as
+ * a smaller share of a tier is healthy.
+ */
+export type Panic = 'any' | 'none' | number;
 
 /**
  * The endpoints that take new work: the healthy primaries, else the healthy backups, else by
@@ -19,14 +18,15 @@ export type PanicOptions = {
  */
 export function eligible<C extends EndpointCondition>(
   endpoints: readonly C[],
-  { panic, threshold = 0 }: PanicOptions,
+  { panic }: { panic: Panic },
 ): C[] {
   const ready = endpoints.filter((ep) => ep.admin === 'ready');
   const tiers = [ready.filter((ep) => !ep.backup), ready.filter((ep) => ep.backup)];
   for (const tier of tiers) {
     const healthy = tier.filter((ep) => ep.check === 'up' && !ep.ejected);
     if (healthy.length === 0) continue;
-    return panic === 'any' && healthy.length / tier.length < threshold ? tier : healthy;
+    const few = typeof panic === 'number' && healthy.length / tier.length < panic;
+    return few ? tier : healthy;
   }
   if (panic === 'none') return [];
   return tiers.find((tier) => tier.length > 0) ?? [];

@@ -1,4 +1,5 @@
 import { AdminServer } from '../api/admin-server.ts';
+import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { MetricFilter } from '../base/metrics.ts';
 import type {
@@ -15,15 +16,12 @@ import { redact } from '../config/resolve.ts';
 import { explain } from '../gateway/explain.ts';
 import { METRICS } from '../gateway/metrics/catalog.ts';
 import { Exposition } from '../gateway/metrics/exposition.ts';
+import { DrainWatch } from '../gateway/supervisor/drain-watch.ts';
 import type { Supervisor } from '../gateway/supervisor/supervisor.ts';
-import { type Bind, formatBind } from '../model/address.ts';
+import { formatBind } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { ConfigSource } from './config-source.ts';
-import type { OwnSockets } from './own-sockets.ts';
 import { VERSION } from './version.ts';
-
-/** What is asked of the whole daemon. */
-export type AdminOrders = { reload(): Promise<void>; upgrade(): Promise<number> };
 
 /** Puts the supervisor behind the admin API. */
 export class AdminGate implements AdminBackend {
@@ -32,22 +30,28 @@ export class AdminGate implements AdminBackend {
   readonly #logger: Logger;
   readonly #exposition = new Exposition(METRICS);
   #server: AdminServer | undefined;
-  readonly #orders: AdminOrders;
+  readonly #drains: DrainWatch;
   #draining = false;
 
-  constructor(supervisor: Supervisor, source: ConfigSource, logger: Logger, orders: AdminOrders) {
-    this.#orders = orders;
+  constructor(supervisor: Supervisor, source: ConfigSource, logger: Logger) {
     this.#supervisor = supervisor;
     this.#source = source;
     this.#logger = logger;
+    this.#drains = new DrainWatch({
+      clock: systemClock,
+      active: async (service, endpoint) => {
+        await supervisor.refreshStats();
+        return supervisor.activeOn(service, endpoint);
+      },
+      drained: (service, endpoint, left) => supervisor.board.noteDrained(service, endpoint, left),
+    });
   }
 
-  async listen({ admin }: GatewayConfig, sockets: OwnSockets): Promise<void> {
+  async listen({ admin }: GatewayConfig): Promise<void> {
     if (!admin) return;
     const token = typeof admin.token === 'string' && admin.token !== '' ? admin.token : undefined;
     this.#server = new AdminServer(this, token);
-    const open = async (bind: Bind) => ({ bind, handle: await sockets.open(bind) });
-    await this.#server.listen(await Promise.all(admin.bind.map(open)));
+    await this.#server.listen(admin.bind);
     this.#logger.debug('admin API listens', { bind: admin.bind.map(formatBind) });
   }
 
@@ -56,24 +60,19 @@ export class AdminGate implements AdminBackend {
     this.#draining = true;
   }
 
-  /** Leaves new connections to a successor. */
-  leave(): void {
-    this.#server?.leave();
+  async close(): Promise<void> {
+    this.#drains.close();
+    await this.#server?.close();
   }
 
-  close(): void {
-    this.#server?.close();
-  }
-
-  get unready(): string | undefined {
-    return this.#draining ? 'draining' : this.#supervisor.unready;
+  get ready(): boolean {
+    return !this.#draining && this.#supervisor.ready;
   }
 
   status(): Status {
     const { startedAt, generation, workers } = this.#supervisor;
     const started = new Date(startedAt).toISOString();
-    const ready = this.unready === undefined;
-    return { version: VERSION, pid: process.pid, startedAt: started, generation, ready, workers };
+    return { version: VERSION, startedAt: started, generation, ready: this.ready, workers };
   }
 
   listeners(): ListenerInfo[] {
@@ -100,16 +99,17 @@ export class AdminGate implements AdminBackend {
 
   order(service: string, endpoint: string, { state, weight }: EndpointOrder): boolean {
     const { board } = this.#supervisor;
-    if (state !== undefined && !board.setAdmin(service, endpoint, state)) return false;
+    if (state !== undefined) {
+      if (!board.setAdmin(service, endpoint, state)) return false;
+      const timeoutMs = this.#supervisor.config.services[service]?.drain.timeout ?? 0;
+      if (state === 'drain') this.#drains.start(service, endpoint, timeoutMs);
+      else this.#drains.stop(service, endpoint);
+    }
     return weight === undefined || board.setWeight(service, endpoint, weight);
   }
 
   reload(): Promise<void> {
-    return this.#orders.reload();
-  }
-
-  upgrade(): Promise<number> {
-    return this.#orders.upgrade();
+    return this.#supervisor.reload();
   }
 
   config(): unknown {

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { SluiceError } from '../base/errors.ts';
-import { type ConfigIo, formatDiagnostics, loadConfig } from '../config/load.ts';
+import { type ConfigIo, formatDiagnostic, formatDiagnostics, loadConfig } from '../config/load.ts';
 import { loadMaterial } from '../config/material.ts';
 import type { ConfigMaterial } from '../gateway/ipc.ts';
 import type { LoadedConfig } from '../gateway/supervisor/supervisor.ts';
@@ -20,6 +20,7 @@ export function fileIo(env: ConfigIo['env']): ConfigIo {
     readFile: (path) => orUndefined(() => readFileSync(path, 'utf8')),
     listDirectory: (path) => orUndefined(() => readdirSync(path)),
     env,
+    wallMs: Date.now,
   };
 }
 
@@ -39,7 +40,8 @@ export class ConfigSource {
     if (!result.ok) {
       throw new SluiceError('E_CONFIG_INVALID', formatDiagnostics(result.diagnostics));
     }
-    return { config: result.config, material: this.material(result.config) };
+    const { config, warnings } = result;
+    return { config, material: this.material(config), warnings: warnings.map(formatDiagnostic) };
   }
 
   /** The contents of the files that a configuration names, as they are now. */

@@ -1,79 +1,85 @@
-import { existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
+import { systemClock } from '../base/clock.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
-import type { Logger } from '../base/logger.ts';
-import { type Inheritance, InheritanceBuilder } from '../gateway/supervisor/handover.ts';
-import { type NativeHandle, openDescriptor } from '../net/handles.ts';
-import { adopt, checkPlace } from './adoption.ts';
+import { Supervisor } from '../gateway/supervisor/supervisor.ts';
+import type { GatewayConfig } from '../model/gateway-config.ts';
+import { AdminGate } from './admin-gate.ts';
 import { printBanner } from './banner.ts';
 import { ConfigSource } from './config-source.ts';
-import { Daemon } from './daemon.ts';
+import { startDemo } from './demo.ts';
+import { identityOf } from './identity.ts';
+import { watchMaterial } from './material-watch.ts';
 import { createPinoLogger } from './pino-logger.ts';
-import { openRunDirectory, type RunDirectory } from './run-directory.ts';
-import { ServiceManager } from './service-manager.ts';
-import { answerPredecessor, inherit, isSuccessor } from './succession.ts';
+import { notifyServiceManager, startWatchdog } from './service-manager.ts';
 import { VERSION } from './version.ts';
 
+const WORKER_ENTRY = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
+);
 const FIRST_PASSED_DESCRIPTOR = 3;
 
-type Options = { config: string[]; pidFile?: string };
-
 /** Sockets that the service manager passed. Source: sd_listen_fds(3). */
-function passedDescriptors(env: NodeJS.ProcessEnv): Map<string, NativeHandle> {
-  const descriptors = new Map<string, NativeHandle>();
+function passedDescriptors(env: NodeJS.ProcessEnv): Map<string, number> {
+  const descriptors = new Map<string, number>();
   if (env['LISTEN_PID'] !== String(process.pid)) return descriptors;
   const names = (env['LISTEN_FDNAMES'] ?? '').split(':');
   for (let index = 0; index < Number(env['LISTEN_FDS'] ?? 0); index++) {
-    const handle = openDescriptor(FIRST_PASSED_DESCRIPTOR + index);
-    descriptors.set(names[index] || `fd${index}`, handle);
+    descriptors.set(names[index] || `fd${index}`, FIRST_PASSED_DESCRIPTOR + index);
   }
   return descriptors;
 }
 
-/** Everything that this process takes over: of a predecessor, of its orphans, of the manager. */
-async function takeOver(
-  succeeds: boolean,
-  directory: RunDirectory | undefined,
-  logger: Logger,
-): Promise<Inheritance> {
-  const passed = passedDescriptors(process.env);
-  const predecessor = succeeds ? await inherit() : undefined;
-  if (directory && !succeeds) await checkPlace(directory);
-  const left = directory && !succeeds ? await adopt(directory, logger) : undefined;
-  const inheritance = predecessor ?? left ?? new InheritanceBuilder().result;
-  return { ...inheritance, descriptors: new Map([...inheritance.descriptors, ...passed]) };
+function workerCount(config: GatewayConfig): number {
+  return config.workers === 'auto' ? availableParallelism() : config.workers;
 }
 
-/** Keeps the process number in a file while this process serves. */
-function keepPidFile(path: string | undefined, serving: boolean): void {
-  if (path === undefined) return;
-  const own = `${process.pid}\n`;
-  if (serving) writeFileSync(path, own);
-  else if (existsSync(path) && readFileSync(path, 'utf8') === own) unlinkSync(path);
-}
-
-async function run({ config: paths, pidFile }: Options, succeeds: boolean): Promise<void> {
+async function run(paths: string[]): Promise<void> {
   const source = new ConfigSource(paths, process.env);
   const loaded = source.load();
-  const logger = createPinoLogger(loaded.config.log.level);
-  const directory = openRunDirectory(process.env, paths, logger);
-  const inheritance = await takeOver(succeeds, directory, logger);
-  const daemon = new Daemon({
-    source,
-    loaded,
+  const { config } = loaded;
+  const logger = createPinoLogger(config.log.level);
+  const supervisor = new Supervisor(loaded, {
+    clock: systemClock,
     logger,
-    inheritance,
-    directory,
-    manager: new ServiceManager(process.env, logger),
-    onServing: (serving) => keepPidFile(pidFile, serving),
+    launch: { entry: WORKER_ENTRY, execArgv: process.execArgv, ...identityOf(config) },
+    slots: workerCount(config),
+    descriptors: passedDescriptors(process.env),
+    load: () => source.load(),
   });
-  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => void daemon.stop(signal));
-  await daemon.start();
-  await answerPredecessor({ type: 'ready' });
-  printBanner(loaded.config, daemon.supervisor);
-  // A refusal has been logged and counted where it was found.
-  process.on('SIGHUP', () => daemon.reload().catch(() => {}));
-  process.on('SIGUSR2', () => daemon.upgrade().catch(() => {}));
+  const demo = await startDemo(config);
+  const admin = new AdminGate(supervisor, source, logger);
+  // First, so that nothing serves yet when the address is taken.
+  await admin.listen(config);
+  await supervisor.start();
+  const stopMaterial = watchMaterial(supervisor, source, logger);
+  const rotation = setInterval(() => supervisor.rotateTicketKey(), config.tickets.rotate);
+  const stopWatchdog = startWatchdog(process.env);
+  printBanner(config, supervisor);
+  notifyServiceManager(process.env, 'READY=1');
+
+  let stopping = false;
+  const stop = async (signal: string) => {
+    if (stopping) return;
+    stopping = true;
+    logger.info('draining', { signal, timeoutMs: config.shutdown.timeout });
+    notifyServiceManager(process.env, 'STOPPING=1');
+    admin.draining();
+    stopMaterial();
+    clearInterval(rotation);
+    stopWatchdog();
+    await supervisor.drain(supervisor.config.shutdown.timeout);
+    await admin.close();
+    demo.close();
+    process.exit(0);
+  };
+  process.on('SIGTERM', () => void stop('SIGTERM'));
+  process.on('SIGINT', () => void stop('SIGINT'));
+  process.on('SIGHUP', () => {
+    // The refusal has been logged and counted by the supervisor.
+    supervisor.reload().catch(() => {});
+  });
 }
 
 const program = new Command('sluiced')
@@ -83,18 +89,12 @@ const program = new Command('sluiced')
     '-c, --config <path...>',
     'configuration file or directory, YAML or JSON; several add up',
   )
-  .option('--pid-file <file>', 'file that holds the process number of the daemon while it serves')
-  .action(async (options: Options) => {
-    const succeeds = isSuccessor(process.env);
-    // Workers and later successors are told by their own starter.
-    delete process.env['SLUICE_SUCCESSOR'];
+  .action(async (options: { config: string[] }) => {
     try {
-      await run(options, succeeds);
+      await run(options.config);
     } catch (error) {
       const code = error instanceof SluiceError ? ` (${error.code})` : '';
-      const why = `${errorText(error)}${code}`;
-      process.stderr.write(`${why}\n`);
-      if (succeeds) await answerPredecessor({ type: 'failed', why });
+      process.stderr.write(`${errorText(error)}${code}\n`);
       process.exit(1);
     }
   });

@@ -4,49 +4,35 @@ import type { FromWorker, ToWorker } from '../gateway/ipc.ts';
 import { startLagMeter } from '../gateway/metrics/worker-lag.ts';
 import { Worker } from '../gateway/worker/worker.ts';
 import type { NativeHandle } from '../net/handles.ts';
-import { outliveSupervisor } from './orphan.ts';
+import { watchForSuccessor } from './orphan.ts';
 import { createPinoLogger } from './pino-logger.ts';
 
 const logger = createPinoLogger('info').child({ worker: Number(process.argv[2] ?? 0) });
-
-let adoption: NativeHandle | undefined;
-let supervised = true;
-let draining = false;
 
 const worker = new Worker({
   clock: systemClock,
   logger,
   send: (message: FromWorker) => {
     // A supervisor that ends at this moment is noticed by `disconnect`.
-    if (supervised && process.connected) process.send?.(message, undefined, {}, () => {});
+    if (process.connected) process.send?.(message, undefined, {}, () => {});
   },
   openAccessLog,
   lagMs: startLagMeter(),
 });
 
-/** Ends this process when its work is done; a later, shorter deadline holds as well. */
-async function drain(timeoutMs: number, idle: 'close' | 'wait'): Promise<void> {
-  draining = true;
-  await worker.drain(timeoutMs, idle);
-  process.exit(0);
-}
-
 process.on('message', (message: ToWorker, handle: unknown) => {
-  if (message.type === 'drain') void drain(message.timeoutMs, message.idle);
-  else if (message.type === 'adoption') adoption = handle as NativeHandle | undefined;
+  if (message.type === 'drain') void worker.drain(message.timeoutMs).then(() => process.exit(0));
   else worker.receive(message, handle as NativeHandle | undefined);
 });
 
 // Signals are the supervisor's business: it drains its workers by message.
 process.on('SIGINT', () => {});
 process.on('SIGHUP', () => {});
-process.on('SIGTERM', () => void drain(0, 'close'));
+process.on('SIGTERM', () => void worker.drain(0).then(() => process.exit(0)));
 
-process.once('disconnect', () => {
-  supervised = false;
-  if (draining) return;
+process.on('disconnect', () => {
   logger.warn('the supervisor is gone; serving on without it');
-  outliveSupervisor(worker, adoption, logger);
+  watchForSuccessor(worker, logger);
 });
 
 process.send?.({ type: 'started' } satisfies FromWorker);

@@ -22,7 +22,7 @@ export const listenerTls = z.strictObject({
     .array(z.enum(['h2', 'http/1.1']))
     .min(1)
     .optional()
-    .describe('https: h2 and http/1.1.'),
+    .describe('Default for https: h2 and http/1.1; for tls: none.'),
   strictSni: z.boolean().default(false).describe('Refuse a name that no certificate covers.'),
   clientAuth: z
     .strictObject({
@@ -43,6 +43,7 @@ export const listenerLimits = z.strictObject({
   maxBodyBytes: size.optional().describe('Default: no bound.'),
   minBodyRate: size.default(500).describe('Bytes a second over 10 s; 0 switches it off.'),
   maxRequestsPerConnection: count.optional(),
+  maxConcurrentStreams: count.default(100).describe('HTTP/2 requests at work on a connection.'),
 });
 
 /** Listening addresses, their protocol, and where their traffic goes. */
@@ -67,6 +68,7 @@ export const listener = z.strictObject({
             'x-forwarded-host',
             'x-forwarded-port',
             'forwarded',
+            'x-real-ip',
           ]),
         )
         .default(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-forwarded-port']),
@@ -83,6 +85,10 @@ export const listener = z.strictObject({
         .default('reject')
         .describe('%2F and %5C in a path.'),
       serverHeader: headerValue.optional(),
+      h2c: z
+        .boolean()
+        .default(true)
+        .describe('Serve HTTP/2 without TLS to clients that begin with it.'),
     })
     .prefault({}),
   errorPages: errorPages.optional(),

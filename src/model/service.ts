@@ -149,9 +149,11 @@ export const service = z.strictObject({
     })
     .prefault({}),
   panic: z
-    .enum(['any', 'none'])
+    .union([z.enum(['any', 'none']), percent])
     .default('none')
-    .describe('With no healthy endpoint left: try any, or answer 503.'),
+    .describe(
+      'With no healthy endpoint left: try any, or answer 503. A percentage tries any as soon as a smaller share is healthy.',
+    ),
   drain: z.strictObject({ timeout: duration.prefault('30s') }).prefault({}),
   tls: z
     .strictObject({

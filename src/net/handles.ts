@@ -1,4 +1,4 @@
-import { lstatSync, renameSync, unlinkSync } from 'node:fs';
+import { lstatSync, unlinkSync } from 'node:fs';
 import { SluiceError } from '../base/errors.ts';
 import { type Bind, formatBind } from '../model/address.ts';
 
@@ -30,7 +30,6 @@ const SERVER = 1;
 const IPV6_ONLY = 1;
 const TCP_REUSEPORT = 2;
 const UDP_REUSEPORT = 64;
-const PRIVATE_UMASK = 0o117;
 
 const CAUSES: Readonly<Record<number, string>> = {
   [-98]: 'another process listens there',
@@ -60,20 +59,12 @@ function create<T>(name: 'TCP' | 'UDP' | 'Pipe', type: number): T {
   return new Handle(type);
 }
 
-/** Opens a descriptor that this process was started with, whatever kind of socket it is. */
-export function openDescriptor(fd: number): NativeHandle {
-  const handle = create<TcpHandle>('TCP', SERVER);
-  // The kind matters to whoever accepts only, and is found out anew when the handle travels there.
-  handle.open(fd);
-  return handle;
-}
-
 function passed(
   bind: Extract<Bind, { kind: 'fd' }>,
-  descriptors: ReadonlyMap<string, NativeHandle>,
-): NativeHandle {
-  const handle = descriptors.get(bind.name);
-  if (handle) return handle;
+  descriptors: ReadonlyMap<string, number>,
+): number {
+  const fd = descriptors.get(bind.name);
+  if (fd !== undefined) return fd;
   const names = [...descriptors.keys()].join(', ') || 'none';
   throw new SluiceError(
     'E_BIND_FAILED',
@@ -81,58 +72,33 @@ function passed(
   );
 }
 
-function bindPath(bind: Extract<Bind, { kind: 'unix' }>, umask?: number): NativeHandle {
+function clearPath(bind: Extract<Bind, { kind: 'unix' }>): void {
   const found = lstatSync(bind.path, { throwIfNoEntry: false });
-  if (found && !found.isSocket()) {
+  if (!found) return;
+  if (!found.isSocket()) {
     throw new SluiceError(
       'E_BIND_FAILED',
       `cannot listen on unix:${bind.path}: it is not a socket`,
     );
   }
-  // Bound beside its place and moved there: the place is never empty while a predecessor hands
-  // over, and the name that libuv removes when the handle closes is not that of a successor.
-  const besides = `${bind.path}.${process.pid}`;
-  const pipe = create<PipeHandle>('Pipe', SERVER);
-  const before = umask === undefined ? undefined : process.umask(umask);
-  const result = pipe.bind(besides);
-  if (before !== undefined) process.umask(before);
-  if (result !== 0) {
-    pipe.close();
-    throw failed(bind, result);
-  }
-  renameSync(besides, bind.path);
-  return pipe;
-}
-
-/** Takes the file of a unix socket away, at the end of whoever listens there. */
-export function removePath(path: string): void {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket()) unlinkSync(path);
+  unlinkSync(bind.path);
 }
 
 /**
  * Binds a stream socket in the SO_REUSEPORT group of its address. Throws `E_BIND_FAILED`. A socket
- * file at a unix path is replaced; anything else there is refused. A passed descriptor is not opened
- * anew: its handle is the one in `descriptors`, which stays open.
+ * file left over at a unix path is replaced; anything else there is refused.
  */
-export function bindStream(
-  bind: Bind,
-  descriptors: ReadonlyMap<string, NativeHandle>,
-): NativeHandle {
-  if (bind.kind === 'unix') return bindPath(bind);
-  if (bind.kind === 'fd') return passed(bind, descriptors);
+export function bindStream(bind: Bind, descriptors: ReadonlyMap<string, number>): NativeHandle {
+  if (bind.kind === 'unix') {
+    clearPath(bind);
+    const pipe = create<PipeHandle>('Pipe', SERVER);
+    const result = pipe.bind(bind.path);
+    if (result !== 0) throw failed(bind, result);
+    return pipe;
+  }
   const handle = create<TcpHandle>('TCP', SERVER);
-  bindAddress(handle, bind, TCP_REUSEPORT);
-  return handle;
-}
-
-/**
- * Binds a stream socket for this process alone; a unix socket may be opened by its owner and group
- * only, from its first moment. Throws `E_BIND_FAILED`.
- */
-export function bindExclusive(bind: Exclude<Bind, { kind: 'fd' }>): NativeHandle {
-  if (bind.kind === 'unix') return bindPath(bind, PRIVATE_UMASK);
-  const handle = create<TcpHandle>('TCP', SERVER);
-  bindAddress(handle, bind, 0);
+  if (bind.kind === 'fd') handle.open(passed(bind, descriptors));
+  else bindAddress(handle, bind, TCP_REUSEPORT);
   return handle;
 }
 
@@ -145,15 +111,10 @@ export function datagramType(handle: NativeHandle): 'udp4' | 'udp6' {
 }
 
 /** Binds a datagram socket in the SO_REUSEPORT group of its address. Throws `E_BIND_FAILED`. */
-export function bindDatagram(
-  bind: Bind,
-  descriptors: ReadonlyMap<string, NativeHandle>,
-): NativeHandle {
-  if (bind.kind === 'fd') return passed(bind, descriptors);
-  if (bind.kind === 'unix') {
-    throw new SluiceError('E_BIND_FAILED', `cannot take datagrams on ${formatBind(bind)}`);
-  }
+export function bindDatagram(bind: Bind, descriptors: ReadonlyMap<string, number>): NativeHandle {
   const handle = create<UdpHandle>('UDP', 0);
-  bindAddress(handle, bind, UDP_REUSEPORT);
+  if (bind.kind === 'fd') handle.open(passed(bind, descriptors));
+  else if (bind.kind === 'ip') bindAddress(handle, bind, UDP_REUSEPORT);
+  else throw new SluiceError('E_BIND_FAILED', `cannot take datagrams on ${formatBind(bind)}`);
   return handle;
 }

@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { systemCode } from '../base/errors.ts';
 import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
@@ -158,6 +159,27 @@ class ClientConnection implements Timed {
   readonly #onDrain = () => this.#call?.drained();
 }
 
+const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
+
+/** What a server proves with that it has read the key. Source: RFC 6455 section 4.2.2. */
+function acceptOf(key: string): string {
+  return createHash('sha1').update(`${key}${WEBSOCKET_GUID}`).digest('base64');
+}
+
+/** The index of a header in a flat list, or -1. */
+function findHeader(headers: readonly string[], name: string): number {
+  for (let at = 0; at < headers.length; at += 2) {
+    if ((headers[at] as string).toLowerCase() === name) return at;
+  }
+  return -1;
+}
+
+/** Whether TE is sent, which `Connection` has to name. Source: RFC 9110 section 10.1.4. */
+function hasTe(headers: readonly string[]): boolean {
+  for (let at = 0; at < headers.length; at += 2) if (headers[at] === 'te') return true;
+  return false;
+}
+
 /** One request on a connection and the answer to it. */
 class Http1Call implements ClientExchange {
   readonly #request: OutgoingRequest;
@@ -176,6 +198,7 @@ class Http1Call implements ClientExchange {
   #head: ResponseHead1 | undefined;
   #decoder: BodyDecoder | undefined;
   #paused = false;
+  #websocketKey: string | undefined;
 
   constructor(request: OutgoingRequest, sink: ResponseSink) {
     this.#request = request;
@@ -201,7 +224,8 @@ class Http1Call implements ClientExchange {
     else if (length > 0 || method === 'POST' || method === 'PUT' || method === 'PATCH') {
       framing = `content-length: ${length}\r\n`;
     }
-    if (upgrade) framing += `connection: upgrade\r\nupgrade: ${upgrade}\r\n`;
+    if (upgrade) framing += this.#upgradeLines(upgrade, headers);
+    else if (hasTe(headers)) framing += 'connection: te\r\n';
     connection.socket.write(requestHead(method, target, authority, headers, framing), 'latin1');
     const early = this.#early;
     this.#early = [];
@@ -311,7 +335,23 @@ class Http1Call implements ClientExchange {
     } else if (status !== 100) this.#sink.inform(status, endToEnd(headers, false));
   }
 
+  /** A WebSocket that did not come over HTTP/1 brings no key: it gets one here. */
+  #upgradeLines(upgrade: string, headers: readonly string[]): string {
+    const lines = `connection: upgrade\r\nupgrade: ${upgrade}\r\n`;
+    if (upgrade !== 'websocket' || findHeader(headers, 'sec-websocket-key') >= 0) return lines;
+    this.#websocketKey = randomBytes(16).toString('base64');
+    return `${lines}sec-websocket-key: ${this.#websocketKey}\r\n`;
+  }
+
   #upgrade(headers: string[]): void {
+    if (this.#websocketKey !== undefined) {
+      const at = findHeader(headers, 'sec-websocket-accept');
+      if (at < 0 || headers[at + 1] !== acceptOf(this.#websocketKey)) {
+        this.failed('protocol', this.#reused, this.#received);
+        return;
+      }
+      headers.splice(at, 2);
+    }
     this.#over = true;
     const socket = this.#connection?.detach();
     if (!socket) return;

@@ -3,6 +3,7 @@ import { normalizeTarget } from '../wire/http-path.ts';
 import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
 import { type HeadLimits, parseRequestHead, type RequestHead1 } from '../wire/http1-head.ts';
 import { endToEnd, fieldLines, reasonOf, responseHead } from '../wire/http1-write.ts';
+import { PREFACE } from '../wire/http2-frames.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import type {
   BodySink,
@@ -35,6 +36,8 @@ export type Http1Options = {
 /** What a connection tells its owner. */
 export type Http1Events = {
   request(exchange: ServerExchange): void;
+  /** The client speaks HTTP/2: the socket is given back as it came. Without it, that is an error. */
+  http2?(): void;
   /** A refusal by this engine: it has been answered and the connection closes. */
   refused(reason: string, status: number): void;
 };
@@ -50,7 +53,6 @@ export class Http1Connection implements Timed {
   #exchange: Http1Exchange | undefined;
   #served = 0;
   #closing = false;
-  #idleWaits = false;
   #ended = false;
   #tunnel = false;
   #serving = false;
@@ -74,18 +76,10 @@ export class Http1Connection implements Timed {
     return this.#exchange !== undefined;
   }
 
-  get idle(): boolean {
-    return !this.#exchange && !this.#tunnel && this.#buffer.length === 0;
-  }
-
-  /**
-   * Finishes the exchange under way, then closes. An idle connection closes at once, or waits for a
-   * request that may be on its way already, answers it and closes then.
-   */
-  shutdown(idle: 'close' | 'wait'): void {
+  /** Finishes the exchange under way, then closes; an idle connection closes at once. */
+  shutdown(): void {
     this.#closing = true;
-    this.#idleWaits = idle === 'wait';
-    if (!this.#idleWaits && this.idle) this.connection.socket.end();
+    if (!this.#exchange && !this.#tunnel) this.connection.socket.end();
   }
 
   get closing(): boolean {
@@ -117,8 +111,7 @@ export class Http1Connection implements Timed {
   /** The exchange is over: the next request may begin, or the connection ends. */
   done(keep: boolean): void {
     this.#exchange = undefined;
-    // An answer that has promised to keep the connection is followed by one more request.
-    if (!keep || this.#ended || (this.#closing && !this.#idleWaits)) {
+    if (!keep || this.#closing || this.#ended) {
       this.connection.socket.end();
       this.#linger();
       return;
@@ -210,6 +203,12 @@ export class Http1Connection implements Timed {
     if (this.#buffer[0] === 13 && this.#buffer[1] === 10) this.consume(2);
     if (this.#buffer.length === 0) return;
     if (this.#searched === 0) this.deadline = performance.now() + this.options.headerMs;
+    if (this.#served === 0 && this.#events.http2 && isPreface(this.#buffer)) {
+      if (this.#buffer.length < PREFACE.length) return;
+      this.detach();
+      this.#events.http2();
+      return;
+    }
     const result = parseRequestHead(this.#buffer, 0, this.options.head, this.#searched);
     if (result.kind === 'need-more') {
       this.#searched = this.#buffer.length;
@@ -249,6 +248,12 @@ export class Http1Connection implements Timed {
     this.#exchange = new Http1Exchange(this, request, new BodyDecoder(framing), keep);
     this.#events.request(this.#exchange);
   }
+}
+
+/** Whether bytes begin as an HTTP/2 connection does, as far as there are any. */
+function isPreface(bytes: Buffer): boolean {
+  const size = Math.min(bytes.length, PREFACE.length);
+  return bytes[0] === PREFACE[0] && bytes.compare(PREFACE, 0, size, 0, size) === 0;
 }
 
 /** One request and its answer on an HTTP/1.1 connection. */
@@ -425,6 +430,8 @@ class Http1Exchange implements ServerExchange {
     if (this.#answered) return false;
     if (!this.#rateWatched || this.#requestEnded || this.#responded) {
       this.abort();
+      // Nobody else tells who answers that the client is given up.
+      this.onClose();
       return true;
     }
     const wanted = (this.#owner.options.minBodyRate * RATE_WINDOW_MS) / 1000;

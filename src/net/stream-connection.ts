@@ -10,6 +10,8 @@ export type TlsInfo = {
   /** SNI in lower case, or undefined. */
   readonly serverName: string | undefined;
   readonly alpn: 'h2' | 'http/1.1' | undefined;
+  /** Names that the certificate shown to the client stands for, in lower case, with wildcards. */
+  readonly certificateNames: readonly string[];
   readonly client:
     | {
         readonly verified: boolean;

@@ -4,7 +4,6 @@ import tls from 'node:tls';
 import type { ListenerTls } from '../model/listener.ts';
 import { readClientHello, UNRECOGNIZED_NAME_ALERT } from '../wire/client-hello.ts';
 import type { TlsInfo } from './stream-connection.ts';
-import type { TicketKeys } from './ticket-keys.ts';
 
 /** A finished handshake. */
 export type SecureSocket = { readonly socket: tls.TLSSocket; readonly info: TlsInfo };
@@ -28,18 +27,12 @@ export class TlsTerminator {
   readonly #waiting = new WeakMap<Socket, (result: SecureSocket | string) => void>();
   #entries: Entry[] = [];
   #strict = false;
-  readonly #tickets: TicketKeys;
+  #ticketKey: Buffer | undefined;
   #config: ListenerTls;
   #file: (path: string) => string;
 
   /** Throws when no certificate can be used. */
-  constructor(
-    config: ListenerTls,
-    alpn: readonly string[],
-    file: (path: string) => string,
-    tickets: TicketKeys,
-  ) {
-    this.#tickets = tickets;
+  constructor(config: ListenerTls, alpn: readonly string[], file: (path: string) => string) {
     this.#config = config;
     this.#file = file;
     this.#load();
@@ -88,6 +81,12 @@ export class TlsTerminator {
     return { answer: UNRECOGNIZED_NAME_ALERT, reason: 'UNRECOGNIZED_NAME' };
   }
 
+  setTicketKey(key: string): void {
+    this.#ticketKey = Buffer.from(key, 'base64');
+    this.#server.setTicketKeys(this.#ticketKey);
+    this.#load();
+  }
+
   /**
    * Takes new settings or new contents of files, for new connections. Throws, with the old ones in
    * force, on bad ones.
@@ -99,6 +98,7 @@ export class TlsTerminator {
     try {
       this.#load();
       this.#server = this.#createServer(alpn);
+      if (this.#ticketKey) this.#server.setTicketKeys(this.#ticketKey);
     } catch (error) {
       this.#config = before.config;
       this.#file = before.file;
@@ -116,9 +116,8 @@ export class TlsTerminator {
       rejectUnauthorized: clientAuth?.mode === 'require',
       SNICallback: (name, done) => this.#choose(name, done),
     });
-    this.#tickets.attach(server);
     server.on('secureConnection', (socket) =>
-      this.#settle(socket, { socket, info: infoOf(socket) }),
+      this.#settle(socket, { socket, info: this.#info(socket) }),
     );
     server.on('tlsClientError', (error, socket) => {
       this.#settle(socket, 'code' in error ? String(error.code) : 'handshake-failed');
@@ -134,6 +133,7 @@ export class TlsTerminator {
         context: tls.createSecureContext({
           ...this.#common(),
           ...pair,
+          ...(this.#ticketKey ? { ticketKeys: this.#ticketKey } : {}),
         }),
         names: namesOf(leaf),
         notAfter: Date.parse(leaf.validTo) / 1000,
@@ -161,10 +161,9 @@ export class TlsTerminator {
   }
 
   #find(name: string): Entry | undefined {
-    const wildcard = `*${name.slice(name.indexOf('.'))}`;
     return (
       this.#entries.find(({ names }) => names.includes(name)) ??
-      this.#entries.find(({ names }) => names.includes(wildcard))
+      this.#entries.find(({ names }) => coversName(names, name))
     );
   }
 
@@ -173,6 +172,14 @@ export class TlsTerminator {
     const found = this.#find(asked.toLowerCase()) ?? (this.#strict ? undefined : this.#entries[0]);
     if (found) done(null, found.context);
     else done(new Error('unrecognized name'));
+  }
+
+  #info(socket: tls.TLSSocket): TlsInfo {
+    // exempt(cast): the servername property is missing from the types of a server's socket.
+    const name = (socket as unknown as { servername?: string | false }).servername;
+    const serverName = name ? name.toLowerCase() : undefined;
+    const entry = (serverName && this.#find(serverName)) || this.#entries[0];
+    return infoOf(socket, serverName, entry?.names ?? []);
   }
 
   #settle(socket: tls.TLSSocket, result: SecureSocket | string): void {
@@ -197,14 +204,22 @@ function namesOf(certificate: X509Certificate): string[] {
   return names.length > 0 ? names : common ? [common.toLowerCase()] : [];
 }
 
-function infoOf(socket: tls.TLSSocket): TlsInfo {
+/** Whether a certificate's names stand for `name`, itself or by a wildcard. Source: RFC 6125. */
+export function coversName(names: readonly string[], name: string): boolean {
+  return names.includes(name) || names.includes(`*${name.slice(name.indexOf('.'))}`);
+}
+
+function infoOf(
+  socket: tls.TLSSocket,
+  serverName: string | undefined,
+  certificateNames: readonly string[],
+): TlsInfo {
   const peer = socket.getPeerX509Certificate();
-  // exempt(cast): the servername property is missing from the types of a server's socket.
-  const name = (socket as unknown as { servername?: string | false }).servername;
   return {
     version: socket.getProtocol() ?? '',
     cipher: socket.getCipher().name,
-    serverName: name ? name.toLowerCase() : undefined,
+    serverName,
+    certificateNames,
     alpn:
       socket.alpnProtocol === 'h2' || socket.alpnProtocol === 'http/1.1'
         ? socket.alpnProtocol

@@ -30,25 +30,24 @@ export class Forwarder {
     this.#fields = headers;
   }
 
-  /** The client: the right-most hop that is not trusted. */
+  /** The client: the right-most hop that is not trusted, or the first of all trusted ones. */
   client(head: RequestHead, connection: StreamConnection): string {
-    const peer = connection.client.address;
-    if (!this.#trusted.has(peer)) return peer;
-    const hops = (joined(head.headers, 'x-forwarded-for') ?? '')
-      .split(',')
-      .map((hop) => bareAddress(hop.trim()));
-    for (const hop of hops.reverse()) {
-      if (hop === '') continue;
-      if (isIP(hop) === 0) return peer;
-      if (!this.#trusted.has(hop)) return hop;
+    let client = connection.client.address;
+    if (!this.#trusted.has(client)) return client;
+    for (const hop of hopsOf(head.headers).reverse()) {
+      // Beyond a hop that hides its name, or is none, nobody can be believed.
+      if (isIP(hop) === 0) return client;
+      client = hop;
+      if (!this.#trusted.has(hop)) return client;
     }
-    return peer;
+    return client;
   }
 
   /** Replaces what a client claims; a trusted peer's list is appended to. */
   apply(headers: string[], head: RequestHead, connection: StreamConnection): void {
     const peer = connection.client.address;
     const trusted = this.#trusted.has(peer);
+    const client = this.client(head, connection);
     const keep = (name: string) => (trusted ? headerValue(headers, name) : undefined);
     const before = trusted ? joined(headers, 'x-forwarded-for') : undefined;
     const proto = keep('x-forwarded-proto') ?? head.scheme;
@@ -61,6 +60,7 @@ export class Forwarder {
       else if (name === 'x-forwarded-proto') headers.push(name, proto);
       else if (name === 'x-forwarded-host') headers.push(name, host);
       else if (name === 'x-forwarded-port') headers.push(name, port);
+      else if (name === 'x-real-ip') headers.push(name, client);
       else {
         const node = peer.includes(':') ? `"[${peer}]"` : peer;
         const own = `for=${node};proto=${head.scheme};host="${head.authority}"`;
@@ -76,9 +76,24 @@ export class Forwarder {
   }
 }
 
-/** A hop without its port: `192.0.2.1:80`, `[2001:db8::1]:80`. */
+/** The hops that a request says it came by, the first one first; of X-Forwarded-For, else Forwarded. */
+function hopsOf(headers: readonly string[]): string[] {
+  const list = joined(headers, 'x-forwarded-for');
+  const hops =
+    list?.split(',') ??
+    [...(joined(headers, 'forwarded') ?? '').matchAll(FORWARDED_FOR)].map(
+      ([, quoted, token]) => quoted ?? token ?? '',
+    );
+  return hops.map((hop) => bareAddress(hop.trim())).filter((hop) => hop !== '');
+}
+
+/** The `for` of each element. Source: RFC 7239 section 4. */
+const FORWARDED_FOR = /(?<=^|[,;])[ \t]*for=(?:"([^"\\]*)"|([^;,"\s]+))/gi;
+
+/** A hop without its port and mapping: `192.0.2.1:80`, `[2001:db8::1]:80`, `::ffff:192.0.2.1`. */
 function bareAddress(hop: string): string {
-  return /^\[([^\]]*)\](?::\d+)?$/.exec(hop)?.[1] ?? /^([\d.]+):\d+$/.exec(hop)?.[1] ?? hop;
+  const bare = /^\[([^\]]*)\](?::\d+)?$/.exec(hop)?.[1] ?? /^([\d.]+):\d+$/.exec(hop)?.[1] ?? hop;
+  return bare.replace(/^::ffff:(?=[\d.]+$)/i, '');
 }
 
 /** Every value of a header as one list. */

@@ -1,4 +1,6 @@
-import { Http1Connection } from '../../net/http1-server.ts';
+import type { ServerExchange } from '../../net/http-exchange.ts';
+import { Http1Connection, type Http1Options } from '../../net/http1-server.ts';
+import { Http2Connection } from '../../net/http2-server.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
 import type { RateUse } from '../ipc.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
@@ -28,34 +30,41 @@ export class HttpHandler implements SessionTools {
 
   /** Takes a connection over from its listener. */
   handle(connection: StreamConnection, listener: ListenerRuntime): void {
-    const { limits, http } = listener.config;
-    const { timeouts } = listener;
-    const served = new Http1Connection(
+    const { protocol, tls, http } = listener.config;
+    const alpn = connection.tls?.alpn;
+    const onlyH2 = tls?.alpn?.length === 1 && tls.alpn[0] === 'h2';
+    if (alpn === 'h2' || (protocol === 'https' && onlyH2)) {
+      this.#serveHttp2(connection, listener);
+      return;
+    }
+    const events = {
+      ...this.#events(listener),
+      ...(protocol === 'http' && http.h2c
+        ? { http2: () => this.#serveHttp2(connection, listener) }
+        : {}),
+    };
+    listener.attach(
       connection,
-      {
-        head: {
-          maxHeaderBytes: limits.maxHeaderBytes,
-          maxHeaders: limits.maxHeaders,
-          maxUriBytes: limits.maxUriBytes,
-          underscoreHeaders: http.underscoreHeaders,
-        },
-        encodedSlashes: http.encodedSlashes,
-        headerMs: timeouts.header,
-        idleMs: timeouts.idle,
-        writeMs: timeouts.write,
-        minBodyRate: limits.minBodyRate ?? 0,
-        maxRequests: limits.maxRequestsPerConnection ?? Number.POSITIVE_INFINITY,
-      },
-      {
-        request: (exchange) =>
-          new HttpSession(exchange, listener, this.plan(listener), this).start(),
-        refused: (reason) => {
-          this.deps.metrics.cell('sluice_listener_bad_requests_total', listener.name, reason)
-            .value++;
-        },
-      },
+      new Http1Connection(connection, connectionOptions(listener), events),
     );
-    listener.attach(connection, served);
+  }
+
+  #serveHttp2(connection: StreamConnection, listener: ListenerRuntime): void {
+    const options = {
+      ...connectionOptions(listener),
+      maxConcurrentStreams: listener.config.limits.maxConcurrentStreams,
+    };
+    listener.attach(connection, new Http2Connection(connection, options, this.#events(listener)));
+  }
+
+  #events(listener: ListenerRuntime) {
+    return {
+      request: (exchange: ServerExchange) =>
+        new HttpSession(exchange, listener, this.plan(listener), this).start(),
+      refused: (reason: string) => {
+        this.deps.metrics.cell('sluice_listener_bad_requests_total', listener.name, reason).value++;
+      },
+    };
   }
 
   /** The compiled configuration of a listener, made anew when it has changed. */
@@ -92,6 +101,25 @@ export class HttpHandler implements SessionTools {
       }
     }
   }
+}
+
+/** What both versions of HTTP are held to on a listener. */
+function connectionOptions({ config, timeouts }: ListenerRuntime): Http1Options {
+  const { limits, http } = config;
+  return {
+    head: {
+      maxHeaderBytes: limits.maxHeaderBytes,
+      maxHeaders: limits.maxHeaders,
+      maxUriBytes: limits.maxUriBytes,
+      underscoreHeaders: http.underscoreHeaders,
+    },
+    encodedSlashes: http.encodedSlashes,
+    headerMs: timeouts.header,
+    idleMs: timeouts.idle,
+    writeMs: timeouts.write,
+    minBodyRate: limits.minBodyRate ?? 0,
+    maxRequests: limits.maxRequestsPerConnection ?? Number.POSITIVE_INFINITY,
+  };
 }
 
 /** Makes the handler of a worker. */

@@ -153,14 +153,10 @@ export class HttpSession implements ResponseSink, Timed {
     const client = this.#exchange.acceptUpgrade(headers);
     const { tunnel: idleMs, halfClose: halfCloseMs } = this.#timeouts();
     this.#over = true;
-    const splice = new Splice(client, tunnel, { idleMs, halfCloseMs }, (result) => {
+    new Splice(client, tunnel, { idleMs, halfCloseMs }, (result) => {
       this.#bytesOut = result.bytesDown;
       this.#releaseLease('ok');
       this.#record(result.reason);
-    });
-    this.#listener.attach(this.#exchange.connection, {
-      shutdown: () => {},
-      destroy: () => splice.end('closed'),
     });
   }
 

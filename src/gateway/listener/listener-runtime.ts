@@ -8,7 +8,6 @@ import type { Listener } from '../../model/listener.ts';
 import { resolveTimeouts, TCP_IDLE_MS, type Timeouts, UDP_IDLE_MS } from '../../model/timeouts.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import type { PeerAddress, StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
-import type { TicketKeys } from '../../net/ticket-keys.ts';
 import { TlsTerminator } from '../../net/tls-server.ts';
 import type { ProxyHeader } from '../../wire/proxy-protocol.ts';
 import type { AccessRecord } from '../access-record.ts';
@@ -27,13 +26,7 @@ const BACKLOG = 4096;
 export type StreamHandler = (connection: StreamConnection, listener: ListenerRuntime) => void;
 
 /** Something that a drain has to wait for. */
-export type Drainable = {
-  /** Take no new work; `idle: 'wait'` lets an idle client send one more request, then closes. */
-  shutdown(idle: 'close' | 'wait'): void;
-  destroy(): void;
-  /** Nothing is under way: cutting it off loses no work. */
-  readonly idle?: boolean;
-};
+export type Drainable = { shutdown(): void; destroy(): void };
 
 /** What a listener is built on. */
 export type ListenerDeps = {
@@ -42,9 +35,10 @@ export type ListenerDeps = {
   readonly metrics: MetricRegistry;
   readonly services: (name: string) => ServiceHandle | undefined;
   readonly handlers: { readonly http: StreamHandler };
-  readonly tickets: TicketKeys;
   readonly accessLog: (record: AccessRecord) => void;
   readonly defaults: GatewayConfig['defaults'];
+  /** Workers of this host: each takes its share of `maxConnections`, rounded up. */
+  readonly workers: number;
 };
 
 /** A connection on its way to its session. */
@@ -71,6 +65,7 @@ export class ListenerRuntime {
   #rules: AddressRules;
   #proxies: AddressSet;
   #tls: TlsTerminator | undefined;
+  #ticketKey: string | undefined;
   #nextId = 1;
   #onEmpty: (() => void) | undefined;
 
@@ -124,6 +119,11 @@ export class ListenerRuntime {
     this.#loadTls();
   }
 
+  setTicketKey(key: string): void {
+    this.#ticketKey = key;
+    this.#tls?.setTicketKey(key);
+  }
+
   /** Accepts from a socket that the supervisor has bound. */
   addHandle(key: string, handle: NativeHandle): void {
     if (this.#config.protocol === 'udp') {
@@ -161,16 +161,16 @@ export class ListenerRuntime {
   }
 
   /** Stops accepting, finishes what is under way; the number of connections that had to be cut. */
-  async drain(timeoutMs: number, idle: 'close' | 'wait'): Promise<number> {
+  async drain(timeoutMs: number): Promise<number> {
     for (const key of this.bound) this.removeHandle(key);
-    for (const [, drainable] of this.#open) drainable?.shutdown(idle);
+    for (const [, drainable] of this.#open) drainable?.shutdown();
     if (this.#open.size > 0) {
       await new Promise<void>((resolve) => {
         this.#onEmpty = resolve;
         setTimeout(resolve, timeoutMs);
       });
     }
-    const cut = [...this.#open.values()].filter((drainable) => !drainable?.idle).length;
+    const cut = this.#open.size;
     for (const [socket] of this.#open) socket.destroy();
     return cut;
   }
@@ -184,7 +184,7 @@ export class ListenerRuntime {
       port: socket.remotePort ?? 0,
     };
     const { acceptProxy, limits } = this.#config;
-    if (this.#open.size >= limits.maxConnections) {
+    if (this.#open.size >= Math.ceil(limits.maxConnections / this.deps.workers)) {
       this.#turnAway(socket, 'listener-limit');
     } else if (!acceptProxy) {
       this.#track(socket);
@@ -299,10 +299,11 @@ export class ListenerRuntime {
     if (!tls) return;
     const { files } = this.#material;
     const file = (path: string) => files[path] ?? '';
-    const alpn = protocol === 'https' ? ['http/1.1'] : [];
+    const alpn = tls.alpn ?? (protocol === 'https' ? ['h2', 'http/1.1'] : []);
     try {
       if (this.#tls) this.#tls.update(tls, alpn, file);
-      else this.#tls = new TlsTerminator(tls, alpn, file, this.deps.tickets);
+      else this.#tls = new TlsTerminator(tls, alpn, file);
+      if (this.#ticketKey) this.#tls.setTicketKey(this.#ticketKey);
       this.#noteExpiries(tls);
     } catch (error) {
       this.deps.metrics.cell('sluice_certificate_reloads_total', 'refused').value++;

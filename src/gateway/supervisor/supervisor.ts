@@ -1,12 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
-import { errorText, SluiceError } from '../../base/errors.ts';
+import { errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { MetricRegistry, type SeriesSample } from '../../base/metrics.ts';
 import type { EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
-import type { NativeHandle } from '../../net/handles.ts';
-import { newTicketKey } from '../../net/ticket-keys.ts';
 import { DiscoveryHub } from '../discovery/discovery-hub.ts';
 import { HealthBoard } from '../health/health-board.ts';
 import type { ConfigMaterial, EndpointUsage, FromWorker, OutcomeBatch, ToWorker } from '../ipc.ts';
@@ -14,28 +12,28 @@ import { MetricAggregator } from '../metrics/aggregator.ts';
 import { METRICS } from '../metrics/catalog.ts';
 import { EndpointSeries } from '../metrics/endpoint-series.ts';
 import { Fleet } from './fleet.ts';
-import type { HandoverMessage, Inheritance, Knowledge } from './handover.ts';
-import { closeSockets, SocketSet } from './socket-set.ts';
+import { type BoundSocket, closeSockets, SocketSet } from './socket-set.ts';
 import type { WorkerLaunch, WorkerProcess } from './worker-process.ts';
 
 const STATS_WAIT_MS = 500;
-/** Workers that crash so often before the first has served will not serve at all. */
-const START_CRASHES = 3;
+const REMOVED_LISTEN_GRACE_MS = 1000;
 
 /** A configuration that has passed every check, with the files that it names. */
-export type LoadedConfig = { readonly config: GatewayConfig; readonly material: ConfigMaterial };
+export type LoadedConfig = {
+  readonly config: GatewayConfig;
+  readonly material: ConfigMaterial;
+  /** What deserves a look, in words, with its place. */
+  readonly warnings: readonly string[];
+};
 
 /** What a supervisor is built on. */
 export type SupervisorDeps = {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly launch: WorkerLaunch;
-  /** The number of workers that a configuration asks for on this machine. */
-  readonly slotsOf: (config: GatewayConfig) => number;
-  /** What a predecessor or the service manager has left to this process. */
-  readonly inheritance: Inheritance;
-  /** Opens the socket on which a worker without a supervisor waits to be adopted. */
-  readonly adoption: (slot: number) => NativeHandle | undefined;
+  readonly slots: number;
+  /** Sockets handed over by the service manager, by name. */
+  readonly descriptors: ReadonlyMap<string, number>;
   /** Reads the configuration anew; throws `E_CONFIG_INVALID` with every diagnostic. */
   readonly load: () => LoadedConfig;
 };
@@ -55,14 +53,11 @@ export class Supervisor {
   readonly #discovery: DiscoveryHub;
   readonly #states = new Map<string, ServiceState>();
   readonly #usage = new Map<WorkerProcess, EndpointUsage[]>();
-  readonly #adoptions: (NativeHandle | undefined)[] = [];
-  readonly #cookieKey: string;
-  #ticketKeys: readonly string[];
+  readonly #cookieKey = randomBytes(32).toString('base64');
+  #ticketKey = randomBytes(48).toString('base64');
   #loaded: LoadedConfig;
   #generation = 1;
   #reloading: Promise<void> | undefined;
-  #left = false;
-  #adoptable = false;
   #awaited = new Map<number, { missing: number; resolve: () => void }>();
   readonly startedAt: number;
 
@@ -70,10 +65,7 @@ export class Supervisor {
     this.#loaded = loaded;
     this.#deps = deps;
     this.startedAt = deps.clock.wall();
-    const { sockets, descriptors, knowledge } = deps.inheritance;
-    this.#cookieKey = knowledge?.cookieKey ?? randomBytes(32).toString('base64');
-    this.#ticketKeys = knowledge?.ticketKeys ?? [newTicketKey()];
-    this.#sockets = new SocketSet(descriptors, sockets);
+    this.#sockets = new SocketSet(deps.slots, deps.descriptors);
     this.#discovery = new DiscoveryHub({
       clock: deps.clock,
       logger: deps.logger,
@@ -91,16 +83,12 @@ export class Supervisor {
       {
         configure: () => this.#configureMessage(),
         sockets: () => this.#sockets.all,
-        adoption: (slot) => this.#adoption(slot),
         message: (worker, message) => this.#receive(worker, message),
         gone: (worker) => this.#forget(worker),
       },
       deps.clock,
       deps.logger,
-      {
-        restarts: this.#registry.cell('sluice_worker_restarts_total'),
-        looping: this.#registry.cell('sluice_worker_crash_loops'),
-      },
+      this.#registry.cell('sluice_worker_restarts_total'),
     );
   }
 
@@ -128,42 +116,19 @@ export class Supervisor {
   }
 
   get ready(): boolean {
-    return this.unready === undefined;
+    const workers = this.#fleet.workers;
+    return workers.length === this.#deps.slots && workers.every((worker) => worker.ready);
   }
 
-  /** Why not every worker serves, in words. */
-  get unready(): string | undefined {
-    const [loop] = this.#fleet.crashLoops;
-    if (loop) {
-      const { slot, crashes, how } = loop;
-      return `worker ${slot} crashes at its start: ${crashes} times in a row, last with ${how}`;
-    }
-    const serving = this.#fleet.workers.filter((worker) => worker.ready).length;
-    const { slots } = this.#fleet;
-    return slots > 0 && serving === slots ? undefined : `${serving} of ${slots} workers serve`;
-  }
-
-  /**
-   * Binds, starts health, discovery and workers; resolves when every worker serves. Rejects with
-   * `E_BIND_FAILED`, or with `E_WORKER_START` when the workers do not come up.
-   */
+  /** Binds, starts health, discovery and workers; resolves when every worker serves. */
   async start(): Promise<void> {
-    const slots = this.#deps.slotsOf(this.config);
-    this.#sockets.prepare(this.config, slots);
+    this.#sockets.prepare(this.config);
+    this.#warn();
     this.#follow();
-    const { knowledge } = this.#deps.inheritance;
-    if (knowledge) this.#board.restore(knowledge.health);
     this.#registry.cell('sluice_config_last_reload_successful').value = 1;
     this.#registry.cell('sluice_config_generation').value = this.#generation;
-    // The endpoints are told of in the next turn, and the first workers must know them.
-    await new Promise((resolve) => setImmediate(resolve));
-    this.#fleet.start(slots);
-    while (!this.ready) {
-      const loop = this.#fleet.crashLoops.find(({ crashes }) => crashes >= START_CRASHES);
-      if (loop) throw new SluiceError('E_WORKER_START', this.unready ?? '');
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    this.#sockets.dropInherited();
+    this.#fleet.start(this.#deps.slots);
+    while (!this.ready) await new Promise((resolve) => setTimeout(resolve, 5));
   }
 
   /**
@@ -189,10 +154,10 @@ export class Supervisor {
     return this.#loaded.material;
   }
 
-  /** Makes a new session ticket key; tickets of the one before are good for one more period. */
+  /** Makes a new session ticket key and gives it to every worker. */
   rotateTicketKey(): void {
-    this.#ticketKeys = [newTicketKey(), ...this.#ticketKeys.slice(0, 1)];
-    this.#fleet.broadcast({ type: 'ticket-keys', keys: this.#ticketKeys });
+    this.#ticketKey = randomBytes(48).toString('base64');
+    this.#fleet.broadcast({ type: 'ticket-key', key: this.#ticketKey });
   }
 
   /** Work under way on an endpoint, over all workers, as last reported. */
@@ -235,75 +200,26 @@ export class Supervisor {
     return this.#aggregator.samples().filter((sample) => series.isShown(sample));
   }
 
-  /**
-   * Lets all work finish, at most for the given time, then ends the workers; the number of
-   * connections that were cut off. May be called again with a shorter time.
-   */
-  drain(timeoutMs: number): Promise<number> {
-    const sockets = this.#sockets.all;
-    this.#stopFollowing();
-    if (!this.#left) this.#sockets.close(sockets);
-    this.#left = true;
-    return this.#fleet.drain(timeoutMs, 'close');
-  }
-
-  /** As `drain`, when a successor has taken the sockets over and serves. */
-  leave(timeoutMs: number): Promise<number> {
-    this.#stopFollowing();
-    closeSockets(this.#sockets.all);
-    this.#left = true;
-    return this.#fleet.drain(timeoutMs, 'wait');
-  }
-
-  /** Tells everything that a successor takes over, in order. */
-  handOver(send: (message: HandoverMessage, handle?: NativeHandle) => void): void {
-    for (const { key, handles } of this.#sockets.all) {
-      for (const [index, handle] of handles.entries()) send({ type: 'socket', key, index }, handle);
-    }
-    for (const [name, handle] of this.#deps.inheritance.descriptors) {
-      send({ type: 'descriptor', name }, handle);
-    }
-    send({ type: 'knowledge', knowledge: this.#knowledge });
-  }
-
-  /** From now on workers can be adopted when this process is gone; not before it holds its place. */
-  offerAdoption(): void {
-    this.#adoptable = true;
-    this.#fleet.offerAdoption();
-  }
-
-  get #knowledge(): Knowledge {
-    return {
-      health: this.#board.snapshot(),
-      ticketKeys: this.#ticketKeys,
-      cookieKey: this.#cookieKey,
-    };
-  }
-
-  #stopFollowing(): void {
+  /** Lets all work finish, at most for the given time, then ends the workers. */
+  async drain(timeoutMs: number): Promise<void> {
     this.#discovery.close();
     this.#board.close();
-  }
-
-  #adoption(slot: number): NativeHandle | undefined {
-    if (!this.#adoptable) return undefined;
-    this.#adoptions[slot] ??= this.#deps.adoption(slot);
-    return this.#adoptions[slot];
+    await this.#fleet.drain(timeoutMs);
+    closeSockets(this.#sockets.all);
   }
 
   async #reload(): Promise<void> {
     try {
       const next = this.#deps.load();
-      const slots = this.#deps.slotsOf(next.config);
-      const { removed } = this.#sockets.prepare(next.config, slots);
+      const { added, removed } = this.#sockets.prepare(next.config);
       this.#loaded = next;
       this.#generation++;
-      this.#fleet.deal();
+      for (const socket of added) this.#fleet.listen(socket);
       this.#fleet.broadcast(this.#configureMessage());
-      if (slots !== this.#fleet.slots) this.#fleet.resize(slots, next.config.shutdown.timeout);
-      this.#sockets.close(removed);
+      this.#retire(removed);
       this.#follow();
       this.#noteReload(true);
+      this.#warn();
       this.#deps.logger.info('configuration reloaded', { generation: this.#generation });
     } catch (error) {
       this.#noteReload(false);
@@ -314,11 +230,21 @@ export class Supervisor {
     }
   }
 
+  #warn(): void {
+    for (const what of this.#loaded.warnings) this.#deps.logger.warn('configuration', { what });
+  }
+
   #noteReload(applied: boolean): void {
     const result = applied ? 'applied' : 'refused';
     this.#registry.cell('sluice_config_reloads_total', result).value++;
     this.#registry.cell('sluice_config_last_reload_successful').value = applied ? 1 : 0;
     this.#registry.cell('sluice_config_generation').value = this.#generation;
+  }
+
+  #retire(removed: readonly BoundSocket[]): void {
+    for (const { key } of removed) this.#fleet.broadcast({ type: 'unlisten', socket: key });
+    // Connections in the accept queue are taken by the workers before the last descriptor closes.
+    if (removed.length > 0) setTimeout(() => closeSockets(removed), REMOVED_LISTEN_GRACE_MS);
   }
 
   #follow(): void {
@@ -341,9 +267,9 @@ export class Supervisor {
       config: this.config,
       material: this.#loaded.material,
       services: [...this.#states.values()],
-      ticketKeys: this.#ticketKeys,
+      ticketKey: this.#ticketKey,
       cookieKey: this.#cookieKey,
-      workers: this.#deps.slotsOf(this.config),
+      workers: this.#deps.slots,
     };
   }
 

@@ -86,11 +86,6 @@ const WRONG: readonly [string, string, RegExp][] = [
     /health\.expect\.body: .*; valid is RE2 syntax/,
   ],
   [
-    'h2 alone',
-    GOOD.replace('http,', 'https, tls: { alpn: [h2], certificates: [{ cert: a, key: b }] },'),
-    /h2 alone is not served yet/,
-  ],
-  [
     'a host with a port',
     GOOD.replace('service: app', 'routes: [{ match: { host: "a.test:80" }, service: app }]'),
     /match\.host.*must be a host name without port/,

@@ -96,7 +96,8 @@ it('composes tiers, admin state and panic', () => {
   assert.deepEqual(eligible([down, backup], { panic: 'any' }), [backup]);
   assert.deepEqual(eligible([down], { panic: 'none' }), []);
   assert.deepEqual(eligible([down, { ...up, admin: 'drain' }], { panic: 'any' }), [down]);
-  assert.equal(eligible([up, down, down], { panic: 'any', threshold: 0.5 }).length, 3);
+  assert.equal(eligible([up, down, down], { panic: 0.5 }).length, 3);
+  assert.deepEqual(eligible([up, down], { panic: 0.5 }), [up]);
 });
 
 it('budgets retries by recent requests', () => {

@@ -1,0 +1,59 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { errorText } from '../base/errors.ts';
+import type { GatewayConfig } from '../model/gateway-config.ts';
+import type { ConfigIo } from './io.ts';
+
+type Report = (path: PropertyKey[], message: string) => void;
+
+const DAY_MS = 86_400_000;
+/** So long before its end a certificate is warned of. */
+const NOTICE_DAYS = 7;
+
+/** Reports pairs that cannot be used, and warns of those outside their time. */
+export function checkCertificates(
+  config: GatewayConfig,
+  io: ConfigIo,
+  report: Report,
+  warn: Report,
+): void {
+  for (const [name, { tls }] of Object.entries(config.listeners)) {
+    for (const [index, pair] of (tls?.certificates ?? []).entries()) {
+      const [cert, key] = [io.readFile(pair.cert), io.readFile(pair.key)];
+      if (cert === undefined || key === undefined) continue;
+      const at = ['listeners', name, 'tls', 'certificates', index];
+      const wrong = checkPair(cert, key);
+      if (wrong) report([...at, wrong.key], wrong.message);
+      else if (io.wallMs !== undefined) warnOfTime(cert, io.wallMs(), [...at, 'cert'], warn);
+    }
+  }
+}
+
+function warnOfTime(cert: string, now: number, path: PropertyKey[], warn: Report): void {
+  const { validFrom, validTo } = new X509Certificate(cert);
+  const left = Date.parse(validTo) - now;
+  if (left <= 0) warn(path, `the certificate has expired on ${validTo}`);
+  else if (Date.parse(validFrom) > now) {
+    warn(path, `the certificate is not valid before ${validFrom}`);
+  } else if (left < NOTICE_DAYS * DAY_MS) {
+    warn(path, `the certificate expires soon, on ${validTo}`);
+  }
+}
+
+/** What is wrong with a certificate and its key, or undefined. */
+export function checkPair(
+  cert: string,
+  key: string,
+): { key: 'cert' | 'key'; message: string } | undefined {
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(cert);
+  } catch (error) {
+    return { key: 'cert', message: `is not a PEM certificate: ${errorText(error)}` };
+  }
+  try {
+    const fits = certificate.checkPrivateKey(createPrivateKey(key));
+    return fits ? undefined : { key: 'key', message: 'does not belong to the certificate' };
+  } catch (error) {
+    return { key: 'key', message: `is not a PEM private key: ${errorText(error)}` };
+  }
+}
