@@ -1,30 +1,50 @@
 // A real HTTP server in a process of its own, so that a test can kill or freeze it.
-// Arguments: port, name. `POST /-/mode` with `ok`, `500` or `500:<percent>` changes what it answers.
-import { createServer } from 'node:http';
+// Arguments: port, name, journal. A request's `x-seq` N is answered with `bodyOf(N)`; without one
+// the body is the name. Every POST with a number is written to the journal before it is answered.
+// `?delay=MS` waits. `POST /-/mode` with `ok`, `500` or `500:<percent>` changes what it answers.
+import { openSync, writeSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { bodyOf } from './sequence.ts';
 
-const [port = '0', name = 'backend'] = process.argv.slice(2);
+const [port = '0', name = 'backend', journal] = process.argv.slice(2);
+const journalFd = journal === undefined ? undefined : openSync(journal, 'a');
 let failing = 0;
 let served = 0;
 
-const server = createServer((request, response) => {
-  if (request.url === '/-/mode') {
-    let text = '';
-    request.on('data', (chunk) => {
-      text += chunk;
-    });
-    request.on('end', () => {
-      failing = text === 'ok' ? 0 : Number(text.split(':')[1] ?? 100);
-      response.end();
-    });
-    return;
+function changeMode(request: IncomingMessage, response: ServerResponse): void {
+  let text = '';
+  request.on('data', (chunk) => {
+    text += chunk;
+  });
+  request.on('end', () => {
+    failing = text === 'ok' ? 0 : Number(text.split(':')[1] ?? 100);
+    response.end();
+  });
+}
+
+function answer(request: IncomingMessage, response: ServerResponse): void {
+  const seq = request.headers['x-seq'];
+  if (journalFd !== undefined && request.method === 'POST') {
+    writeSync(journalFd, `${name} ${seq}\n`);
   }
-  request.resume();
   served++;
   // Failures are spread evenly: 7 has no factor in common with 10.
   const failed = (served * 7) % 10 < failing / 10;
   response.statusCode = failed ? 500 : 200;
   response.setHeader('x-backend', name);
-  response.end(`${name}\n`);
+  const body = seq === undefined ? `${name}\n` : bodyOf(Number(seq));
+  const delayMs = Number(/[?&]delay=(\d+)/.exec(request.url ?? '')?.[1] ?? 0);
+  if (delayMs > 0) setTimeout(() => response.end(body), delayMs);
+  else response.end(body);
+}
+
+const server = createServer((request, response) => {
+  if (request.url === '/-/mode') {
+    changeMode(request, response);
+    return;
+  }
+  request.resume();
+  answer(request, response);
 });
 server.keepAliveTimeout = 60_000;
 server.listen(Number(port), '127.0.0.1', () => process.stdout.write('ready\n'));

@@ -6,17 +6,20 @@ const SERVER = new URL('./backend-server.ts', import.meta.url).pathname;
 export class Backend {
   readonly port: number;
   readonly name: string;
+  readonly #journal: string | undefined;
   #child: ChildProcess | undefined;
 
-  constructor(port: number, name: string) {
+  /** `journal` is a file to which every numbered POST is added before it is answered. */
+  constructor(port: number, name: string, journal?: string) {
     this.port = port;
     this.name = name;
+    this.#journal = journal;
   }
 
   async start(): Promise<void> {
-    const child = spawn(process.execPath, [SERVER, String(this.port), this.name], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const journal = this.#journal === undefined ? [] : [this.#journal];
+    const args = [SERVER, String(this.port), this.name, ...journal];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#child = child;
     await new Promise<void>((resolve, reject) => {
       child.stdout?.once('data', () => resolve());
