@@ -75,6 +75,6 @@ export class RiseFall {
 /** Ms before the first check of an endpoint, so that many do not check at the same moment. */
 export function startOffset(rng: Rng, options: RiseFallOptions): number {
   // With `hold` traffic waits for the first result, so the spread is kept short.
-  const spread = options.initialState === 'hold' ? options.fastInterval / 4 : options.interval;
+  const spread = options.initialState === 'hold' ? options.fastInterval : options.interval;
   return rng.next() * spread;
 }

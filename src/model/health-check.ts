@@ -5,8 +5,10 @@ const timing = {
   interval: duration.prefault('2s'),
   fastInterval: duration
     .optional()
-    .describe('While the state is in doubt. Default: half the interval, at most 1s.'),
-  downInterval: duration.optional().describe('While down. Default: the interval.'),
+    .describe('While the state is in doubt. Default: the interval, at most 250ms.'),
+  downInterval: duration
+    .optional()
+    .describe('While down. Default: the interval, at most 500ms, so that a return is soon seen.'),
   timeout: duration.prefault('1s').describe('Of the whole check.'),
   rise: count.default(2),
   fall: count.default(2),

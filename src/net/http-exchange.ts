@@ -112,13 +112,16 @@ export type OutgoingRequest = {
   readonly upgrade: string | undefined;
 };
 
+/** How a connection for a request is had. */
+export type RequestOptions = {
+  readonly connectMs: number;
+  /** A new connection, none that was kept: others may be as dead as the one tried before. */
+  readonly fresh?: boolean;
+};
+
 /** Connections to one endpoint, kept and shared. */
 export interface HttpClientPool {
-  request(
-    request: OutgoingRequest,
-    sink: ResponseSink,
-    timeouts: { connectMs: number },
-  ): ClientExchange;
+  request(request: OutgoingRequest, sink: ResponseSink, options: RequestOptions): ClientExchange;
   /** Idle connections close at once, busy ones after their exchange. */
   close(): void;
   readonly idle: number;

@@ -11,6 +11,7 @@ import type {
   ExchangeFailure,
   HttpClientPool,
   OutgoingRequest,
+  RequestOptions,
   ResponseSink,
 } from './http-exchange.ts';
 
@@ -42,16 +43,12 @@ export class Http1Pool implements HttpClientPool {
     return this.#idle.length;
   }
 
-  request(
-    request: OutgoingRequest,
-    sink: ResponseSink,
-    timeouts: { connectMs: number },
-  ): ClientExchange {
+  request(request: OutgoingRequest, sink: ResponseSink, options: RequestOptions): ClientExchange {
     const exchange = new Http1Call(request, sink);
-    const kept = this.#idle.pop();
+    const kept = options.fresh ? undefined : this.#idle.pop();
     if (kept) kept.run(exchange, true);
     else {
-      const dialing = this.#dial(timeouts.connectMs, (result) => {
+      const dialing = this.#dial(options.connectMs, (result) => {
         if (typeof result === 'string') exchange.failed(result, false, 0);
         else new ClientConnection(result, this).run(exchange, false);
       });

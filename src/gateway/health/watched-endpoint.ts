@@ -5,7 +5,8 @@ import type { AdminState, EndpointSpec, EndpointState } from '../../model/endpoi
 import type { HealthCheck } from '../../model/health-check.ts';
 import type { Probe, ProbeResult } from '../../net/probes/probe.ts';
 
-const MAX_FAST_INTERVAL_MS = 1000;
+const MAX_FAST_INTERVAL_MS = 250;
+const MAX_DOWN_INTERVAL_MS = 500;
 
 /** What a watched endpoint tells. */
 export type WatchEvents = {
@@ -22,8 +23,8 @@ function timingOf(check: HealthCheck): RiseFallOptions {
     fall,
     initialState,
     interval,
-    fastInterval: check.fastInterval ?? Math.min(interval / 2, MAX_FAST_INTERVAL_MS),
-    downInterval: check.downInterval ?? interval,
+    fastInterval: check.fastInterval ?? Math.min(interval, MAX_FAST_INTERVAL_MS),
+    downInterval: check.downInterval ?? Math.min(interval, MAX_DOWN_INTERVAL_MS),
   };
 }
 

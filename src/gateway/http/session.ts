@@ -57,6 +57,8 @@ export class HttpSession implements ResponseSink, Timed {
   #giveUp: () => void = () => {};
   readonly #tried = new Set<string>();
   #retries = 0;
+  /** A kept connection has ended as we wrote: what follows takes new ones. */
+  #fresh = false;
   #headSent = false;
   #answeredByEndpoint = false;
   #over = false;
@@ -173,9 +175,11 @@ export class HttpSession implements ResponseSink, Timed {
       return;
     }
     const sent = failure !== 'refused' && failure !== 'connect-timeout';
-    if (race && this.#mayRepeat(true) && this.#retries < 3)
+    if (race && !this.#fresh && this.#mayRepeat(true)) {
+      this.#fresh = true;
       this.#again(undefined, 'keep-alive-race');
-    else if (this.#mayRetry(retryCause(failure), sent)) this.#again(endpoint, retryCause(failure));
+    } else if (this.#mayRetry(retryCause(failure), sent))
+      this.#again(endpoint, retryCause(failure));
     else if (failure === 'timeout') this.#refuse(504, 'endpoint-timeout');
     else this.#refuse(502, `endpoint-${failure}`);
   }
@@ -310,7 +314,7 @@ export class HttpSession implements ResponseSink, Timed {
     this.#offDown = lease.endpoint.onDown(() => this.#endpointDown());
     const call = lease.endpoint
       .pool()
-      .request(this.#request as OutgoingRequest, this, { connectMs: connect });
+      .request(this.#request as OutgoingRequest, this, { connectMs: connect, fresh: this.#fresh });
     if (this.#lease !== lease) return;
     this.#call = call;
     this.#body?.sendTo(call);
@@ -343,9 +347,11 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   #again(endpoint: string | undefined, cause: string): void {
-    if (endpoint !== undefined) this.#tried.add(endpoint);
+    if (endpoint !== undefined) {
+      this.#tried.add(endpoint);
+      this.#retries++;
+    }
     this.#body?.detach();
-    this.#retries++;
     const { metrics } = this.#handler.deps;
     metrics.cell('sluice_service_retries_total', this.#service?.name ?? '', cause).value++;
     this.#attempt();
