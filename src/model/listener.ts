@@ -23,7 +23,10 @@ export const listenerTls = z.strictObject({
     .min(1)
     .optional()
     .describe('Default for https: h2 and http/1.1; for tls: none.'),
-  strictSni: z.boolean().default(false).describe('Refuse a name that no certificate covers.'),
+  strictSni: z
+    .boolean()
+    .default(false)
+    .describe('Refuse a name that no certificate covers, and none.'),
   clientAuth: z
     .strictObject({
       ca: filePath,

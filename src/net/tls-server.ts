@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import { constants, createHash, X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import tls from 'node:tls';
 import type { ListenerTls } from '../model/listener.ts';
@@ -46,7 +46,7 @@ export class TlsTerminator {
 
   /**
    * Handshakes on a socket; `done` gets the secure socket or a reason, once. Plain HTTP is answered
-   * with 400, an unknown name under `strictSni` with an alert.
+   * with 400, an unknown name, or none, under `strictSni` with an alert.
    */
   handshake(socket: Socket, done: (result: SecureSocket | string) => void): void {
     let bytes: Buffer = Buffer.alloc(0);
@@ -77,7 +77,8 @@ export class TlsTerminator {
     if (!this.#strict) return;
     const hello = readClientHello(bytes);
     if (hello.kind === 'need-more') return 'need-more';
-    if (hello.kind === 'error' || hello.sni === undefined || this.#find(hello.sni)) return;
+    if (hello.kind === 'error') return;
+    if (hello.sni !== undefined && this.#find(hello.sni)) return;
     return { answer: UNRECOGNIZED_NAME_ALERT, reason: 'UNRECOGNIZED_NAME' };
   }
 
@@ -120,7 +121,8 @@ export class TlsTerminator {
       this.#settle(socket, { socket, info: this.#info(socket) }),
     );
     server.on('tlsClientError', (error, socket) => {
-      this.#settle(socket, 'code' in error ? String(error.code) : 'handshake-failed');
+      const code = 'code' in error ? String(error.code) : 'handshake-failed';
+      this.#settle(socket, socket.authorizationError ? 'CLIENT_CERT' : code);
     });
     return server;
   }
@@ -154,10 +156,22 @@ export class TlsTerminator {
       minVersion,
       maxVersion,
       honorCipherOrder: true,
+      // A client that could renegotiate could have the handshake's work done again and again.
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+      sessionIdContext: this.#sessionContext(),
       ...(ciphers === undefined ? {} : { ciphers }),
       ...(clientAuth === undefined ? {} : { ca: this.#file(clientAuth.ca) }),
       ...(clientAuth?.crl === undefined ? {} : { crl: this.#file(clientAuth.crl) }),
     };
+  }
+
+  /** The same in all workers; another where clients are judged by other rules. */
+  #sessionContext(): string {
+    const { clientAuth } = this.#config;
+    const rules = [clientAuth?.mode, clientAuth?.ca, clientAuth?.crl].map((part, index) =>
+      part === undefined || index === 0 ? part : this.#file(part),
+    );
+    return createHash('sha256').update(JSON.stringify(rules)).digest('hex').slice(0, 32);
   }
 
   #find(name: string): Entry | undefined {

@@ -1,58 +1,30 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import {
-  copyFileSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { copyFileSync, readFileSync, renameSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
+import { noOpenssl, Pki } from '../support/pki.ts';
 
-const skip = spawnSync('openssl', ['version']).status === 0 ? false : 'needs openssl';
+const skip = noOpenssl;
 const HOST = '127.0.0.1';
-const certs = mkdtempSync(join(tmpdir(), 'sluice-certs-'));
-after(() => rmSync(certs, { recursive: true, force: true }));
-
-function openssl(...args: string[]): void {
-  execFileSync('openssl', args, { cwd: certs, stdio: ['ignore', 'ignore', 'pipe'] });
-}
-
-const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-
-function makeAuthority(name: string): void {
-  const out = ['-keyout', `${name}.key`, '-out', `${name}.pem`];
-  openssl('req', '-x509', ...NEW_KEY, ...out, '-days', '2', '-subj', `/CN=${name}`);
-}
-
-/** A certificate for `dns`, signed by an authority, as `file`.pem and `file`.key. */
-function makeCertificate(file: string, dns: string, authority = 'ca'): void {
-  const request = ['-keyout', `${file}.key`, '-out', `${file}.csr`, '-subj', `/CN=${dns}`];
-  openssl('req', ...NEW_KEY, ...request);
-  writeFileSync(join(certs, `${file}.ext`), `subjectAltName=DNS:${dns}\n`);
-  const signer = ['-CA', `${authority}.pem`, '-CAkey', `${authority}.key`, '-CAcreateserial'];
-  const files = ['-in', `${file}.csr`, '-out', `${file}.pem`, '-extfile', `${file}.ext`];
-  openssl('x509', '-req', ...files, ...signer, '-days', '2');
-}
+const pki = new Pki();
+const certs = pki.directory;
+after(() => pki.remove());
 
 if (skip === false) {
-  makeAuthority('ca');
-  makeAuthority('other-ca');
-  makeCertificate('a', 'a.example.com');
-  makeCertificate('a2', 'a.example.com');
-  makeCertificate('wild', '*.example.org');
-  makeCertificate('internal', 'web.internal');
-  makeCertificate('client', 'partner');
-  makeCertificate('stranger', 'stranger', 'other-ca');
+  pki.authority('ca');
+  pki.authority('other-ca');
+  pki.certificate('a', 'a.example.com');
+  pki.certificate('a2', 'a.example.com');
+  pki.certificate('wild', '*.example.org');
+  pki.certificate('internal', 'web.internal');
+  pki.certificate('client', 'partner');
+  pki.certificate('stranger', 'stranger', { authority: 'other-ca' });
 }
 
 const pem = (file: string) => readFileSync(join(certs, file), 'utf8');
@@ -200,6 +172,7 @@ services:
 `,
   );
   await assert.rejects(get(port, 'b.example.com'), /unrecognized.name/i);
+  await assert.rejects(get(port, ''), /unrecognized.name/i);
   assert.equal((await get(port, 'a.example.com')).text, 'plain');
 });
 
@@ -350,7 +323,7 @@ services:
   await eventually('the refusal is counted', async () => (await gateway.metric(series)) === 1);
 });
 
-test('https: unusable settings never mean plaintext; client certificates can be added', {
+test('https: unusable settings are refused; client certificates can be added', {
   skip,
 }, async (t) => {
   const backend = await listen(
@@ -369,17 +342,25 @@ ${more}
 services:
   app: { endpoints: ["${HOST}:${backend}"] }
 `;
-  const gateway = await start(t, config('      ciphers: NO-SUCH-CIPHER'));
-  const answer = await exchange(port, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n');
-  assert.equal(answer.length, 0);
-  gateway.write(config(''));
-  await gateway.admin('/v1/reload', { method: 'POST' });
+  const gateway = await start(t, config(''));
+  const bad: [string, RegExp][] = [
+    ['      ciphers: NO-SUCH-CIPHER', /no cipher that is known/],
+    ['      minVersion: TLSv1.3\n      maxVersion: TLSv1.2', /above maxVersion/],
+    ['      clientAuth: { ca: "{DIR}/a.key" }', /no PEM file with certificates/],
+    ['      clientAuth: { ca: "{DIR}/ca.pem", crl: "{DIR}/a.key" }', /revocation list/],
+  ];
+  for (const [more, why] of bad) {
+    gateway.write(config(more));
+    const refused = await gateway.admin('/v1/reload', { method: 'POST' });
+    assert.equal(refused.status, 400);
+    assert.match(refused.text, why);
+  }
   const works = () =>
     get(port, 'a.example.com').then(
       () => true,
       () => false,
     );
-  await eventually('good settings are in force', works);
+  assert.ok(await works(), 'the good settings stay in force');
   gateway.write(config('      clientAuth: { ca: "{DIR}/ca.pem", mode: require }'));
   await gateway.admin('/v1/reload', { method: 'POST' });
   await eventually('a client certificate is demanded', async () => !(await works()));

@@ -315,11 +315,11 @@ export class ListenerRuntime {
   }
 
   #noteExpiries(tls: NonNullable<Listener['tls']>): void {
-    this.deps.metrics.cell('sluice_certificate_reloads_total', 'applied').value++;
+    const family = 'sluice_certificate_not_after_seconds';
+    this.deps.metrics.remove(({ name }, labels) => name === family && labels[0] === this.name);
     for (const [index, seconds] of (this.#tls?.expiries ?? []).entries()) {
       const label = tls.certificates[index]?.cert ?? String(index);
-      this.deps.metrics.cell('sluice_certificate_not_after_seconds', this.name, label).value =
-        seconds;
+      this.deps.metrics.cell(family, this.name, label).value = seconds;
     }
   }
 }
@@ -339,6 +339,7 @@ function timeoutsOf(config: Listener, defaults: GatewayConfig['defaults']): Time
 function handshakeReason(code: string): string {
   if (code.includes('PEER_DID_NOT_RETURN')) return 'no-client-certificate';
   if (code.includes('VERIFY') || code.includes('CERT')) return 'bad-client-certificate';
+  if (code.includes('APPLICATION_PROTOCOL')) return 'no-shared-protocol';
   if (code.includes('VERSION') || code.includes('PROTOCOL')) return 'version';
   if (code.includes('SHARED_CIPHER')) return 'no-shared-cipher';
   if (code.includes('HTTP_REQUEST')) return 'plain-http';

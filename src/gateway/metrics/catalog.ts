@@ -150,7 +150,11 @@ export const METRICS: readonly MetricFamily[] = [
     labels: ['listener', 'certificate'],
     merge: 'max',
   },
-  counter('sluice_certificate_reloads_total', 'Certificate files read again, by result.', 'result'),
+  counter(
+    'sluice_certificate_reloads_total',
+    'Changed certificate, key and other files, by result.',
+    'result',
+  ),
   counter('sluice_udp_flows_total', 'UDP flows opened.', 'listener'),
   gauge('sluice_udp_flows_active', 'UDP flows open now.', 'listener'),
   counter('sluice_udp_dropped_total', 'Datagrams dropped, by reason.', 'listener', 'reason'),

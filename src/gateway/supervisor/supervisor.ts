@@ -150,6 +150,11 @@ export class Supervisor {
     this.#fleet.broadcast({ type: 'material', material });
   }
 
+  /** Counts changed files that were taken or refused. */
+  noteMaterial(result: 'applied' | 'refused'): void {
+    this.#registry.cell('sluice_certificate_reloads_total', result).value++;
+  }
+
   get material(): ConfigMaterial {
     return this.#loaded.material;
   }
