@@ -13,8 +13,13 @@ export type ListeningSocket = {
 export function listeningSockets(name: string, { bind, protocol }: Listener): ListeningSocket[] {
   const transport = protocol === 'udp' ? 'datagram' : 'stream';
   return bind.map((one) => ({
-    key: `${name} ${transport} ${formatBind(one)}`,
+    key: `${name} ${transport} ${formatBind(one)}${modeOf(one)}`,
     bind: one,
     transport,
   }));
+}
+
+/** A socket file of another mode is another socket. */
+function modeOf(bind: Bind): string {
+  return bind.kind === 'unix' && bind.mode !== undefined ? ` ${bind.mode}` : '';
 }

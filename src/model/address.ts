@@ -4,7 +4,7 @@ import { isAddress } from './fields.ts';
 /** Where a listener takes connections. */
 export type Bind =
   | { kind: 'ip'; host: string; port: number; dualStack: boolean }
-  | { kind: 'unix'; path: string }
+  | { kind: 'unix'; path: string; mode?: string }
   | { kind: 'fd'; name: string };
 
 /** Where an endpoint answers; a host that is a name is resolved by DNS. */
@@ -86,11 +86,27 @@ const one = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+const MODE = /^0?[0-7]{3}$/;
+
+const socketFile = z
+  .strictObject({
+    unix: z.string().startsWith('/').describe('Path of the socket.'),
+    mode: z
+      .string()
+      .regex(MODE, 'must be three octal digits in quotes, such as "0660"')
+      .optional()
+      .describe('Permissions; connecting takes that of writing. Default: by the umask.'),
+  })
+  .transform(({ unix, mode }): Bind[] => [
+    { kind: 'unix', path: unix, ...(mode === undefined ? {} : { mode }) },
+  ]);
+
 /** One bind or a list of them. */
 export const binds = z.union([
   one,
+  socketFile,
   z
-    .array(one)
+    .array(z.union([one, socketFile]))
     .min(1)
     .transform((lists) => lists.flat()),
 ]);

@@ -1,4 +1,5 @@
-import { lstatSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, renameSync, unlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { SluiceError } from '../base/errors.ts';
 import { type Bind, formatBind } from '../model/address.ts';
 
@@ -20,7 +21,7 @@ type TcpHandle = NativeHandle & {
   getsockname(out: object): number;
 };
 type UdpHandle = TcpHandle;
-type PipeHandle = NativeHandle & { bind(path: string): number; open(fd: number): number };
+type PipeHandle = { fd: number; close(): void; bind(path: string): number };
 
 // Node's public API can only bind and accept in one step, and the supervisor must not accept.
 // exempt(cast): process.binding has no types; the shapes above are Node's tcp_wrap, udp_wrap, pipe_wrap.
@@ -72,16 +73,30 @@ function passed(
   );
 }
 
-function clearPath(bind: Extract<Bind, { kind: 'unix' }>): void {
-  const found = lstatSync(bind.path, { throwIfNoEntry: false });
-  if (!found) return;
-  if (!found.isSocket()) {
-    throw new SluiceError(
-      'E_BIND_FAILED',
-      `cannot listen on unix:${bind.path}: it is not a socket`,
-    );
+let temporaryPaths = 0;
+
+/**
+ * Binds beside the path and moves the socket there: clients find the old one or the new one, and
+ * closing the old one does not take the new one's file away.
+ */
+function bindPath(bind: Extract<Bind, { kind: 'unix' }>): NativeHandle {
+  const { path, mode } = bind;
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) {
+    throw new SluiceError('E_BIND_FAILED', `cannot listen on unix:${path}: it is not a socket`);
   }
-  unlinkSync(bind.path);
+  const beside = join(dirname(path), `.${process.pid}-${temporaryPaths++}`);
+  const pipe = create<PipeHandle>('Pipe', SERVER);
+  const result = pipe.bind(beside);
+  if (result !== 0) throw failed(bind, result);
+  if (mode !== undefined) chmodSync(beside, Number.parseInt(mode, 8));
+  const { ino } = lstatSync(beside);
+  renameSync(beside, path);
+  const close = pipe.close.bind(pipe);
+  pipe.close = () => {
+    if (lstatSync(path, { throwIfNoEntry: false })?.ino === ino) unlinkSync(path);
+    close();
+  };
+  return pipe;
 }
 
 /**
@@ -90,11 +105,7 @@ function clearPath(bind: Extract<Bind, { kind: 'unix' }>): void {
  */
 export function bindStream(bind: Bind, descriptors: ReadonlyMap<string, number>): NativeHandle {
   if (bind.kind === 'unix') {
-    clearPath(bind);
-    const pipe = create<PipeHandle>('Pipe', SERVER);
-    const result = pipe.bind(bind.path);
-    if (result !== 0) throw failed(bind, result);
-    return pipe;
+    return bindPath(bind);
   }
   const handle = create<TcpHandle>('TCP', SERVER);
   if (bind.kind === 'fd') handle.open(passed(bind, descriptors));
