@@ -136,17 +136,18 @@ function parseFields(text: string, from: number, limits: HeadLimits): Fields | R
     expect: undefined,
   };
   let at = from;
+  let count = 0;
   while (at < text.length) {
     const end = text.indexOf('\r\n', at);
     const field = parseField(text, at, end);
     if (field instanceof Refused) return field;
     at = end + 2;
+    if (++count > limits.maxHeaders) return new Refused(431, 'too-many-headers');
     const [name, value] = field;
     if (limits.underscoreHeaders !== 'allow' && name.includes('_')) {
       if (limits.underscoreHeaders === 'reject') return new Refused(400, 'underscore-in-name');
       continue;
     }
-    if (fields.headers.length >= limits.maxHeaders * 2) return new Refused(431, 'too-many-headers');
     const refused = noteField(fields, name, value);
     if (refused) return refused;
     fields.headers.push(name, value);
