@@ -54,6 +54,8 @@ export class Http1Connection implements Timed {
   #served = 0;
   #closing = false;
   #ended = false;
+  /** The client sends nothing more, but what has come is still served. */
+  #halfClosed = false;
   #tunnel = false;
   #serving = false;
 
@@ -120,6 +122,7 @@ export class Http1Connection implements Timed {
     this.deadline = performance.now() + this.options.idleMs;
     this.connection.socket.resume();
     if (this.#buffer.length > 0) this.#serve();
+    else if (this.#halfClosed) this.connection.socket.end();
   }
 
   /** Gives the socket away as a raw tunnel, with what has been read of it. */
@@ -165,7 +168,7 @@ export class Http1Connection implements Timed {
   };
 
   readonly #onEnd = () => {
-    this.#ended = true;
+    this.#halfClosed = true;
     if (this.#exchange) this.#exchange.clientEnded();
     else this.connection.socket.end();
   };
@@ -196,6 +199,7 @@ export class Http1Connection implements Timed {
       this.#buffer.length < before
     );
     this.#serving = false;
+    if (this.#halfClosed && !this.#exchange) this.connection.socket.end();
   }
 
   #next(): void {
