@@ -248,8 +248,8 @@ export class Http2Connection implements Timed, Http2ServerEvents {
   /** Whether the whole connection has waited too long: for a head, a request or its reader. */
   #isOverdue(now: number): boolean {
     const { headerMs, idleMs, writeMs } = this.options;
-    if (!this.#core.settled) return true;
-    if (this.#blockSince > 0 && now - this.#blockSince >= headerMs) {
+    const headless = this.#blockSince > 0 && now - this.#blockSince >= headerMs;
+    if (headless || !this.#core.settled) {
       this.#events.refused('header-timeout', 0);
       return true;
     }
