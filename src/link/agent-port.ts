@@ -99,6 +99,7 @@ export interface AgentPort {
   startTask(id: string): Promise<TaskState>;
   /** Replaces /etc/hosts and /etc/resolv.conf of a task, also while it runs. */
   updateFiles(id: string, files: { hosts: string; resolvConf: string }): Promise<void>;
+  /** `SIGTERM`, …; to a task's first process or to a further command by its id. */
   signalTask(id: string, signal: string): Promise<void>;
   pauseTask(id: string, paused: boolean): Promise<void>;
   /** Ends it if it runs, and drops its log. Resolves also when there is no such task. */

@@ -167,6 +167,8 @@ export type Container = {
   readonly imageId: string;
   readonly spec: ContainerSpec;
   readonly attachments: readonly Attachment[];
+  /** Its network namespace is there or is being made; never with another's or the host's. */
+  readonly sandbox: boolean;
   /** Ports of the host that are held now. */
   readonly bindings: readonly PortBinding[];
   readonly state: ContainerState;

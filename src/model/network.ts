@@ -25,6 +25,8 @@ export type Network = {
     readonly driver: string;
     readonly options: Readonly<Record<string, string>>;
     readonly blocks: readonly IpamBlock[];
+    /** The subnets were asked for, so that single addresses may be too. */
+    readonly chosen: boolean;
   };
   readonly internal: boolean;
   readonly attachable: boolean;

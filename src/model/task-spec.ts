@@ -35,6 +35,7 @@ export type TaskSpec = {
   readonly capabilities: readonly string[];
   readonly noNewPrivileges: boolean;
   readonly pidHost: boolean;
+  /** Keeps every capability. */
   readonly privileged: boolean;
   readonly limits: {
     readonly memoryBytes: number | undefined;

@@ -198,6 +198,7 @@ test('a network keeps gateway and auxiliary addresses back and says when it is f
     ipam: {
       driver: 'default',
       options: {},
+      chosen: true,
       blocks: planBlocks(
         [request({ subnet: '10.0.0.0/29', auxAddresses: { router: '10.0.0.5' } })],
         [4],

@@ -1,0 +1,286 @@
+import { invalid, unsupported } from '../../base/faults.ts';
+import type { ContainerOrder } from '../../control/container-order.ts';
+import type {
+  AttachmentRequest,
+  ContainerHealthCheck,
+  ContainerPort,
+  PortRequest,
+  RestartRule,
+} from '../../model/container.ts';
+import type { TaskMount } from '../../model/task-spec.ts';
+import type { Fields } from './fields.ts';
+import { attachmentRequest } from './network-view.ts';
+
+const NS_PER_MS = 1_000_000;
+const MAX_PORT = 65_535;
+const DEFAULT_STOP_S = 10;
+const DEFAULT_HEALTH = {
+  intervalMs: 30_000,
+  timeoutMs: 30_000,
+  startPeriodMs: 0,
+  startIntervalMs: 5000,
+  retries: 3,
+};
+/** What a container keeps unless it is taken away. */
+const DEFAULT_CAPABILITIES = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'MKNOD',
+  'NET_BIND_SERVICE',
+  'NET_RAW',
+  'SETFCAP',
+  'SETGID',
+  'SETPCAP',
+  'SETUID',
+  'SYS_CHROOT',
+  'AUDIT_WRITE',
+];
+
+/** Settings of the host part that are accepted, kept and shown, but have no effect. */
+const WITHOUT_EFFECT = [
+  ...['BlkioWeight', 'BlkioWeightDevice', 'BlkioDeviceReadBps', 'BlkioDeviceWriteBps'],
+  ...['BlkioDeviceReadIOps', 'BlkioDeviceWriteIOps', 'CgroupParent', 'CpuPeriod', 'CpuQuota'],
+  ...['CpuRealtimePeriod', 'CpuRealtimeRuntime', 'CpuShares', 'CpusetCpus', 'CpusetMems'],
+  ...['DeviceCgroupRules', 'DeviceRequests', 'Devices', 'KernelMemory', 'MemoryReservation'],
+  ...['OomKillDisable', 'OomScoreAdj', 'ReadonlyRootfs', 'ShmSize', 'Ulimits', 'UsernsMode'],
+  ...['VolumesFrom', 'Isolation', 'Runtime'],
+];
+
+function isEmpty(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length === 0;
+  return value === undefined || value === null || value === '' || value === 0 || value === false;
+}
+
+/** One warning for each setting that is kept but has no effect. */
+export function warningsOf(body: Fields): string[] {
+  const host = body.fields('HostConfig');
+  const idle = WITHOUT_EFFECT.filter((name) => !isEmpty(host.value(name)));
+  const log = host.fields('LogConfig').text('Type');
+  const security = host.texts('SecurityOpt').filter((text) => !/^no-new-privileges/.test(text));
+  return [
+    ...idle.map((name) => `${name} has no effect here`),
+    ...(['', 'json-file', 'local'].includes(log) ? [] : [`the log driver ${log} is not served`]),
+    ...security.map((text) => `the security option ${text} has no effect here`),
+    ...(['', 'private', 'none'].includes(host.text('IpcMode'))
+      ? []
+      : ['IpcMode has no effect here']),
+  ];
+}
+
+function parsePortKey(key: string): ContainerPort {
+  const [, port, , transport = 'tcp'] = /^(\d+)(-\d+)?(?:\/(tcp|udp|sctp))?$/i.exec(key) ?? [];
+  const number = Number(port);
+  if (port === undefined || number < 1 || number > MAX_PORT) throw invalid(`invalid port: ${key}`);
+  // exempt(as): the pattern allows nothing else
+  return { port: number, transport: transport.toLowerCase() as ContainerPort['transport'] };
+}
+
+function exposedPorts(config: Fields): ContainerPort[] {
+  return Object.keys(config.fields('ExposedPorts').raw).flatMap((key) => {
+    const [, low, high] = /^(\d+)-(\d+)/.exec(key) ?? [];
+    const first = parsePortKey(key);
+    if (low === undefined || high === undefined) return [first];
+    const count = Number(high) - Number(low) + 1;
+    if (count < 1 || Number(high) > MAX_PORT) throw invalid(`invalid port: ${key}`);
+    return Array.from({ length: count }, (_, index) => ({ ...first, port: first.port + index }));
+  });
+}
+
+function hostPorts(text: string): PortRequest['hostPorts'] {
+  if (text === '' || text === '0') return undefined;
+  const [, low, high = low] = /^(\d+)(?:-(\d+))?$/.exec(text) ?? [];
+  if (low === undefined || Number(low) > Number(high) || Number(high) > MAX_PORT) {
+    throw invalid(`invalid port specification: "${text}"`);
+  }
+  return [Number(low), Number(high)];
+}
+
+function publishedPorts(host: Fields): PortRequest[] {
+  const bindings = host.fields('PortBindings');
+  return Object.keys(bindings.raw).flatMap((key) => {
+    const port = parsePortKey(key);
+    const list = bindings.objects(key);
+    const any: PortRequest = { ...port, hostAddress: undefined, hostPorts: undefined };
+    if (list.length === 0) return [any];
+    return list.map((one): PortRequest => {
+      const address = one.optionalText('HostIp');
+      return {
+        ...port,
+        hostAddress: address === '0.0.0.0' && list.length === 1 ? '0.0.0.0' : address,
+        hostPorts: hostPorts(one.text('HostPort')),
+      };
+    });
+  });
+}
+
+function duration(fields: Fields, name: string, fallbackMs: number): number {
+  const ns = fields.number(name);
+  if (ns === 0) return fallbackMs;
+  if (ns < NS_PER_MS) throw invalid(`${name} in Healthcheck cannot be less than 1ms`);
+  return ns / NS_PER_MS;
+}
+
+function healthCheck(config: Fields): ContainerHealthCheck | undefined {
+  const fields = config.optionalFields('Healthcheck');
+  const [kind, ...argv] = fields?.texts('Test') ?? [];
+  if (!fields || kind === undefined || kind === 'NONE') return undefined;
+  if (kind !== 'CMD' && kind !== 'CMD-SHELL') throw invalid(`Unknown type of health check ${kind}`);
+  return {
+    argv,
+    shell: kind === 'CMD-SHELL',
+    intervalMs: duration(fields, 'Interval', DEFAULT_HEALTH.intervalMs),
+    timeoutMs: duration(fields, 'Timeout', DEFAULT_HEALTH.timeoutMs),
+    startPeriodMs: duration(fields, 'StartPeriod', DEFAULT_HEALTH.startPeriodMs),
+    startIntervalMs: duration(fields, 'StartInterval', DEFAULT_HEALTH.startIntervalMs),
+    retries: fields.number('Retries') || DEFAULT_HEALTH.retries,
+  };
+}
+
+/** A restart policy; absent or empty is `no`. */
+export function restartRule(host: Fields): RestartRule {
+  const policy = host.fields('RestartPolicy');
+  const when = policy.text('Name') || 'no';
+  // exempt(as): unknown names are refused where the order is checked
+  return { when: when as RestartRule['when'], maximum: policy.number('MaximumRetryCount') };
+}
+
+/** The set of capabilities that is left. */
+function capabilities(host: Fields): string[] {
+  const bare = (name: string) => name.toUpperCase().replace(/^CAP_/, '');
+  const added = host.texts('CapAdd').map(bare);
+  const dropped = new Set(host.texts('CapDrop').map(bare));
+  const base = dropped.has('ALL') ? [] : DEFAULT_CAPABILITIES;
+  if (added.includes('ALL')) return ['ALL'];
+  const left = [...new Set([...base.filter((name) => !dropped.has(name)), ...added])];
+  return left.map((name) => `CAP_${name}`);
+}
+
+function bindMount(text: string): TaskMount {
+  const [source = '', target, modes = ''] = text.split(':');
+  if (target === undefined || !target.startsWith('/')) {
+    throw invalid(`invalid volume specification: '${text}'`);
+  }
+  if (!source.startsWith('/')) {
+    throw unsupported(`named volumes are not served: give a path of the host instead of ${source}`);
+  }
+  const options = modes.split(',').filter((mode) => mode !== '' && mode !== 'rw' && mode !== 'ro');
+  return { kind: 'bind', source, target, readOnly: modes.split(',').includes('ro'), options };
+}
+
+function mounts(host: Fields): TaskMount[] {
+  const tmpfs = Object.entries(host.textMap('Tmpfs')).map(([target, options]): TaskMount => {
+    const list = options.split(',').filter((one) => one !== '');
+    return { kind: 'tmpfs', source: '', target, readOnly: list.includes('ro'), options: list };
+  });
+  const long = host.objects('Mounts').map((one): TaskMount => {
+    const kind = one.text('Type');
+    if (kind !== 'bind' && kind !== 'tmpfs')
+      throw unsupported(`mounts of type ${kind} are not served`);
+    const [source, target] = [one.text('Source'), one.text('Target')];
+    if (!target.startsWith('/')) throw invalid(`invalid mount target: '${target}'`);
+    return { kind, source, target, readOnly: one.flag('ReadOnly'), options: [] };
+  });
+  return [...host.texts('Binds').map(bindMount), ...tmpfs, ...long];
+}
+
+type Networking = { readonly mode: string; readonly attachments: readonly AttachmentRequest[] };
+
+function networking(body: Fields, defaultNetwork: string): Networking {
+  const host = body.fields('HostConfig');
+  const named = (name: string) => (name === '' || name === 'default' ? defaultNetwork : name);
+  const mode = named(host.text('NetworkMode'));
+  const endpoints = body.fields('NetworkingConfig').fields('EndpointsConfig');
+  const asked = new Map(
+    Object.keys(endpoints.raw).map((key) => [
+      named(key),
+      attachmentRequest(named(key), endpoints.fields(key)),
+    ]),
+  );
+  const names = [mode, ...[...asked.keys()].filter((name) => name !== mode)];
+  const mac = body.optionalText('MacAddress');
+  const attachments = names.map((network) => {
+    const request = asked.get(network) ?? attachmentRequest(network, body.fields('none'));
+    if (network !== mode) return request;
+    const links = [...request.links, ...host.texts('Links')];
+    return { ...request, links, mac: request.mac ?? mac };
+  });
+  return { mode, attachments };
+}
+
+function positive(value: number | undefined): number | undefined {
+  return value === undefined || value <= 0 ? undefined : value;
+}
+
+/** The limits of a host part; what is 0 or less has none. */
+export function limitsOf(host: Fields): ContainerOrder['spec']['limits'] {
+  return {
+    memoryBytes: positive(host.optionalNumber('Memory')),
+    nanoCpus: positive(host.optionalNumber('NanoCpus')),
+    pids: positive(host.optionalNumber('PidsLimit')),
+  };
+}
+
+/** The container that a body asks for. `defaultNetwork`: what `default` stands for. */
+export function containerOrder(
+  body: Fields,
+  name: string | undefined,
+  defaultNetwork: string,
+): ContainerOrder {
+  const host = body.fields('HostConfig');
+  const { mode, attachments } = networking(body, defaultNetwork);
+  const entrypoint = body.optionalTexts('Entrypoint');
+  const { HostConfig, NetworkingConfig, ...config } = body.raw;
+  return {
+    name: name?.replace(/^\//, ''),
+    image: body.text('Image'),
+    entrypoint:
+      entrypoint?.join('') === '' && entrypoint.length > 0 ? [] : emptyAsUnset(entrypoint),
+    cwd: body.optionalText('WorkingDir'),
+    user: body.optionalText('User'),
+    stopSignal: body.optionalText('StopSignal'),
+    uts: host.text('UTSMode') === 'host' ? 'host' : 'own',
+    networkMode: mode,
+    attachments,
+    asked: { Config: config, HostConfig: host.raw },
+    spec: {
+      command: body.texts('Cmd'),
+      env: body.texts('Env'),
+      groups: host.texts('GroupAdd'),
+      hostname: body.text('Hostname'),
+      domainname: body.text('Domainname'),
+      tty: body.flag('Tty'),
+      openStdin: body.flag('OpenStdin'),
+      stdinOnce: body.flag('StdinOnce'),
+      labels: body.textMap('Labels'),
+      stopTimeoutMs: (body.optionalNumber('StopTimeout') ?? DEFAULT_STOP_S) * 1000,
+      autoRemove: host.flag('AutoRemove'),
+      restart: restartRule(host),
+      health: healthCheck(body),
+      exposed: exposedPorts(body),
+      ports: publishedPorts(host),
+      publishAll: host.flag('PublishAllPorts'),
+      dns: {
+        servers: host.texts('Dns'),
+        search: host.texts('DnsSearch'),
+        options: host.texts('DnsOptions'),
+      },
+      extraHosts: host.texts('ExtraHosts'),
+      sysctls: host.textMap('Sysctls'),
+      mounts: mounts(host),
+      capabilities: capabilities(host),
+      privileged: host.flag('Privileged'),
+      noNewPrivileges: host
+        .texts('SecurityOpt')
+        .some((text) => /^no-new-privileges([:=]true)?$/.test(text)),
+      pidHost: host.text('PidMode') === 'host',
+      limits: limitsOf(host),
+    },
+  };
+}
+
+function emptyAsUnset(list: string[] | undefined): string[] | undefined {
+  return list === undefined || list.length === 0 ? undefined : list;
+}

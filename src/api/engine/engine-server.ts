@@ -1,0 +1,191 @@
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { errorText } from '../../base/errors.ts';
+import { invalid } from '../../base/faults.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { Engine } from '../../control/engine.ts';
+import { containerRoutes } from './container-routes.ts';
+import { eventRoutes } from './event-routes.ts';
+import { Fields } from './fields.ts';
+import { type Answer, type Call, faultAnswer, Router, type Upgraded } from './http.ts';
+import { imageRoutes } from './image-routes.ts';
+import { networkRoutes } from './network-routes.ts';
+import { Query } from './query.ts';
+import { streamRoutes } from './stream-routes.ts';
+import { type EngineFacts, systemRoutes } from './system-routes.ts';
+import { API_VERSION, splitVersion } from './versions.ts';
+
+const MAX_BODY = 4 * 1024 * 1024;
+const KEEP_ALIVE_MS = 60_000;
+const HEADERS_TIMEOUT_MS = 30_000;
+
+/** Certificates of a listener that asks its clients for theirs. */
+export type EngineTls = { readonly cert: string; readonly key: string; readonly ca: string };
+
+/** The Engine API over any number of listeners. */
+export class EngineServer {
+  readonly #router: Router;
+  readonly #facts: () => EngineFacts;
+  readonly #logger: Logger;
+  readonly #servers = new Set<Server>();
+  readonly #upgraded = new Set<Socket>();
+
+  constructor(engine: Engine, facts: () => EngineFacts, logger: Logger) {
+    this.#facts = facts;
+    this.#logger = logger;
+    this.#router = new Router([
+      ...systemRoutes(engine, facts),
+      ...networkRoutes(engine),
+      ...containerRoutes(engine),
+      ...streamRoutes(engine),
+      ...eventRoutes(engine),
+      ...imageRoutes(engine),
+    ]);
+  }
+
+  /** A server that is yet to listen; with `tls` every client needs a certificate of the CA. */
+  createServer(tls: EngineTls | undefined): Server {
+    const options = { requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' } as const;
+    const server = tls ? createTlsServer({ ...options, ...tls }) : createServer();
+    // Waits, events, logs and attached streams live for days.
+    server.requestTimeout = 0;
+    server.timeout = 0;
+    server.headersTimeout = HEADERS_TIMEOUT_MS;
+    server.keepAliveTimeout = KEEP_ALIVE_MS;
+    server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+      void this.#serve(request, response, undefined);
+    });
+    server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) => {
+      // exempt(as): an HTTP server hands out its sockets
+      this.#upgrade(request, stream as Socket, head);
+    });
+    this.#servers.add(server);
+    return server;
+  }
+
+  /** Lets go of every client. */
+  close(): void {
+    for (const server of this.#servers) {
+      server.close();
+      server.closeAllConnections();
+    }
+    for (const socket of this.#upgraded) socket.destroy();
+  }
+
+  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    this.#upgraded.add(socket);
+    socket.on('close', () => this.#upgraded.delete(socket));
+    socket.on('error', () => socket.destroy());
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.on('finish', () => socket.end());
+    void this.#serve(request, response, { socket, head });
+  }
+
+  async #serve(
+    request: IncomingMessage,
+    response: ServerResponse,
+    upgraded: Upgraded | undefined,
+  ): Promise<void> {
+    response.setHeader('Api-Version', API_VERSION);
+    response.setHeader('Ostype', 'linux');
+    response.setHeader('Docker-Experimental', 'false');
+    response.setHeader('Swarm', 'inactive');
+    response.setHeader('Server', `Sluice/${this.#facts().version} (linux)`);
+    let answer: Answer;
+    try {
+      answer = await this.#route(request, response, upgraded);
+    } catch (error) {
+      answer = faultAnswer(error);
+      const fields = { method: request.method, url: request.url, reason: errorText(error) };
+      this.#logger.debug('refused', fields);
+    }
+    if (!answer) return;
+    if (response.headersSent) response.end();
+    else {
+      if (upgraded) response.assignSocket(upgraded.socket);
+      writeAnswer(response, answer);
+    }
+  }
+
+  #route(request: IncomingMessage, response: ServerResponse, upgraded: Upgraded | undefined) {
+    const url = new URL(`http://engine${request.url ?? '/'}`);
+    const { path, version } = splitVersion(url.pathname);
+    const { route, parameters } = this.#router.match(request.method ?? 'GET', path);
+    let body: Promise<Fields> | undefined;
+    // The body of a call that leaves HTTP may come in the request or on the connection.
+    const left = upgraded && { ...upgraded };
+    const call: Call = {
+      parameters,
+      query: new Query(url.searchParams),
+      request,
+      response,
+      version,
+      upgraded: left,
+      body: () => {
+        body ??= readBody(request, left).then((text) => Fields.parse(text));
+        return body;
+      },
+    };
+    return route.run(call);
+  }
+}
+
+function writeAnswer(response: ServerResponse, answer: NonNullable<Answer>): void {
+  const { status, body } = answer;
+  if (body === undefined) {
+    response.writeHead(status, status === 200 ? { 'content-length': '0' } : {});
+    response.end();
+    return;
+  }
+  const text = `${JSON.stringify(body)}\n`;
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+  });
+  response.end(text);
+}
+
+async function readBody(
+  request: IncomingMessage,
+  upgraded: { socket: Socket; head: Buffer } | undefined,
+): Promise<string> {
+  const length = Number(request.headers['content-length'] ?? Number.NaN);
+  if (length > MAX_BODY) throw invalid(`the body is larger than ${MAX_BODY} bytes`);
+  const parts: Buffer[] = [];
+  let size = 0;
+  for await (const part of request) {
+    // exempt(as): no encoding is set
+    parts.push(part as Buffer);
+    size += (part as Buffer).length;
+    if (size > MAX_BODY) throw invalid(`the body is larger than ${MAX_BODY} bytes`);
+  }
+  if (upgraded && size < length) {
+    const rest = await readRest(upgraded, length - size);
+    parts.push(rest);
+  }
+  return Buffer.concat(parts).toString();
+}
+
+/** The rest of a body that was handed over with the connection. */
+async function readRest(
+  upgraded: { socket: Socket; head: Buffer },
+  length: number,
+): Promise<Buffer> {
+  const { socket } = upgraded;
+  while (upgraded.head.length < length) {
+    const more = await new Promise<Buffer>((resolve, reject) => {
+      socket.once('data', (data) => {
+        socket.pause();
+        resolve(Buffer.from(data));
+      });
+      socket.once('close', () => reject(invalid('the body ended too early')));
+    });
+    upgraded.head = Buffer.concat([upgraded.head, more]);
+  }
+  const body = upgraded.head.subarray(0, length);
+  upgraded.head = upgraded.head.subarray(length);
+  return body;
+}

@@ -1,0 +1,117 @@
+import { invalid } from '../../base/faults.ts';
+import type { NetworkRequest } from '../../control/network-request.ts';
+import type { AttachmentRequest, Container } from '../../model/container.ts';
+import type { Network } from '../../model/network.ts';
+import type { Fields } from './fields.ts';
+
+/** A network as the API shows it, without its members. */
+export function networkView(network: Network): Record<string, unknown> {
+  const { ipam } = network;
+  return {
+    Name: network.name,
+    Id: network.id,
+    Created: network.created,
+    Scope: network.scope,
+    Driver: network.driver,
+    EnableIPv4: network.ipv4,
+    EnableIPv6: network.ipv6,
+    IPAM: {
+      Driver: ipam.driver,
+      Options: ipam.options,
+      Config: ipam.blocks.map(({ subnet, ipRange, gateway, auxAddresses }) => ({
+        ...(subnet === '' ? {} : { Subnet: subnet }),
+        ...(ipRange === undefined ? {} : { IPRange: ipRange }),
+        ...(gateway === undefined ? {} : { Gateway: gateway }),
+        ...(Object.keys(auxAddresses).length === 0 ? {} : { AuxiliaryAddresses: auxAddresses }),
+      })),
+    },
+    Internal: network.internal,
+    Attachable: network.attachable,
+    Ingress: network.ingress,
+    ConfigFrom: { Network: network.configFrom ?? '' },
+    ConfigOnly: network.configOnly,
+    Containers: {},
+    Options: network.options,
+    Labels: network.labels,
+  };
+}
+
+/** A network with the containers that are on it. */
+export function networkDetail(
+  network: Network,
+  members: readonly Container[],
+  verbose: boolean,
+): Record<string, unknown> {
+  const entries = members.flatMap(({ id, name, attachments }) => {
+    const active = attachments.find(({ networkId }) => networkId === network.id)?.active;
+    if (!active) return [];
+    const text = (lease: typeof active.ipv4) =>
+      lease ? `${lease.address}/${lease.prefixLength}` : '';
+    const view = {
+      Name: name,
+      EndpointID: active.id,
+      MacAddress: active.mac,
+      IPv4Address: text(active.ipv4),
+      IPv6Address: text(active.ipv6),
+    };
+    return [[id, view] as const];
+  });
+  return {
+    ...networkView(network),
+    Containers: Object.fromEntries(entries),
+    ...(verbose ? { Services: {}, Peers: [] } : {}),
+  };
+}
+
+function blockRequest(fields: Fields): NetworkRequest['blocks'][number] {
+  const aux =
+    fields.value('AuxiliaryAddresses') === undefined ? 'AuxAddress' : 'AuxiliaryAddresses';
+  return {
+    subnet: fields.optionalText('Subnet'),
+    ipRange: fields.optionalText('IPRange'),
+    gateway: fields.optionalText('Gateway'),
+    auxAddresses: fields.textMap(aux),
+  };
+}
+
+/** The network that a body asks for. */
+export function networkRequest(body: Fields): NetworkRequest {
+  const ipam = body.fields('IPAM');
+  const scope = body.text('Scope');
+  if (scope !== '' && scope !== 'local' && scope !== 'swarm') {
+    throw invalid(`invalid network scope: ${scope}`);
+  }
+  return {
+    name: body.text('Name'),
+    driver: body.text('Driver') || 'bridge',
+    scope,
+    ipv4: body.optionalFlag('EnableIPv4') ?? true,
+    ipv6: body.flag('EnableIPv6'),
+    ipamDriver: ipam.text('Driver') || 'default',
+    ipamOptions: ipam.textMap('Options'),
+    blocks: ipam.objects('Config').map(blockRequest),
+    internal: body.flag('Internal'),
+    attachable: body.flag('Attachable'),
+    ingress: body.flag('Ingress'),
+    configOnly: body.flag('ConfigOnly'),
+    configFrom: body.fields('ConfigFrom').optionalText('Network'),
+    options: body.textMap('Options'),
+    labels: body.textMap('Labels'),
+  };
+}
+
+/** How a container is to join a network, from an endpoint's settings. */
+export function attachmentRequest(network: string, settings: Fields): AttachmentRequest {
+  const ipam = settings.fields('IPAMConfig');
+  return {
+    network,
+    ipv4: ipam.optionalText('IPv4Address'),
+    ipv6: ipam.optionalText('IPv6Address'),
+    linkLocal: ipam.texts('LinkLocalIPs'),
+    mac: settings.optionalText('MacAddress'),
+    aliases: settings.texts('Aliases'),
+    links: settings.texts('Links'),
+    driverOptions: settings.textMap('DriverOpts'),
+    gatewayPriority: settings.number('GwPriority'),
+  };
+}

@@ -1,0 +1,184 @@
+import { notFound, unavailable, unsupported } from '../../base/faults.ts';
+import { describeSources } from '../../control/daemon-options.ts';
+import type { Engine } from '../../control/engine.ts';
+import { type Call, ok, type Route } from './http.ts';
+import { API_VERSION, MIN_API_VERSION } from './versions.ts';
+
+/** What the daemon says of itself and of its machine. */
+export type EngineFacts = {
+  readonly version: string;
+  readonly name: string;
+  readonly id: string;
+  readonly kernel: string;
+  readonly os: string;
+  readonly arch: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly dataRoot: string;
+  readonly debug: boolean;
+};
+
+const NOT_A_MANAGER =
+  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+const SWARM_PATHS = ['services', 'tasks', 'nodes', 'secrets', 'configs', 'swarm'];
+
+function version(facts: EngineFacts): Record<string, unknown> {
+  const details = {
+    ApiVersion: API_VERSION,
+    MinAPIVersion: MIN_API_VERSION,
+    Os: 'linux',
+    Arch: facts.arch,
+    KernelVersion: facts.kernel,
+    GitCommit: '',
+    GoVersion: '',
+    BuildTime: '',
+    Experimental: 'false',
+  };
+  return {
+    Platform: { Name: 'Sluice' },
+    Version: facts.version,
+    ApiVersion: API_VERSION,
+    MinAPIVersion: MIN_API_VERSION,
+    Os: 'linux',
+    Arch: facts.arch,
+    KernelVersion: facts.kernel,
+    GitCommit: '',
+    GoVersion: '',
+    BuildTime: '',
+    Components: [{ Name: 'Engine', Version: facts.version, Details: details }],
+  };
+}
+
+async function info({ registry, agent, options }: Engine, facts: EngineFacts) {
+  const containers = [...registry.containers];
+  const count = (status: string) =>
+    containers.filter(({ state }) => state.status === status).length;
+  const [running, paused] = [count('running'), count('paused')];
+  return {
+    ID: facts.id,
+    Name: facts.name,
+    ServerVersion: facts.version,
+    Containers: containers.length,
+    ContainersRunning: running,
+    ContainersPaused: paused,
+    ContainersStopped: containers.length - running - paused,
+    Images: (await agent.images()).length,
+    Driver: 'host',
+    DriverStatus: [],
+    Plugins: {
+      Volume: [],
+      Network: ['bridge', 'host', 'macvlan', 'null'],
+      Authorization: null,
+      Log: ['json-file'],
+    },
+    MemoryLimit: true,
+    IPv4Forwarding: true,
+    Debug: facts.debug,
+    LoggingDriver: 'json-file',
+    CgroupDriver: 'none',
+    KernelVersion: facts.kernel,
+    OperatingSystem: facts.os,
+    OSType: 'linux',
+    Architecture: facts.arch,
+    NCPU: facts.cpus,
+    MemTotal: facts.memoryBytes,
+    DockerRootDir: facts.dataRoot,
+    HttpProxy: '',
+    HttpsProxy: '',
+    NoProxy: '',
+    Labels: options.labels,
+    ExperimentalBuild: false,
+    DefaultRuntime: 'process',
+    Runtimes: { process: { path: 'process' } },
+    Swarm: {
+      NodeID: '',
+      NodeAddr: '',
+      LocalNodeState: 'inactive',
+      ControlAvailable: false,
+      Error: '',
+      RemoteManagers: null,
+    },
+    LiveRestoreEnabled: true,
+    SecurityOptions: [],
+    DefaultAddressPools: describeSources(options).map(({ base, size }) => ({
+      Base: base,
+      Size: size,
+    })),
+    Warnings: [],
+  };
+}
+
+const ping = ({ response, request }: Call): undefined => {
+  response.writeHead(200, {
+    'content-type': 'text/plain; charset=utf-8',
+    'cache-control': 'no-cache, no-store, must-revalidate',
+    pragma: 'no-cache',
+  });
+  response.end(request.method === 'HEAD' ? undefined : 'OK');
+  return undefined;
+};
+
+function swarmRoutes(): Route[] {
+  const refuse = ({ request }: Call) => {
+    if (request.method === 'POST' && /\/swarm\/(init|join)/.test(request.url ?? '')) {
+      throw unsupported('this daemon serves one host; it cannot form or join a swarm');
+    }
+    if (/\/swarm\/leave/.test(request.url ?? '')) {
+      throw unavailable('This node is not part of a swarm');
+    }
+    throw unavailable(NOT_A_MANAGER);
+  };
+  return SWARM_PATHS.flatMap((name): Route[] =>
+    (['GET', 'POST', 'DELETE'] as const).flatMap((method): Route[] => [
+      { method, path: `/${name}`, run: refuse },
+      { method, path: `/${name}/:rest*`, run: refuse },
+    ]),
+  );
+}
+
+/** The daemon itself, and the resources of which it has none. */
+export function systemRoutes(engine: Engine, facts: () => EngineFacts): Route[] {
+  const noVolume = ({ parameters }: Call) => {
+    throw notFound(`get ${parameters['name']}: no such volume`);
+  };
+  return [
+    { method: 'GET', path: '/_ping', run: ping },
+    { method: 'HEAD', path: '/_ping', run: ping },
+    { method: 'GET', path: '/version', run: () => ok(version(facts())) },
+    { method: 'GET', path: '/info', run: async () => ok(await info(engine, facts())) },
+    {
+      method: 'GET',
+      path: '/system/df',
+      run: () => ok({ LayersSize: 0, Images: [], Containers: [], Volumes: [], BuildCache: [] }),
+    },
+    { method: 'GET', path: '/volumes', run: () => ok({ Volumes: [], Warnings: [] }) },
+    { method: 'GET', path: '/volumes/:name', run: noVolume },
+    { method: 'DELETE', path: '/volumes/:name', run: noVolume },
+    {
+      method: 'POST',
+      path: '/volumes/create',
+      run: () => {
+        throw unsupported('volumes are not served: bind a path of the host');
+      },
+    },
+    {
+      method: 'POST',
+      path: '/volumes/prune',
+      run: () => ok({ VolumesDeleted: [], SpaceReclaimed: 0 }),
+    },
+    { method: 'GET', path: '/plugins', run: () => ok([]) },
+    {
+      method: 'GET',
+      path: '/plugins/:name*/json',
+      run: ({ parameters }) => {
+        throw notFound(`plugin "${parameters['name']}" not found`);
+      },
+    },
+    {
+      method: 'POST',
+      path: '/auth',
+      run: () => ok({ Status: 'Login Succeeded', IdentityToken: '' }),
+    },
+    ...swarmRoutes(),
+  ];
+}

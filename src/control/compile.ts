@@ -1,0 +1,169 @@
+import type { Attachment, Container, PortBinding } from '../model/container.ts';
+import type {
+  AttachmentIntent,
+  ForwardIntent,
+  HostIntent,
+  NameRecord,
+  NetworkIntent,
+  SandboxIntent,
+} from '../model/host-intent.ts';
+import type { Network } from '../model/network.ts';
+import type { DaemonOptions } from './daemon-options.ts';
+import { resolverIntent } from './host-files.ts';
+import { shortId } from './ids.ts';
+import { BRIDGE_OPTIONS, optionFlag } from './network-request.ts';
+import type { Registry } from './registry.ts';
+import {
+  type CompileContext,
+  gatewayAttachment,
+  gatewayOf,
+  hasNames,
+  isDefaultBridge,
+  type Joined,
+  joined,
+  linkOf,
+} from './topology.ts';
+
+function gatewaysOf({ ipam }: Network): string[] {
+  return ipam.blocks.flatMap(({ subnet, gateway }) =>
+    gateway === undefined ? [] : [`${gateway}/${subnet.split('/')[1]}`],
+  );
+}
+
+/** What the kernel has to show of a network; undefined: nothing. */
+export function networkIntent(
+  network: Network,
+  { defaultBridge }: DaemonOptions,
+): NetworkIntent | undefined {
+  const link = linkOf(network);
+  if (link === undefined || network.configOnly) return undefined;
+  const { id, driver, internal, options, ipam } = network;
+  const flag = (key: string) => optionFlag(options[key] ?? '') ?? true;
+  const mtu = options[BRIDGE_OPTIONS.mtu];
+  const own = isDefaultBridge(network);
+  return {
+    id,
+    driver,
+    link,
+    mtu: mtu === undefined ? undefined : Number(mtu),
+    gateways:
+      driver === 'bridge'
+        ? own && defaultBridge.addresses.length > 0
+          ? [...defaultBridge.addresses]
+          : gatewaysOf(network)
+        : [],
+    subnets: ipam.blocks.map(({ subnet }) => subnet),
+    internal,
+    icc: flag(BRIDGE_OPTIONS.icc),
+    masquerade: flag(BRIDGE_OPTIONS.masquerade),
+    external: own && defaultBridge.external,
+    options,
+  };
+}
+
+function attachmentIntent(
+  { attachment, network }: Joined,
+  gatewayOfFamily: Readonly<Record<'ipv4' | 'ipv6', Joined | undefined>>,
+): AttachmentIntent[] {
+  const { active, request } = attachment;
+  if (!active) return [];
+  const { id, link, mac, ipv4, ipv6 } = active;
+  const leases = [ipv4, ipv6].flatMap((lease) =>
+    lease ? [`${lease.address}/${lease.prefixLength}`] : [],
+  );
+  const linkLocal = request.linkLocal.map((address) =>
+    address.includes('/') ? address : `${address}/${address.includes(':') ? 64 : 16}`,
+  );
+  const gateways = (['ipv4', 'ipv6'] as const).flatMap((family) =>
+    gatewayOfFamily[family]?.attachment === attachment ? (gatewayOf(network, family) ?? []) : [],
+  );
+  return [{ id, network: network.id, link, mac, addresses: [...leases, ...linkLocal], gateways }];
+}
+
+/** A container's namespace; undefined: it has none of its own now. */
+export function sandboxIntent(
+  container: Container,
+  context: CompileContext,
+): SandboxIntent | undefined {
+  if (!container.sandbox) return undefined;
+  const { registry } = context;
+  const gateways = {
+    ipv4: gatewayAttachment(container, registry, 'ipv4'),
+    ipv6: gatewayAttachment(container, registry, 'ipv6'),
+  };
+  return {
+    id: container.id,
+    attachments: joined(container, registry).flatMap((one) => attachmentIntent(one, gateways)),
+    resolver: resolverIntent(container, context),
+    sysctls: container.spec.sysctls,
+  };
+}
+
+function forwardId({ id }: Container, binding: PortBinding): string {
+  const { transport, hostPort, hostAddress } = binding;
+  return `${shortId(id)}-${transport}-${hostPort}-${hostAddress ?? 'any'}`;
+}
+
+/** Where a container's published ports lead; none: its gateway network cannot publish. */
+export function forwardIntents(
+  container: Container,
+  { registry }: CompileContext,
+): ForwardIntent[] {
+  const targetOf = (family: 'ipv4' | 'ipv6') => {
+    const gateway = gatewayAttachment(container, registry, family);
+    const lease = gateway?.attachment.active?.[family];
+    return gateway?.network.driver === 'bridge' ? lease?.address : undefined;
+  };
+  const [ipv4, ipv6] = [targetOf('ipv4'), targetOf('ipv6')];
+  return container.bindings.map((binding) => {
+    const wantsIpv6 = binding.hostAddress?.includes(':');
+    const addresses = wantsIpv6 === undefined ? [ipv4, ipv6] : [wantsIpv6 ? (ipv6 ?? ipv4) : ipv4];
+    return {
+      id: forwardId(container, binding),
+      transport: binding.transport,
+      address: binding.hostAddress === '0.0.0.0' ? undefined : binding.hostAddress,
+      port: binding.hostPort,
+      targets: addresses.flatMap((address) =>
+        address === undefined ? [] : [{ address, port: binding.port }],
+      ),
+      balance: 'round-robin' as const,
+      kind: 'published' as const,
+    };
+  });
+}
+
+/** Names by which a container is known on a network, the primary one first. */
+export function dnsNames({ name, id, spec }: Container, { request }: Attachment): string[] {
+  const hostname = spec.hostname === '' ? [] : [spec.hostname];
+  const all = [name, ...request.aliases, shortId(id), ...hostname].map((one) => one.toLowerCase());
+  return [...new Set(all)];
+}
+
+/** Every name of a network. */
+export function networkNames(network: Network, registry: Registry): NameRecord[] {
+  if (!hasNames(network)) return [];
+  return registry.attachedTo(network.id).flatMap((container) => {
+    const attachment = container.attachments.find(({ networkId }) => networkId === network.id);
+    const active = attachment?.active;
+    if (!active) return [];
+    const addresses = [active.ipv4, active.ipv6].flatMap((lease) => lease?.address ?? []);
+    const scope = network.name.toLowerCase();
+    return dnsNames(container, attachment).flatMap((name, index): NameRecord[] => [
+      { name, network: network.id, addresses, primary: false },
+      { name: `${name}.${scope}`, network: network.id, addresses, primary: index === 0 },
+    ]);
+  });
+}
+
+/** Everything that the kernel of this host has to show. */
+export function hostIntent(context: CompileContext): HostIntent {
+  const { registry, options } = context;
+  const networks = [...registry.networks];
+  const containers = [...registry.containers];
+  return {
+    networks: networks.flatMap((network) => networkIntent(network, options) ?? []),
+    sandboxes: containers.flatMap((container) => sandboxIntent(container, context) ?? []),
+    forwards: containers.flatMap((container) => forwardIntents(container, context)),
+    names: networks.flatMap((network) => networkNames(network, registry)),
+  };
+}

@@ -1,0 +1,286 @@
+import { conflict, invalid } from '../base/faults.ts';
+import type { LogEntry, LogQuery, TaskStats } from '../link/agent-port.ts';
+import type {
+  AttachmentRequest,
+  Container,
+  ContainerState,
+  RestartRule,
+} from '../model/container.ts';
+import type { Network } from '../model/network.ts';
+import { checkAttachment, isJoinable, withAttachment, withoutAttachment } from './attachments.ts';
+import {
+  type ContainerOrder,
+  checkMode,
+  checkName,
+  checkOrder,
+  completeSpec,
+  needImage,
+} from './container-order.ts';
+import { Execs } from './execs.ts';
+import { HealthMonitor } from './health-monitor.ts';
+import { hostsFile, resolvConf } from './host-files.ts';
+import { newId, shortId, stamp } from './ids.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { generateName } from './names.ts';
+import { type ControlParts, patch, tell, tellJoin } from './parts.ts';
+
+const CREATED: ContainerState = {
+  status: 'created',
+  pid: 0,
+  exitCode: 0,
+  error: '',
+  oomKilled: false,
+  startedAt: undefined,
+  finishedAt: undefined,
+  restartCount: 0,
+  stopped: false,
+  health: undefined,
+};
+
+/** Containers kept at once; more are refused. */
+const MAX_CONTAINERS = 10_000;
+
+function isUp({ state }: Container): boolean {
+  return state.status === 'running' || state.status === 'paused';
+}
+
+/** The containers of this host. */
+export class Containers {
+  readonly execs: Execs;
+  readonly lifecycle: Lifecycle;
+  readonly #parts: ControlParts;
+
+  constructor(parts: ControlParts) {
+    this.#parts = parts;
+    this.execs = new Execs(parts);
+    const health = new HealthMonitor(parts, this.execs);
+    this.lifecycle = new Lifecycle(parts, health, (id) => this.#drop(id));
+  }
+
+  /** Throws in the words that users know; then nothing is left behind. */
+  async create(order: ContainerOrder): Promise<{ id: string; warnings: string[] }> {
+    const { registry, agent, clock, rng, plane } = this.#parts;
+    checkOrder(order);
+    const image = needImage(await agent.images(), order.image);
+    if (registry.containerCount >= MAX_CONTAINERS) {
+      throw conflict(`there are ${MAX_CONTAINERS} containers, which is the maximum: remove some`);
+    }
+    if (order.name !== undefined) this.#checkFree(order.name);
+    const mode = checkMode(order, (key) => registry.container(key).id);
+    const spec = completeSpec(order, image, mode);
+    const attachments = this.#attachments(order, mode.kind);
+    const name = order.name ?? generateName(rng, (one) => registry.nameTaken(one) !== undefined);
+    const container: Container = {
+      id: newId(),
+      name,
+      created: stamp(clock),
+      imageId: image.id,
+      spec,
+      attachments,
+      sandbox: false,
+      bindings: [],
+      state: CREATED,
+      asked: order.asked,
+    };
+    registry.putContainer(container);
+    tell(this.#parts, 'create', container);
+    const warnings: string[] = [];
+    if (mode.kind === 'host' && (spec.ports.length > 0 || spec.publishAll)) {
+      warnings.push('Published ports are discarded when using host network mode');
+    }
+    if (spec.ports.length > 0 && !plane.context.options.rules) {
+      warnings.push('Published ports have no effect: the daemon runs without rules');
+    }
+    return { id: container.id, warnings };
+  }
+
+  async remove(key: string, force: boolean): Promise<void> {
+    const container = this.#parts.registry.container(key);
+    const { id, name, state } = container;
+    if (isUp(container) || state.status === 'restarting') {
+      if (!force) {
+        throw conflict(
+          `cannot remove container "${name}": container is ${state.status}: stop the container before removing or force remove`,
+        );
+      }
+      await this.lifecycle.end(id);
+    }
+    await this.#parts.lock.run(id, () => this.#drop(id));
+  }
+
+  async rename(key: string, name: string): Promise<void> {
+    const { registry, plane } = this.#parts;
+    const before = registry.container(key);
+    if (name === '') throw invalid('Neither old nor new names may be empty');
+    const bare = name.replace(/^\//, '');
+    checkName(bare);
+    if (bare === before.name) {
+      throw invalid('Renaming a container with the same name as its current name');
+    }
+    this.#checkFree(bare);
+    await this.#parts.lock.run(before.id, async () => {
+      const after = patch(this.#parts, before.id, { name: bare });
+      if (!after) return;
+      if (after.sandbox) await plane.refresh(after);
+      tell(this.#parts, 'rename', after, { oldName: `/${before.name}` });
+    });
+  }
+
+  /** Changes what can be changed while it runs. */
+  update(
+    key: string,
+    change: { restart?: RestartRule; limits?: Partial<Container['spec']['limits']> },
+  ): void {
+    const container = this.#parts.registry.container(key);
+    const { restart = container.spec.restart } = change;
+    if (container.spec.autoRemove && restart.when !== 'no') {
+      throw invalid(
+        'Restart policy cannot be updated because AutoRemove is enabled for the container',
+      );
+    }
+    const spec = { ...container.spec, restart };
+    const next = patch(this.#parts, container.id, { spec });
+    if (next) tell(this.#parts, 'update', next);
+  }
+
+  /** Removes what does not run and `wanted` agrees to. Returns the ids. */
+  async prune(wanted: (container: Container) => boolean): Promise<string[]> {
+    const idle = [...this.#parts.registry.containers].filter(
+      (one) => ['created', 'exited'].includes(one.state.status) && wanted(one),
+    );
+    for (const { id } of idle) await this.#parts.lock.run(id, () => this.#drop(id));
+    this.#parts.events.emit('container', 'prune', '', { reclaimed: '0' });
+    return idle.map(({ id }) => id);
+  }
+
+  async connect(networkKey: string, key: string, request: AttachmentRequest): Promise<void> {
+    const { registry, lock } = this.#parts;
+    const network = registry.network(networkKey);
+    const { id } = registry.container(key);
+    await lock.run(id, async () => {
+      const before = registry.container(id);
+      const attachments = withAttachment(before, network, request, registry);
+      const after = patch(this.#parts, id, { attachments });
+      if (!after) return;
+      try {
+        await this.#replug(after, before);
+      } catch (error) {
+        patch(this.#parts, id, { attachments: withoutAttachment(after, network, registry) });
+        throw error;
+      }
+      const added = after.attachments.at(-1);
+      if (added) tellJoin(this.#parts, 'connect', after, added);
+    });
+  }
+
+  async disconnect(networkKey: string, key: string): Promise<void> {
+    const { registry, lock } = this.#parts;
+    const network = registry.network(networkKey);
+    const { id } = registry.container(key);
+    await lock.run(id, async () => {
+      const before = registry.container(id);
+      const attachments = withoutAttachment(before, network, registry);
+      const after = patch(this.#parts, id, { attachments });
+      if (!after) return;
+      await this.#replug(after, before);
+      const gone = before.attachments.find(({ networkId }) => networkId === network.id);
+      if (gone) tellJoin(this.#parts, 'disconnect', after, gone);
+    });
+  }
+
+  top(key: string, psArgs: readonly string[]): Promise<readonly (readonly string[])[]> {
+    const container = this.#needRunning(key);
+    return this.#parts.agent.top(container.id, psArgs);
+  }
+
+  /** Undefined: it does not run. */
+  async stats(key: string): Promise<TaskStats | undefined> {
+    const container = this.#parts.registry.container(key);
+    return isUp(container) ? this.#parts.agent.stats(container.id) : undefined;
+  }
+
+  /** Returns what stops it. */
+  logs(
+    key: string,
+    query: LogQuery,
+    line: (entry: LogEntry) => void,
+    ended: () => void,
+  ): () => void {
+    const container = this.#parts.registry.container(key);
+    const follow = query.follow && (isUp(container) || container.state.status === 'restarting');
+    return this.#parts.agent.logs(container.id, { ...query, follow }, line, ended);
+  }
+
+  /** Size of the terminal in characters. */
+  async resize(key: string, columns: number, rows: number): Promise<void> {
+    const { id } = this.#needRunning(key);
+    await this.#parts.agent.resize(id, columns, rows);
+  }
+
+  #needRunning(key: string): Container {
+    const container = this.#parts.registry.container(key);
+    if (!isUp(container)) throw conflict(`container ${container.id} is not running`);
+    return container;
+  }
+
+  #checkFree(name: string): void {
+    const owner = this.#parts.registry.nameTaken(name);
+    if (!owner) return;
+    throw conflict(
+      `Conflict. The container name "/${name}" is already in use by container "${owner.id}". You have to remove (or rename) that container to be able to reuse that name.`,
+    );
+  }
+
+  #attachments(order: ContainerOrder, kind: string): Container['attachments'] {
+    if (kind !== 'networks') return [];
+    const { registry } = this.#parts;
+    const seen = new Set<string>();
+    return order.attachments.map((request) => {
+      const network = registry.network(request.network);
+      checkAttachment(request, network);
+      if (!isJoinable(network) || seen.has(network.id)) {
+        throw invalid(`network ${network.name} cannot be joined like this`);
+      }
+      seen.add(network.id);
+      this.#checkLinks(request, network);
+      return { request, networkId: network.id, networkName: network.name, active: undefined };
+    });
+  }
+
+  #checkLinks({ links }: AttachmentRequest, network: Network): void {
+    for (const link of links) {
+      const [target = ''] = link.split(':');
+      const peer = this.#parts.registry.container(target);
+      if (network.name === 'bridge' && !isUp(peer)) {
+        throw conflict(`Cannot link to a non running container: /${peer.name} AS ${link}`);
+      }
+    }
+  }
+
+  async #replug(after: Container, before: Container): Promise<void> {
+    const { plane, agent } = this.#parts;
+    if (!after.sandbox) return;
+    await plane.refresh(after, before);
+    if (!isUp(after)) return;
+    await agent.updateFiles(after.id, {
+      hosts: hostsFile(after, plane.context),
+      resolvConf: resolvConf(after, plane.context),
+    });
+  }
+
+  /** The lock of the container is held, or nobody else can have it. */
+  async #drop(id: string): Promise<void> {
+    const { registry, agent, plane, logger } = this.#parts;
+    const container = registry.findContainer(id);
+    if (!container) return;
+    this.lifecycle.forget(id);
+    this.execs.forget(id);
+    registry.dropContainer(id);
+    if (container.sandbox) await plane.withdraw({ ...container, sandbox: false }, container);
+    await agent.removeTask(id).catch((error: unknown) => {
+      logger.warn('task not removed', { container: shortId(id), reason: String(error) });
+    });
+    this.lifecycle.waiters.removed(id, { exitCode: container.state.exitCode, error: undefined });
+    tell(this.#parts, 'destroy', container);
+  }
+}

@@ -1,0 +1,120 @@
+import type { Clock } from '../base/clock.ts';
+import { errorText } from '../base/errors.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Rng } from '../base/rng.ts';
+import type { AgentEvents, AgentPort } from '../link/agent-port.ts';
+import type { TaskExit } from '../model/task-spec.ts';
+import type { EmbeddedStore } from '../store/embedded-store.ts';
+import { Containers } from './containers.ts';
+import type { DaemonOptions, HostFacts } from './daemon-options.ts';
+import { EventLog } from './event-log.ts';
+import { HostPlane } from './host-plane.ts';
+import { KeyedLock } from './keyed-lock.ts';
+import { Networks } from './networks.ts';
+import type { ControlParts } from './parts.ts';
+import { PortAllocator } from './port-allocator.ts';
+import { Registry } from './registry.ts';
+import type { CompileContext } from './topology.ts';
+
+type EngineDeps = {
+  readonly store: EmbeddedStore;
+  readonly agent: AgentPort;
+  readonly options: DaemonOptions;
+  readonly facts: HostFacts;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly logger: Logger;
+};
+
+/** The control plane of one host: its networks and containers over one agent. */
+export class Engine implements AgentEvents {
+  readonly registry: Registry;
+  readonly events: EventLog;
+  readonly networks: Networks;
+  readonly containers: Containers;
+  readonly agent: AgentPort;
+  readonly facts: HostFacts;
+  readonly #parts: ControlParts;
+  #options: DaemonOptions;
+
+  constructor({ store, agent, options, facts, clock, rng, logger }: EngineDeps) {
+    this.agent = agent;
+    this.facts = facts;
+    this.#options = options;
+    this.registry = new Registry(store);
+    this.events = new EventLog(clock);
+    const ports = new PortAllocator(facts.dynamicPorts());
+    for (const { id, bindings } of this.registry.containers) {
+      for (const binding of bindings) ports.take(binding, id);
+    }
+    const context = { registry: this.registry, options, facts };
+    this.#parts = {
+      registry: this.registry,
+      plane: new HostPlane(context, agent),
+      agent,
+      events: this.events,
+      ports,
+      lock: new KeyedLock(),
+      clock,
+      rng,
+      logger,
+    };
+    this.networks = new Networks(this.#parts);
+    this.containers = new Containers(this.#parts);
+  }
+
+  get options(): DaemonOptions {
+    return this.#options;
+  }
+
+  get context(): CompileContext {
+    return this.#parts.plane.context;
+  }
+
+  /** Brings host and containers to what is stored. The agent must be connected. */
+  async start(): Promise<void> {
+    this.networks.ensureDefaults();
+    await this.#sync();
+    await this.containers.lifecycle.recover(true);
+    await this.#removeStrangers();
+  }
+
+  taskExited(id: string, exit: TaskExit): void {
+    void this.containers.lifecycle.ended(id, exit).catch((error: unknown) => {
+      this.#parts.logger.error('end of a task not handled', { id, reason: errorText(error) });
+    });
+  }
+
+  execExited(id: string, exit: TaskExit): void {
+    this.containers.execs.ended(id, exit);
+  }
+
+  degraded(reason: string): void {
+    this.#parts.logger.warn('the host differs from what was asked for', { reason });
+  }
+
+  connected(up: boolean): void {
+    if (!up) {
+      this.#parts.logger.warn('the agent is gone; networks keep their state');
+      return;
+    }
+    void this.#sync()
+      .then(() => this.containers.lifecycle.recover(false))
+      .catch((error: unknown) => {
+        this.#parts.logger.error('not synchronized with the agent', { reason: errorText(error) });
+      });
+  }
+
+  async #sync(): Promise<void> {
+    for (const { kind, id, message } of await this.#parts.plane.sync()) {
+      this.#parts.logger.warn('not in place', { kind, id, reason: message });
+    }
+  }
+
+  /** Tasks that nobody knows any more, left by a death between two steps. */
+  async #removeStrangers(): Promise<void> {
+    for (const { id } of await this.agent.tasks()) {
+      if (!this.registry.findContainer(id)) await this.agent.removeTask(id);
+    }
+  }
+}

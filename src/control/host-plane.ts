@@ -1,0 +1,83 @@
+import { failed } from '../base/faults.ts';
+import type { AgentPort, ApplyFailure, ApplyReport } from '../link/agent-port.ts';
+import type { Container } from '../model/container.ts';
+import type { HostDelta, HostIntent } from '../model/host-intent.ts';
+import type { Network } from '../model/network.ts';
+import {
+  forwardIntents,
+  hostIntent,
+  networkIntent,
+  networkNames,
+  sandboxIntent,
+} from './compile.ts';
+import type { CompileContext } from './topology.ts';
+
+function check({ failures }: ApplyReport): void {
+  if (failures.length > 0) throw failed(failures.map(({ message }) => message).join('; '));
+}
+
+/** Brings the kernel of the host to what the registry says, object by object or as a whole. */
+export class HostPlane {
+  readonly context: CompileContext;
+  readonly #agent: AgentPort;
+
+  constructor(context: CompileContext, agent: AgentPort) {
+    this.context = context;
+    this.#agent = agent;
+  }
+
+  /** Puts everything in place and takes away what is not wanted. */
+  async sync(): Promise<readonly ApplyFailure[]> {
+    return (await this.#agent.sync(this.#withRules(hostIntent(this.context)))).failures;
+  }
+
+  /** Throws when the kernel refuses. */
+  async addNetwork(network: Network): Promise<void> {
+    const intent = networkIntent(network, this.context.options);
+    if (intent) check(await this.#agent.apply({ put: { networks: [intent] }, remove: {} }));
+  }
+
+  async removeNetwork(id: string): Promise<void> {
+    check(await this.#agent.apply({ put: {}, remove: { networks: [id], names: [id] } }));
+  }
+
+  /**
+   * Brings sandbox, forwards and names of a container up to date. `before`: the value whose
+   * forwards and networks may have gone. Throws when the kernel refuses.
+   */
+  async refresh(container: Container, before: Container = container): Promise<void> {
+    check(await this.#agent.apply(this.#delta(container, before)));
+  }
+
+  /** As `refresh` for a container that no longer has a sandbox; leftovers are the agent's. */
+  async withdraw(container: Container, before: Container): Promise<void> {
+    await this.#agent.apply(this.#delta(container, before));
+  }
+
+  #delta(container: Container, before: Container): HostDelta {
+    const { registry } = this.context;
+    const sandbox = sandboxIntent(container, this.context);
+    const forwards = this.context.options.rules ? forwardIntents(container, this.context) : [];
+    const kept = new Set(forwards.map(({ id }) => id));
+    const old = forwardIntents(before, this.context).map(({ id }) => id);
+    const touched = [...container.attachments, ...before.attachments];
+    const ids = [...new Set(touched.map(({ networkId }) => networkId))];
+    const networks = ids.flatMap((id) => registry.findNetwork(id) ?? []);
+    return {
+      put: {
+        ...(sandbox ? { sandboxes: [sandbox] } : {}),
+        forwards,
+        names: networks.flatMap((network) => networkNames(network, registry)),
+      },
+      remove: {
+        sandboxes: sandbox || !before.sandbox ? [] : [container.id],
+        forwards: old.filter((id) => !kept.has(id)),
+        names: ids,
+      },
+    };
+  }
+
+  #withRules(intent: HostIntent): HostIntent {
+    return this.context.options.rules ? intent : { ...intent, forwards: [] };
+  }
+}

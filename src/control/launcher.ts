@@ -1,0 +1,148 @@
+import { errorText } from '../base/errors.ts';
+import { conflict, failed, invalid } from '../base/faults.ts';
+import type { Container } from '../model/container.ts';
+import type { TaskState } from '../model/task-spec.ts';
+import { activateAll, bindPorts, deactivate } from './attachments.ts';
+import { needImage } from './container-order.ts';
+import { UNKNOWN_HEALTH } from './health-state.ts';
+import { stamp } from './ids.ts';
+import { type ControlParts, patch, tellJoin } from './parts.ts';
+import { taskSpec } from './task-spec.ts';
+
+/** Ports that the kernel may refuse one after the other before the order fails. */
+const MAX_PORT_TRIES = 16;
+const NOT_FOUND = /executable file not found|no such file or directory/i;
+const NOT_RUNNABLE = /permission denied|is a directory/i;
+const EXIT_NOT_FOUND = 127;
+const EXIT_NOT_RUNNABLE = 126;
+const EXIT_REFUSED = 128;
+
+/** The exit code that stands for a command that could not be started. */
+export function startFailureCode(message: string): number {
+  if (NOT_FOUND.test(message)) return EXIT_NOT_FOUND;
+  return NOT_RUNNABLE.test(message) ? EXIT_NOT_RUNNABLE : EXIT_REFUSED;
+}
+
+function isFixed({ spec }: Container): boolean {
+  const fixed = spec.ports.every(
+    ({ hostPorts }) => hostPorts !== undefined && hostPorts[0] === hostPorts[1],
+  );
+  return fixed && !spec.publishAll;
+}
+
+/** Takes containers from their description to a running task and back. */
+export class Launcher {
+  readonly #parts: ControlParts;
+
+  constructor(parts: ControlParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Network first, then the task; `created` is called between its creation and its start. When
+   * anything fails everything is taken back and the reason is kept with the container.
+   */
+  async launch(id: string, created: () => Promise<void>): Promise<TaskState> {
+    try {
+      const container = await this.#plug(id);
+      const { agent, plane } = this.#parts;
+      const image = needImage(await agent.images(), container.spec.image);
+      await agent.createTask(taskSpec(container, image, plane.context));
+      await created();
+      const state = await agent.startTask(id);
+      this.#markRunning(id, state);
+      return state;
+    } catch (error) {
+      await this.unplug(id);
+      const message = errorText(error);
+      patch(this.#parts, id, {
+        state: { error: message, exitCode: startFailureCode(message), pid: 0 },
+      });
+      if (startFailureCode(message) === EXIT_REFUSED) throw error;
+      throw invalid(`failed to create task for container: ${message}`);
+    }
+  }
+
+  /** Gives addresses, ports and sandbox back. What the kernel keeps the agent removes later. */
+  async unplug(id: string): Promise<void> {
+    const { registry, ports, plane, logger } = this.#parts;
+    const before = registry.findContainer(id);
+    if (!before) return;
+    const attachments = deactivate(before.attachments, registry);
+    ports.release(id);
+    for (const one of before.attachments) {
+      if (one.active) tellJoin(this.#parts, 'disconnect', before, one);
+    }
+    const after = patch(this.#parts, id, { attachments, bindings: [], sandbox: false });
+    if (!after) return;
+    await plane.withdraw(after, before).catch((error: unknown) => {
+      logger.warn('sandbox not removed', { container: after.name, reason: errorText(error) });
+    });
+  }
+
+  async #plug(id: string): Promise<Container> {
+    const { registry } = this.#parts;
+    const container = registry.container(id);
+    const { mode } = container.spec;
+    if (mode.kind === 'container') this.#checkPeer(mode.id);
+    if (mode.kind === 'host' || mode.kind === 'container') return container;
+    if (container.sandbox) {
+      // Between two runs of one container addresses and ports are kept.
+      await this.#parts.plane.refresh(container);
+      return container;
+    }
+    const attachments = activateAll(container.attachments, registry);
+    const joined = patch(this.#parts, id, { attachments, sandbox: true });
+    if (!joined) throw conflict(`container ${id} is gone`);
+    return this.#publish(joined, container);
+  }
+
+  /** A port without a number that a foreign program holds is replaced by the next one. */
+  async #publish(joined: Container, before: Container): Promise<Container> {
+    const { ports, plane } = this.#parts;
+    const refused = new Set<number>();
+    const tries = isFixed(joined) ? 1 : MAX_PORT_TRIES;
+    for (let attempt = 1; ; attempt++) {
+      ports.release(joined.id);
+      const bindings = bindPorts(joined, this.#parts, refused);
+      const bound = patch(this.#parts, joined.id, { bindings });
+      if (!bound) throw conflict(`container ${joined.id} is gone`);
+      try {
+        await plane.refresh(bound, before);
+        for (const attachment of bound.attachments)
+          tellJoin(this.#parts, 'connect', bound, attachment);
+        return bound;
+      } catch (error) {
+        if (bindings.length === 0 || attempt >= tries) {
+          throw failed(`failed to set up container networking: ${errorText(error)}`, error);
+        }
+        for (const { hostPort } of bindings) refused.add(hostPort);
+      }
+    }
+  }
+
+  #checkPeer(id: string): void {
+    const peer = this.#parts.registry.container(id);
+    const { status } = peer.state;
+    if (status === 'running' || status === 'paused') return;
+    throw conflict(
+      `cannot join network namespace of a non running container: container ${peer.name} is ${status}`,
+    );
+  }
+
+  #markRunning(id: string, { pid }: TaskState): void {
+    const current = this.#parts.registry.findContainer(id);
+    patch(this.#parts, id, {
+      state: {
+        status: 'running',
+        pid,
+        error: '',
+        exitCode: 0,
+        oomKilled: false,
+        startedAt: stamp(this.#parts.clock),
+        stopped: false,
+        health: current?.spec.health ? UNKNOWN_HEALTH : undefined,
+      },
+    });
+  }
+}

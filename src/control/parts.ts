@@ -1,0 +1,58 @@
+import type { Clock } from '../base/clock.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Rng } from '../base/rng.ts';
+import type { AgentPort } from '../link/agent-port.ts';
+import type { Attachment, Container, ContainerState } from '../model/container.ts';
+import type { EventLog } from './event-log.ts';
+import type { HostPlane } from './host-plane.ts';
+import type { KeyedLock } from './keyed-lock.ts';
+import type { PortAllocator } from './port-allocator.ts';
+import type { Registry } from './registry.ts';
+
+/** What the parts of the control plane of one host share. */
+export type ControlParts = {
+  readonly registry: Registry;
+  readonly plane: HostPlane;
+  readonly agent: AgentPort;
+  readonly events: EventLog;
+  readonly ports: PortAllocator;
+  /** By container id: whatever changes a container or its sandbox. */
+  readonly lock: KeyedLock;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly logger: Logger;
+};
+
+/** Changes a container as it is now; returns the new value, undefined: it is gone. */
+export function patch(
+  { registry }: Pick<ControlParts, 'registry'>,
+  id: string,
+  change: Partial<Omit<Container, 'id' | 'state'>> & { state?: Partial<ContainerState> },
+): Container | undefined {
+  const current = registry.findContainer(id);
+  if (!current) return undefined;
+  const next = { ...current, ...change, state: { ...current.state, ...change.state } };
+  registry.putContainer(next);
+  return next;
+}
+
+/** Tells what happened to a container. */
+export function tell(
+  { events }: Pick<ControlParts, 'events'>,
+  action: string,
+  { id, name, spec }: Container,
+  attributes: Readonly<Record<string, string>> = {},
+): void {
+  events.emit('container', action, id, { ...spec.labels, image: spec.image, name, ...attributes });
+}
+
+/** Tells that a container has joined or left a network. */
+export function tellJoin(
+  { events, registry }: Pick<ControlParts, 'events' | 'registry'>,
+  action: 'connect' | 'disconnect',
+  container: Container,
+  { networkId, networkName }: Attachment,
+): void {
+  const type = registry.findNetwork(networkId)?.driver ?? '';
+  events.emit('network', action, networkId, { container: container.id, name: networkName, type });
+}

@@ -1,0 +1,78 @@
+import type { Container } from '../model/container.ts';
+import type { ImageInfo, TaskSpec } from '../model/task-spec.ts';
+import { hostsFile, resolvConf } from './host-files.ts';
+import { shortId } from './ids.ts';
+import type { CompileContext } from './topology.ts';
+
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+function environment({ spec }: Container, hostname: string): string[] {
+  const base = [
+    `PATH=${DEFAULT_PATH}`,
+    `HOSTNAME=${hostname}`,
+    ...(spec.tty ? ['TERM=xterm'] : []),
+    'HOME=/root',
+  ];
+  const name = (entry: string) => entry.split('=')[0];
+  const own = new Set(spec.env.map(name));
+  return [
+    ...base.filter((entry) => !own.has(name(entry))),
+    // A name alone takes a variable away.
+    ...spec.env.filter((entry) => entry.includes('=')),
+  ];
+}
+
+/** The id of the sandbox that a container runs in; `host`: the host's own network. */
+export function sandboxOf({ id, spec }: Container, { registry }: CompileContext): string {
+  const { mode } = spec;
+  if (mode.kind === 'host') return 'host';
+  if (mode.kind !== 'container') return id;
+  const peer = registry.findContainer(mode.id);
+  return peer?.spec.mode.kind === 'host' ? 'host' : mode.id;
+}
+
+/** Whose hosts and resolv.conf a container sees: with a shared stack the other's. */
+function fileOwner(container: Container, { registry }: CompileContext): Container {
+  const { mode } = container.spec;
+  return mode.kind === 'container' ? (registry.findContainer(mode.id) ?? container) : container;
+}
+
+/** A container's host name as its processes see it. */
+export function hostnameOf(container: Container, context: CompileContext): string {
+  const { spec, id } = fileOwner(container, context);
+  if (spec.hostname !== '') return spec.hostname;
+  return spec.mode.kind === 'host' ? context.facts.hostname() : shortId(id);
+}
+
+/** What the runtime is told, complete. */
+export function taskSpec(
+  container: Container,
+  image: Pick<ImageInfo, 'runtime' | 'names'>,
+  context: CompileContext,
+): TaskSpec {
+  const { spec, id } = container;
+  const hostname = hostnameOf(container, context);
+  const owner = fileOwner(container, context);
+  return {
+    id,
+    runtime: image.runtime,
+    image: image.names[0] ?? spec.image,
+    argv: [...spec.entrypoint, ...spec.command],
+    env: environment(container, hostname),
+    cwd: spec.cwd,
+    user: spec.user,
+    groups: spec.groups,
+    hostname,
+    tty: spec.tty,
+    openStdin: spec.openStdin,
+    sandbox: sandboxOf(container, context),
+    hosts: hostsFile(owner, context),
+    resolvConf: resolvConf(owner, context),
+    mounts: spec.mounts,
+    capabilities: spec.capabilities,
+    noNewPrivileges: spec.noNewPrivileges,
+    pidHost: spec.pidHost,
+    privileged: spec.privileged,
+    limits: spec.limits,
+  };
+}
