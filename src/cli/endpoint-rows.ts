@@ -4,6 +4,7 @@ import { table } from './table.ts';
 /** One word for whether an endpoint takes work, and why not. */
 export function stateOf(endpoint: EndpointInfo): string {
   if (endpoint.admin !== 'ready') return endpoint.admin;
+  if (endpoint.agent && endpoint.agent !== 'ready') return endpoint.agent;
   if (endpoint.ejected) return 'ejected';
   return endpoint.check;
 }

@@ -14,9 +14,14 @@ export type EndpointSpec = {
 /** What an operator has decided of an endpoint. Source: HAProxy management guide, `set server`. */
 export type AdminState = 'ready' | 'drain' | 'maint';
 
+/** What the endpoint's own agent asks for, apart from what an operator has decided. */
+export type AgentState = AdminState | 'down';
+
 /** An endpoint with everything observed of it; whole lists of these travel, never changes. */
 export type EndpointState = EndpointSpec & {
   readonly admin: AdminState;
+  /** Undefined: no agent is asked. */
+  readonly agent?: AgentState | undefined;
   /** By active checks; `unknown` before the first result with `initialState: hold`. */
   readonly check: 'up' | 'down' | 'unknown';
   /** Put aside because of what live traffic met. */

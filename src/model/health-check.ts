@@ -74,6 +74,14 @@ export const healthCheck = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('exec'), ...timing, command: oneOrMore(z.string().min(1)) }),
 ]);
 
+/** Asking an agent beside each endpoint what the endpoint can take. */
+export const agentCheck = z.strictObject({
+  port: z.int().min(1).max(65_535).describe("Of the agent, at the endpoint's address."),
+  interval: duration.prefault('2s'),
+  timeout: duration.prefault('1s').describe('Of connecting and answering.'),
+  send: z.string().optional().describe('Sent first; \\r, \\n, \\t and \\xHH are read as such.'),
+});
+
 /** Judging endpoints by live traffic. */
 export const passive = z.strictObject({
   failures: count.default(5).describe('In a row.'),
@@ -87,4 +95,5 @@ export const passive = z.strictObject({
 
 export type HealthCheck = z.output<typeof healthCheck>;
 export type HttpHealthCheck = Extract<HealthCheck, { type: 'http' | 'https' }>;
+export type AgentCheck = z.output<typeof agentCheck>;
 export type Passive = z.output<typeof passive>;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { endpointAddress } from './address.ts';
 import { balanceKey, count, duration, filePath, percent, size } from './fields.ts';
-import { healthCheck, passive } from './health-check.ts';
+import { agentCheck, healthCheck, passive } from './health-check.ts';
 import { timeouts } from './timeouts.ts';
 
 const weight = z.int().min(0).max(256).default(1);
@@ -113,6 +113,9 @@ export const service = z.strictObject({
     .union([z.literal(false), healthCheck])
     .optional()
     .describe('Default: http for services of HTTP listeners (any answer counts), tcp otherwise.'),
+  agentCheck: agentCheck
+    .optional()
+    .describe('An agent beside each endpoint tells its weight, drains it or takes it down.'),
   passive: z.union([z.literal(false), passive]).prefault({}),
   retries: z
     .union([

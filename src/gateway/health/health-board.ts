@@ -160,6 +160,10 @@ export class HealthBoard {
       known.outliers?.update([...known.endpoints.keys()]);
       this.#returnEjected(name, known);
     }
+    if (JSON.stringify(known.config.agentCheck) !== JSON.stringify(config.agentCheck)) {
+      for (const endpoint of known.endpoints.values()) endpoint.setAgent(config.agentCheck);
+      this.#changed(name);
+    }
     const sameCheck =
       JSON.stringify([known.check, known.config.tls]) === JSON.stringify([check, config.tls]);
     known.config = config;
@@ -195,12 +199,17 @@ export class HealthBoard {
         this.#note(service, spec.id, to, reason);
         this.#changed(service);
       },
+      asked: (kind) => {
+        this.#deps.metrics.cell('sluice_agent_checks_total', service, kind).value++;
+      },
+      adjusted: () => this.#changed(service),
       recovered: () => {
         const events = watched.outliers?.release(spec.id, this.#deps.clock.now()) ?? [];
         this.#applyEjections(service, events);
       },
     });
     endpoint.recheck(this.#probe(watched), watched.check);
+    endpoint.setAgent(watched.config.agentCheck);
     return endpoint;
   }
 

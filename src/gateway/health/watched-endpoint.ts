@@ -1,9 +1,12 @@
 import type { Clock, Timer } from '../../base/clock.ts';
 import type { Rng } from '../../base/rng.ts';
+import { AgentOrders } from '../../health/agent-orders.ts';
 import { RiseFall, type RiseFallOptions, startOffset } from '../../health/rise-fall.ts';
 import type { AdminState, EndpointSpec, EndpointState } from '../../model/endpoint-state.ts';
-import type { HealthCheck } from '../../model/health-check.ts';
+import type { AgentCheck, HealthCheck } from '../../model/health-check.ts';
+import type { AgentAnswer } from '../../net/probes/agent-probe.ts';
 import type { Probe, ProbeResult } from '../../net/probes/probe.ts';
+import { AgentWatch, type AgentWatchEvents } from './agent-watch.ts';
 
 const MAX_FAST_INTERVAL_MS = 250;
 const MAX_DOWN_INTERVAL_MS = 500;
@@ -12,6 +15,10 @@ const MAX_DOWN_INTERVAL_MS = 500;
 export type WatchEvents = {
   checked(ok: boolean): void;
   changed(to: 'up' | 'down', reason: string): void;
+  /** An agent was asked. */
+  asked(kind: AgentAnswer['kind']): void;
+  /** Weight, limit or reason changed, health did not. */
+  adjusted(): void;
   /** Checks show that what live traffic met is over. */
   recovered(): void;
 };
@@ -37,6 +44,7 @@ export class WatchedEndpoint {
   readonly #clock: Clock;
   readonly #rng: Rng;
   readonly #events: WatchEvents;
+  #agent: AgentWatch | undefined;
   #machine: RiseFall | undefined;
   #check: HealthCheck | undefined;
   #probe: Probe | undefined;
@@ -60,14 +68,48 @@ export class WatchedEndpoint {
   }
 
   get state(): EndpointState {
+    const orders = this.#agent?.orders;
     return {
       ...this.spec,
-      weight: this.weight ?? this.spec.weight,
+      weight: this.weight ?? orders?.weight(this.spec.weight) ?? this.spec.weight,
+      maxConnections: orders?.maxConnections(this.spec.maxConnections) ?? this.spec.maxConnections,
       admin: this.admin,
+      agent: orders?.state,
       check: this.#machine?.state ?? 'up',
       ejected: this.#ejected,
-      reason: this.#ejected ? `live traffic: ${this.#ejectedReason}` : this.#reason,
+      reason: this.#why(orders),
       upSince: this.#upSince,
+    };
+  }
+
+  /** Asks its agent from now on as `check` says, or none. */
+  setAgent(check: AgentCheck | undefined): void {
+    const orders = this.#agent?.orders ?? new AgentOrders();
+    this.#agent?.close();
+    this.#agent =
+      check && new AgentWatch(check, orders, this.#clock, this.#rng, this.#agentEvents());
+  }
+
+  #why(orders: AgentOrders | undefined): string {
+    if (orders?.reason) return orders.reason;
+    return this.#ejected ? `live traffic: ${this.#ejectedReason}` : this.#reason;
+  }
+
+  #agentEvents(): AgentWatchEvents {
+    return {
+      target: () => (this.admin === 'maint' ? undefined : this.spec.address),
+      answered: (kind) => this.#events.asked(kind),
+      changed: (before) => {
+        const orders = this.#agent?.orders;
+        if (!orders) return;
+        const { state, reason } = orders;
+        if (state === before) {
+          this.#events.adjusted();
+          return;
+        }
+        if (state === 'ready') this.#upSince = this.#clock.wall();
+        this.#events.changed(state === 'ready' ? 'up' : 'down', reason || 'agent: ready');
+      },
     };
   }
 
@@ -109,6 +151,7 @@ export class WatchedEndpoint {
   }
 
   close(): void {
+    this.#agent?.close();
     this.#epoch++;
     this.#timer?.cancel();
     this.#probe = undefined;

@@ -98,7 +98,7 @@ export const METRICS: readonly MetricFamily[] = [
   counter('sluice_service_bytes_sent_total', 'Bytes to endpoints.', 'service'),
   gauge(
     'sluice_endpoint_up',
-    '1 when the endpoint takes traffic; else 0, with the reason: check, ejected, drain, maint, unchecked.',
+    '1 when the endpoint takes traffic; else 0, with the reason: check, ejected, drain, maint, agent, unchecked.',
     'service',
     'endpoint',
     'reason',
@@ -128,6 +128,12 @@ export const METRICS: readonly MetricFamily[] = [
   ),
   counter('sluice_health_transitions_total', "Changes of an endpoint's health.", 'service', 'to'),
   counter('sluice_health_checks_total', 'Active checks, by result.', 'service', 'result'),
+  counter(
+    'sluice_agent_checks_total',
+    'Agents asked, by result: reply, unreachable, malformed.',
+    'service',
+    'result',
+  ),
   counter('sluice_ejections_total', 'Endpoints put aside because of live traffic.', 'service'),
   gauge('sluice_service_endpoints', 'Endpoints of a service, by state.', 'service', 'state'),
   gauge(

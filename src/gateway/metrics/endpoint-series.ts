@@ -3,8 +3,9 @@ import type { EndpointState, ServiceState } from '../../model/endpoint-state.ts'
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 
 /** Why an endpoint takes no traffic, in the words of a label; `ok` when it does. */
-export function reasonWord({ admin, ejected, check }: EndpointState): string {
+export function reasonWord({ admin, agent, ejected, check }: EndpointState): string {
   if (admin !== 'ready') return admin;
+  if (agent && agent !== 'ready') return 'agent';
   if (ejected) return 'ejected';
   return { up: 'ok', down: 'check', unknown: 'unchecked' }[check];
 }

@@ -1,5 +1,6 @@
 import type { EndpointLoad } from '../../balance/balancer.ts';
 import type { Cell } from '../../base/metrics.ts';
+import { isUsable } from '../../health/eligible.ts';
 import type { EndpointAddress } from '../../model/address.ts';
 import type { EndpointState } from '../../model/endpoint-state.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
@@ -7,11 +8,6 @@ import type { UpstreamEndpoint } from './service-handle.ts';
 
 /** Series of one endpoint. */
 export type EndpointCells = { readonly requests: Cell; readonly active: Cell };
-
-/** Whether an endpoint may take new work, its tier and the panic rule apart. */
-export function isUsable(state: EndpointState): boolean {
-  return state.admin === 'ready' && state.check === 'up' && !state.ejected;
-}
 
 /** An endpoint as one worker holds it: latest state, live load, kept connections. */
 export class EndpointRuntime implements UpstreamEndpoint {
@@ -55,7 +51,8 @@ export class EndpointRuntime implements UpstreamEndpoint {
   apply(state: EndpointState): void {
     const wasUsable = isUsable(this.state);
     this.state = state;
-    if (wasUsable && !isUsable(state) && state.admin !== 'drain') this.goDown();
+    const drains = state.admin === 'drain' || state.agent === 'drain';
+    if (wasUsable && !isUsable(state) && !drains) this.goDown();
   }
 
   /** Tells everything that waits on this endpoint to look elsewhere. */

@@ -5,14 +5,14 @@ import type { Clock, Timer } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Cell, HistogramCell, MetricRegistry } from '../../base/metrics.ts';
 import type { Rng } from '../../base/rng.ts';
-import { eligible } from '../../health/eligible.ts';
+import { eligible, isUsable } from '../../health/eligible.ts';
 import { RetryBudget } from '../../health/retry-budget.ts';
 import { slowStartFactor } from '../../health/slow-start.ts';
 import type { EndpointState, ServiceState } from '../../model/endpoint-state.ts';
 import type { Service } from '../../model/service.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
 import type { OutcomeClass } from '../ipc.ts';
-import { EndpointRuntime, isUsable } from './endpoint-runtime.ts';
+import { EndpointRuntime } from './endpoint-runtime.ts';
 import type { OutcomeReporter } from './outcome-reporter.ts';
 import type {
   Lease,
@@ -350,7 +350,7 @@ export class ServiceRuntime implements ServiceHandle {
   #note(endpoint: EndpointRuntime, request: PickRequest): string {
     const { state } = endpoint;
     if (state.admin !== 'ready') return `admin state ${state.admin}`;
-    if (state.ejected || state.check !== 'up') return state.reason || `check ${state.check}`;
+    if (!isUsable(state)) return state.reason || `check ${state.check}`;
     if (!this.#eligible.includes(endpoint)) return state.backup ? 'backup, not needed' : 'weight 0';
     if (request.tried.has(endpoint.id)) return 'tried before';
     return this.#isFull(endpoint) ? 'at its connection limit' : 'eligible';

@@ -5,6 +5,7 @@ import type { Service } from '../../model/service.ts';
 import { requestHead } from '../../wire/http1-write.ts';
 import type { UpstreamTls } from '../dial.ts';
 import { DnsProbe } from './dns-probe.ts';
+import { readEscapes } from './escapes.ts';
 import { ExecProbe } from './exec-probe.ts';
 import { judgeHttp } from './http-judge.ts';
 import { failedProbe, PASSED, type Probe } from './probe.ts';
@@ -23,17 +24,6 @@ export function defaultCheck(service: Service, http: boolean): HealthCheck {
     expect: { status: '100-599' },
     ...(service.tls ? { verify: false } : {}),
   });
-}
-
-function escapes(text: string): Buffer {
-  const read = text.replaceAll(
-    /\\(?:r|n|t|\\|x([0-9A-Fa-f]{2}))/g,
-    (whole, hex: string | undefined) =>
-      hex === undefined
-        ? ({ '\\r': '\r', '\\n': '\n', '\\t': '\t', '\\\\': '\\' }[whole] ?? whole)
-        : String.fromCharCode(Number.parseInt(hex, 16)),
-  );
-  return Buffer.from(read, 'latin1');
 }
 
 function httpRequest(check: HttpHealthCheck): Buffer {
@@ -73,11 +63,11 @@ export function createProbe(
     return new StreamProbe({ ...base, send: undefined, judge: undefined });
   const wanted =
     typeof check.expect === 'string'
-      ? escapes(check.expect).toString('latin1')
+      ? readEscapes(check.expect).toString('latin1')
       : linearRegex(check.expect.regex);
   return new StreamProbe({
     ...base,
-    send: check.send === undefined ? undefined : escapes(check.send),
+    send: check.send === undefined ? undefined : readEscapes(check.send),
     judge: (received, ended) => {
       const text = received.toString('latin1');
       const found = typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text);

@@ -127,3 +127,71 @@ test('refused live traffic is over when checks connect again, an answer of 500 i
     assert.equal(first()?.ejected, !returns, JSON.stringify(byClass));
   }
 });
+
+/** A real agent that answers every connection with what it was told last. */
+async function agent(t: TestContext) {
+  const said = { line: 'up\n', asked: 0, heard: '' };
+  const server = net.createServer((socket) => {
+    said.asked++;
+    socket.on('error', () => {});
+    socket.on('data', (data) => {
+      said.heard += data;
+    });
+    socket.end(said.line);
+  });
+  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
+  t.after(() => server.close());
+  return { said, server, port: portOf(server) };
+}
+
+test('an agent sets weight, limit and state, apart from what an operator ordered', async (t) => {
+  const { said, server, port } = await agent(t);
+  const set = await setUp(t, { health: false, agentCheck: { port, interval: '1s', send: 'q\\n' } });
+  const { board, clock, first, id, metrics } = set;
+  const reply = metrics.cell('sluice_agent_checks_total', 'app', 'reply');
+  const ask = async (line: string) => {
+    said.line = line;
+    const before = reply.value;
+    clock.advance(1000);
+    await eventually('asked', () => reply.value >= before + 2);
+    await Promise.resolve();
+  };
+  await ask('50% maxconn:9\n');
+  assert.equal(first()?.weight, 0.5);
+  assert.equal(first()?.maxConnections, 9);
+  assert.equal(first()?.agent, 'ready');
+  await ask('drain#deploy\n');
+  assert.equal(first()?.agent, 'drain');
+  assert.equal(first()?.reason, 'agent: drain (deploy)');
+  assert.equal(first()?.admin, 'ready');
+  board.setAdmin('app', id, 'drain');
+  await ask('ready up 100%\n');
+  assert.deepEqual([first()?.agent, first()?.admin, first()?.weight], ['ready', 'drain', 1]);
+  board.setAdmin('app', id, 'ready');
+  board.setWeight('app', id, 7);
+  await ask('weight:3 stopped#full\n');
+  assert.deepEqual([first()?.agent, first()?.weight], ['down', 7]);
+  assert.equal(said.heard.slice(0, 2), 'q\n');
+  await new Promise((resolve) => server.close(resolve));
+  const unreachable = metrics.cell('sluice_agent_checks_total', 'app', 'unreachable');
+  clock.advance(1000);
+  await eventually('unreachable', () => unreachable.value >= 2);
+  assert.equal(first()?.agent, 'down', 'no answer changes nothing');
+  const last = board.events.filter(({ endpoint }) => endpoint === id).at(-1);
+  assert.equal(last?.reason, 'agent: down (full)');
+});
+
+test('another interval keeps what the agent ordered; without a check the order is void', async (t) => {
+  const { said, port } = await agent(t);
+  said.line = 'maint\n';
+  const settings = { health: false, agentCheck: { port, interval: '1s' } };
+  const { clock, configure, first } = await setUp(t, settings);
+  clock.advance(1000);
+  await eventually('maint', () => first()?.agent === 'maint');
+  configure({ health: false, agentCheck: { port, interval: '2s' } });
+  await Promise.resolve();
+  assert.equal(first()?.agent, 'maint');
+  configure({ health: false });
+  await Promise.resolve();
+  assert.equal(first()?.agent, undefined);
+});
