@@ -1,7 +1,9 @@
+import { Bag, type Placed } from '../base/bag.ts';
+
 const SWEEP_MS = 250;
 
 /** Something with a deadline that moves often; looked at by one sweep for all. */
-export interface Timed {
+export interface Timed extends Placed {
   /** Monotonic ms; Infinity for none. */
   deadline: number;
   expire(now: number): void;
@@ -9,7 +11,7 @@ export interface Timed {
 
 /** One coarse timer for every deadline of a process: moving a deadline is one store. */
 export class Deadlines {
-  readonly #all = new Set<Timed>();
+  readonly #all = new Bag<Timed>();
   #timer: NodeJS.Timeout | undefined;
 
   add(timed: Timed): void {
@@ -28,7 +30,9 @@ export class Deadlines {
 
   #sweep(): void {
     const now = performance.now();
-    for (const timed of this.#all) if (timed.deadline <= now) timed.expire(now);
+    this.#all.visit((timed) => {
+      if (timed.deadline <= now) timed.expire(now);
+    });
   }
 }
 

@@ -5,6 +5,7 @@ import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
 import { parseResponseHead, type ResponseHead1 } from '../wire/http1-head.ts';
 import { endToEnd, requestHead } from '../wire/http1-write.ts';
 import { deadlines, type Timed } from './deadlines.ts';
+import { readDirectly } from './direct-read.ts';
 import type {
   BodyLength,
   ClientExchange,
@@ -80,14 +81,16 @@ export class Http1Pool implements HttpClientPool {
 
 class ClientConnection implements Timed {
   readonly socket: Socket;
+  place = -1;
   deadline = Number.POSITIVE_INFINITY;
   readonly #pool: Http1Pool;
   #call: Http1Call | undefined;
+  readonly #stopReading: () => void;
 
   constructor(socket: Socket, pool: Http1Pool) {
     this.socket = socket;
     this.#pool = pool;
-    socket.on('data', this.#onData);
+    this.#stopReading = readDirectly(socket, this.#onData);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
@@ -110,7 +113,7 @@ class ClientConnection implements Timed {
 
   detach(): Socket {
     const { socket } = this;
-    socket.off('data', this.#onData);
+    this.#stopReading();
     socket.off('end', this.#onEnd);
     socket.off('error', this.#onError);
     socket.off('close', this.#onClose);

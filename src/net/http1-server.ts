@@ -5,6 +5,7 @@ import { type HeadLimits, parseRequestHead, type RequestHead1 } from '../wire/ht
 import { endToEnd, fieldLines, reasonOf, responseHead } from '../wire/http1-write.ts';
 import { PREFACE } from '../wire/http2-frames.ts';
 import { deadlines, type Timed } from './deadlines.ts';
+import { readDirectly } from './direct-read.ts';
 import type {
   BodySink,
   RawHeaders,
@@ -46,6 +47,7 @@ export type Http1Events = {
 export class Http1Connection implements Timed {
   readonly connection: StreamConnection;
   readonly options: Http1Options;
+  place = -1;
   deadline: number;
   readonly #events: Http1Events;
   #buffer: Buffer = EMPTY;
@@ -58,6 +60,7 @@ export class Http1Connection implements Timed {
   #halfClosed = false;
   #tunnel = false;
   #serving = false;
+  readonly #stopReading: () => void;
 
   constructor(connection: StreamConnection, options: Http1Options, events: Http1Events) {
     this.connection = connection;
@@ -65,7 +68,7 @@ export class Http1Connection implements Timed {
     this.#events = events;
     this.deadline = performance.now() + options.headerMs;
     const { socket } = connection;
-    socket.on('data', this.#onData);
+    this.#stopReading = readDirectly(socket, this.#onData);
     socket.on('end', this.#onEnd);
     socket.on('drain', this.#onDrain);
     socket.on('error', this.#onClose);
@@ -129,7 +132,7 @@ export class Http1Connection implements Timed {
   detach(): Duplex {
     const { socket } = this.connection;
     this.#tunnel = true;
-    socket.off('data', this.#onData);
+    this.#stopReading();
     socket.off('end', this.#onEnd);
     socket.off('drain', this.#onDrain);
     socket.off('error', this.#onClose);

@@ -51,6 +51,7 @@ function flushWaiting(): void {
 
 /** An HTTP/2 connection of a client: many exchanges at a time. */
 export class Http2Connection implements Timed, Http2ServerEvents {
+  place = -1;
   readonly connection: StreamConnection;
   readonly options: Http2ServerOptions;
   deadline: number;

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { deadlines, type Timed } from './deadlines.ts';
+import { readDirectly } from './direct-read.ts';
 
 /** What bounds a tunnel. */
 export type SpliceOptions = { readonly idleMs: number; readonly halfCloseMs: number };
@@ -17,6 +18,7 @@ export type SpliceResult = {
  * closes on. Both are destroyed at the end.
  */
 export class Splice implements Timed {
+  place = -1;
   deadline: number;
   #up = 0;
   #down = 0;
@@ -70,7 +72,7 @@ export class Splice implements Timed {
   }
 
   #copy(from: Duplex, to: Duplex, count: (size: number) => void): void {
-    from.on('data', (data: Buffer) => {
+    readDirectly(from, (data) => {
       count(data.length);
       if (this.#finished === 0) this.deadline = performance.now() + this.#options.idleMs;
       if (!to.write(data)) from.pause();

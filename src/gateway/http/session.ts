@@ -1,5 +1,7 @@
 import type { Duplex } from 'node:stream';
+import type { SilenceDetector } from '../../health/silence.ts';
 import type { RetryOn } from '../../model/service.ts';
+import type { Timeouts } from '../../model/timeouts.ts';
 import { deadlines, type Timed } from '../../net/deadlines.ts';
 import type {
   ClientExchange,
@@ -14,7 +16,12 @@ import { Splice } from '../../net/splice.ts';
 import { reasonOf } from '../../wire/http1-write.ts';
 import type { OutcomeClass } from '../ipc.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
-import type { Lease, NoLease, ServiceHandle } from '../upstream/service-handle.ts';
+import {
+  type Lease,
+  NO_TRIES,
+  type NoLease,
+  type ServiceHandle,
+} from '../upstream/service-handle.ts';
 import { isAuthorized } from './basic-auth.ts';
 import { editHeaders, fillTemplate, removeHeader, rewritePath } from './edits.ts';
 import { errorPage } from './error-page.ts';
@@ -40,6 +47,7 @@ function retryCause(failure: ExchangeFailure): RetryOn {
 
 /** One request from its head to the end of its answer, over as many endpoints as it takes. */
 export class HttpSession implements ResponseSink, Timed {
+  place = -1;
   deadline = Number.POSITIVE_INFINITY;
   readonly #exchange: ServerExchange;
   readonly #listener: ListenerRuntime;
@@ -52,10 +60,12 @@ export class HttpSession implements ResponseSink, Timed {
   #request: OutgoingRequest | undefined;
   #body: RequestBody | undefined;
   #lease: Lease | undefined;
+  #silence: SilenceDetector | undefined;
+  #resolvedTimeouts: Timeouts | undefined;
   #call: ClientExchange | undefined;
   #offDown: () => void = () => {};
   #giveUp: () => void = () => {};
-  readonly #tried = new Set<string>();
+  #tried: ReadonlySet<string> = NO_TRIES;
   #retries = 0;
   /** A kept connection has ended as we wrote: what follows takes new ones. */
   #fresh = false;
@@ -153,7 +163,7 @@ export class HttpSession implements ResponseSink, Timed {
     this.#status = 101;
     this.#headSent = true;
     const client = this.#exchange.acceptUpgrade(headers);
-    const { tunnel: idleMs, halfClose: halfCloseMs } = this.#timeouts();
+    const { tunnel: idleMs, halfClose: halfCloseMs } = this.#timeouts;
     this.#over = true;
     new Splice(client, tunnel, { idleMs, halfCloseMs }, (result) => {
       this.#bytesOut = result.bytesDown;
@@ -243,6 +253,7 @@ export class HttpSession implements ResponseSink, Timed {
   #forward(service: ServiceHandle): void {
     const { head, connection } = this.#exchange;
     this.#service = service;
+    this.#resolvedTimeouts = undefined;
     const { maxBodyBytes } = this.#listener.config.limits;
     if (
       maxBodyBytes !== undefined &&
@@ -309,8 +320,9 @@ export class HttpSession implements ResponseSink, Timed {
     this.#lastEndpoint = lease.endpoint.id;
     this.#answeredByEndpoint = false;
     this.#noteSticky(service, lease);
-    const { connect } = this.#timeouts();
-    this.#handler.silence.of(service.name, lease.endpoint.id).started(performance.now());
+    const { connect } = this.#timeouts;
+    this.#silence = this.#handler.silence.of(service.name, lease.endpoint.id);
+    this.#silence.started(performance.now());
     this.#offDown = lease.endpoint.onDown(() => this.#endpointDown());
     const call = lease.endpoint
       .pool()
@@ -323,7 +335,7 @@ export class HttpSession implements ResponseSink, Timed {
   /** While the body flows, only a standstill ends the request, however long it takes. */
   #bodyMoved(): void {
     if (this.#over || !this.#lease || this.#answeredByEndpoint) return;
-    const { idle, write } = this.#timeouts();
+    const { idle, write } = this.#timeouts;
     this.#uploading = true;
     this.deadline = performance.now() + (this.#body?.paused ? write : idle);
     deadlines.add(this);
@@ -332,7 +344,7 @@ export class HttpSession implements ResponseSink, Timed {
   #awaitAnswer(): void {
     if (this.#over || this.#answeredByEndpoint) return;
     this.#uploading = false;
-    this.deadline = performance.now() + this.#timeouts().request;
+    this.deadline = performance.now() + this.#timeouts.request;
     deadlines.add(this);
   }
 
@@ -348,7 +360,7 @@ export class HttpSession implements ResponseSink, Timed {
 
   #again(endpoint: string | undefined, cause: string): void {
     if (endpoint !== undefined) {
-      this.#tried.add(endpoint);
+      this.#tried = new Set([...this.#tried, endpoint]);
       this.#retries++;
     }
     this.#body?.detach();
@@ -403,14 +415,12 @@ export class HttpSession implements ResponseSink, Timed {
     if (this.#answeredByEndpoint) return;
     this.#answeredByEndpoint = true;
     this.#uploading = false;
-    this.#idleMs = this.#timeouts().idle;
-    this.deadline = performance.now() + this.#idleMs;
+    this.#idleMs = this.#timeouts.idle;
+    const now = performance.now();
+    this.deadline = now + this.#idleMs;
     deadlines.add(this);
     this.#lease?.answered();
-    const { endpoint } = this.#lease ?? {};
-    if (endpoint && this.#service) {
-      this.#handler.silence.of(this.#service.name, endpoint.id).firstByte(performance.now());
-    }
+    if (this.#lease) this.#silence?.firstByte(now);
   }
 
   #releaseLease(outcome: OutcomeClass): void {
@@ -419,9 +429,7 @@ export class HttpSession implements ResponseSink, Timed {
     this.#lease = undefined;
     this.#offDown();
     deadlines.delete(this);
-    this.#handler.silence
-      .of(this.#service?.name ?? '', lease.endpoint.id)
-      .finished(this.#answeredByEndpoint);
+    this.#silence?.finished(this.#answeredByEndpoint);
     lease.release(outcome);
   }
 
@@ -485,12 +493,13 @@ export class HttpSession implements ResponseSink, Timed {
         : this.#handler.cookies.setCookie(sticky.cookie, token, encrypted);
   }
 
-  #timeouts() {
-    return {
+  get #timeouts(): Timeouts {
+    this.#resolvedTimeouts ??= {
       ...this.#listener.timeouts,
       ...this.#service?.config.timeouts,
       ...this.#route?.route.timeouts,
-    } as ListenerRuntime['timeouts'];
+    } as Timeouts;
+    return this.#resolvedTimeouts;
   }
 
   /** Answers for the gateway itself; always false, so that checks can return it. */

@@ -8,9 +8,12 @@ import type { OutcomeClass } from '../ipc.ts';
 import { AddressSet } from '../listener/address-rules.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import { upstreamTls } from '../upstream/pools.ts';
-import type { Lease, NoLease, ServiceHandle } from '../upstream/service-handle.ts';
-
-const NO_TRIES: ReadonlySet<string> = new Set();
+import {
+  type Lease,
+  NO_TRIES,
+  type NoLease,
+  type ServiceHandle,
+} from '../upstream/service-handle.ts';
 
 /** Connections of a `tcp` or `tls` listener: bytes to an endpoint and back. */
 export class TcpSessions {

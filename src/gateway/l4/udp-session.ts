@@ -5,9 +5,8 @@ import type { Cell } from '../../base/metrics.ts';
 import { deadlines, type Timed } from '../../net/deadlines.ts';
 import { datagramType, type NativeHandle } from '../../net/handles.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
-import type { Lease, ServiceHandle } from '../upstream/service-handle.ts';
+import { type Lease, NO_TRIES, type ServiceHandle } from '../upstream/service-handle.ts';
 
-const NO_TRIES: ReadonlySet<string> = new Set();
 /** Flows of one listener in one worker; one more evicts the quietest. */
 const MAX_FLOWS = 65_536;
 /** Datagrams of one flow that wait for an endpoint. */
@@ -87,6 +86,7 @@ type Upstream = { readonly socket: Socket; readonly lease: Lease; readonly forge
 
 /** One client's datagrams; stays with its endpoint until idle, or until the endpoint is gone. */
 class UdpFlow implements Timed {
+  place = -1;
   deadline = 0;
   readonly published: Socket;
   readonly #listener: ListenerRuntime;

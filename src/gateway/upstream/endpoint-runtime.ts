@@ -1,4 +1,5 @@
 import type { EndpointLoad } from '../../balance/balancer.ts';
+import { Bag } from '../../base/bag.ts';
 import type { Cell } from '../../base/metrics.ts';
 import { isUsable } from '../../health/eligible.ts';
 import type { EndpointAddress } from '../../model/address.ts';
@@ -20,7 +21,7 @@ export class EndpointRuntime implements UpstreamEndpoint {
   weight: number;
   readonly #makePool: () => HttpClientPool;
   #pool: HttpClientPool | undefined;
-  readonly #downListeners = new Set<() => void>();
+  readonly #downListeners = new Bag<{ place: number; call: () => void }>();
 
   constructor(state: EndpointState, makePool: () => HttpClientPool, cells: EndpointCells) {
     this.id = state.id;
@@ -43,8 +44,9 @@ export class EndpointRuntime implements UpstreamEndpoint {
   }
 
   onDown(listener: () => void): () => void {
-    this.#downListeners.add(listener);
-    return () => this.#downListeners.delete(listener);
+    const entry = { place: -1, call: listener };
+    this.#downListeners.add(entry);
+    return () => this.#downListeners.delete(entry);
   }
 
   /** Takes the newest state and tells waiting work when it means that none will be answered. */
@@ -58,6 +60,6 @@ export class EndpointRuntime implements UpstreamEndpoint {
   /** Tells everything that waits on this endpoint to look elsewhere. */
   goDown(): void {
     this.closePool();
-    for (const listener of [...this.#downListeners]) listener();
+    this.#downListeners.visit(({ call }) => call());
   }
 }

@@ -19,6 +19,9 @@ export interface UpstreamEndpoint {
   onDown(listener: () => void): () => void;
 }
 
+/** Of a request that has not been sent anywhere yet. */
+export const NO_TRIES: ReadonlySet<string> = new Set();
+
 /** What a pick may look at. */
 export type PickRequest = {
   /** Client address. */
