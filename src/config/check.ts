@@ -160,13 +160,14 @@ function checkSplit(
 
 const ENDS = ['service', 'split', 'redirect', 'respond'] as const;
 const HTTP_ONLY = [
-  'split',
   'redirect',
   'respond',
   'rewrite',
   'headers',
   'rateLimit',
   'basicAuth',
+  'timeouts',
+  'errorPages',
 ] as const;
 
 function checkRoute(
@@ -188,6 +189,10 @@ function checkRoute(
     if (!http && route.match?.[key] !== undefined) {
       report([...path, 'match', key], `cannot be matched with protocol ${protocol}`);
     }
+  }
+  const by = route.split?.by;
+  if (!http && by !== undefined && by !== 'source') {
+    report([...path, 'split', 'by'], `only \`source\` is known with protocol ${protocol}`);
   }
   if (route.match?.sni !== undefined && (protocol === 'http' || protocol === 'tcp')) {
     report([...path, 'match', 'sni'], `there is no SNI with protocol ${protocol}`);

@@ -4,6 +4,7 @@ import type { ServiceState } from '../model/endpoint-state.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { Listener } from '../model/listener.ts';
 import { Matcher } from './http/matcher.ts';
+import { l4Matcher } from './l4/l4-routes.ts';
 
 /** A request that nobody has sent yet. */
 export type Question = {
@@ -38,7 +39,8 @@ export function explain(
   const steps = [`listener ${name} (${listener.protocol}) takes ${question.listen}`];
   const path = question.path ?? '/';
   const mark = path.indexOf('?');
-  const matcher = new Matcher(listener.routes);
+  const http = listener.protocol === 'http' || listener.protocol === 'https';
+  const matcher = http ? new Matcher(listener.routes) : l4Matcher(listener);
   const info = {
     method: question.method ?? 'GET',
     authority: (question.host ?? question.sni ?? '').toLowerCase(),

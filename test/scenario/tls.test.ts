@@ -306,7 +306,8 @@ test('tls-passthrough: routed by SNI, byte by byte too; unknown gets alert 112',
     protocol: tls-passthrough
     routes:
       - { match: { sni: "*.example.org" }, service: wild }
-      - { match: { sni: a.example.com }, service: a }
+      - { match: { sni: [a.example.com, x.deep.example.org] }, service: a }
+      - { match: { sni: denied.example.org }, service: a, access: { deny: ["127.0.0.0/8"] } }
 services:
   a: { endpoints: ["${HOST}:${a}"] }
   wild: { endpoints: ["${HOST}:${wild}"] }
@@ -314,6 +315,11 @@ services:
   );
   assert.equal(await hear({ host: HOST, port, servername: 'A.example.com' }), 'a');
   assert.equal(await hear({ host: HOST, port, servername: 'x.example.org' }), 'wild');
+  // An exact name stands before a wildcard above it, which takes every depth.
+  const other = { host: HOST, port, checkServerIdentity: () => undefined };
+  assert.equal(await hear({ ...other, servername: 'x.deep.example.org' }), 'a');
+  assert.equal(await hear({ ...other, servername: 'y.deep.example.org' }), 'wild');
+  await assert.rejects(hear({ ...other, servername: 'denied.example.org' }), /ECONNRESET/);
   const slow = await listen(t, byteByByte(port));
   assert.equal(await hear({ host: HOST, port: slow, servername: 'a.example.com' }), 'a');
   const unknown = hear({ host: HOST, port, servername: 'a.example.net' });

@@ -1,6 +1,5 @@
 import type { StreamConnection } from '../../net/stream-connection.ts';
 import { readClientHello, UNRECOGNIZED_NAME_ALERT } from '../../wire/client-hello.ts';
-import { AddressSet } from '../listener/address-rules.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import type { TcpSessions } from './tcp-session.ts';
 
@@ -48,28 +47,13 @@ export class SniSessions {
   }
 
   #forward(connection: StreamConnection, sni: string | undefined): void {
-    const name = this.#route(connection.client.address, sni);
-    if (name !== undefined) {
-      this.#tcp.forward(connection, name);
+    if (this.#tcp.knows(connection, sni)) {
+      this.#tcp.serve(connection, sni);
       return;
     }
     const { socket } = connection;
     this.#listener.refused('unrecognized-name');
     socket.on('error', () => {});
     socket.end(UNRECOGNIZED_NAME_ALERT, () => socket.destroy());
-  }
-
-  /** The route with the exact name, then with the wildcard, then without a name, then the default. */
-  #route(client: string, sni: string | undefined): string | undefined {
-    const { routes, service } = this.#listener.config;
-    const reachable = routes.filter(
-      ({ match }) => !match?.source || new AddressSet(match.source).has(client),
-    );
-    const named = (name: string) =>
-      reachable.find(({ match }) => match?.sni?.some((one) => one.toLowerCase() === name));
-    const route =
-      (sni === undefined ? undefined : (named(sni) ?? named(`*${sni.slice(sni.indexOf('.'))}`))) ??
-      reachable.find(({ match }) => !match?.sni);
-    return route?.service ?? service;
   }
 }

@@ -5,7 +5,6 @@ import { Splice } from '../../net/splice.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
 import { encodeProxyHeader } from '../../wire/proxy-protocol.ts';
 import type { OutcomeClass } from '../ipc.ts';
-import { AddressSet } from '../listener/address-rules.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import { upstreamTls } from '../upstream/pools.ts';
 import {
@@ -14,42 +13,41 @@ import {
   type NoLease,
   type ServiceHandle,
 } from '../upstream/service-handle.ts';
+import { L4Routes } from './l4-routes.ts';
 
 /** Connections of a `tcp` or `tls` listener: bytes to an endpoint and back. */
 export class TcpSessions {
   readonly #listener: ListenerRuntime;
+  readonly #routes = new L4Routes();
 
   constructor(listener: ListenerRuntime) {
     this.#listener = listener;
   }
 
-  serve(connection: StreamConnection): void {
-    this.forward(connection, this.#route(connection));
-  }
-
-  /** Serves a connection whose service is already known. */
-  forward(connection: StreamConnection, name: string | undefined): void {
+  /** Serves a connection whose server name, if it has one, is known. */
+  serve(connection: StreamConnection, serverName = connection.tls?.serverName): void {
+    const { config } = this.#listener;
+    const target = this.#routes.target(config, connection.client.address, serverName);
+    if (target === 'access') {
+      this.#listener.refused('access');
+      connection.socket.resetAndDestroy();
+      return;
+    }
+    const name = target.service;
     const service = name === undefined ? undefined : this.#listener.deps.services(name);
     if (!service) {
       this.#listener.refused('no-route');
       connection.socket.destroy();
       return;
     }
-    new TcpSession(this.#listener, connection, service).connect(NO_TRIES);
+    new TcpSession(this.#listener, connection, service, target.route).connect(NO_TRIES);
   }
 
-  /** The service of the first route that matches source and SNI, else the default. */
-  #route({ client, tls }: StreamConnection): string | undefined {
-    const { routes, service } = this.#listener.config;
-    for (const { match, service: target } of routes) {
-      const sources = match?.source && new AddressSet(match.source);
-      const names = match?.sni?.map((name) => name.toLowerCase());
-      const name = tls?.serverName ?? '';
-      const named =
-        !names || names.includes(name) || names.includes(`*${name.slice(name.indexOf('.'))}`);
-      if (named && (!sources || sources.has(client.address))) return target;
-    }
-    return service;
+  /** Whether a connection with this server name has somewhere to go, or is refused by a rule. */
+  knows(connection: StreamConnection, serverName: string | undefined): boolean {
+    const { config } = this.#listener;
+    const target = this.#routes.target(config, connection.client.address, serverName);
+    return target === 'access' || target.service !== undefined;
   }
 }
 
@@ -57,10 +55,17 @@ class TcpSession {
   readonly #listener: ListenerRuntime;
   readonly #connection: StreamConnection;
   readonly #service: ServiceHandle;
+  readonly #route: string | undefined;
   #gone = false;
   #giveUp: () => void = () => {};
 
-  constructor(listener: ListenerRuntime, connection: StreamConnection, service: ServiceHandle) {
+  constructor(
+    listener: ListenerRuntime,
+    connection: StreamConnection,
+    service: ServiceHandle,
+    route: string | undefined,
+  ) {
+    this.#route = route;
     this.#listener = listener;
     this.#connection = connection;
     this.#service = service;
@@ -165,7 +170,7 @@ class TcpSession {
     const durationMs = clock.now() - this.#connection.acceptedAt;
     accessLog({
       listener: this.#listener.name,
-      route: undefined,
+      route: this.#route,
       service: this.#service.name,
       endpoint,
       client: this.#connection.client.address,

@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Matcher, type RouteInfo } from '../../../src/gateway/http/matcher.ts';
 import { splitService } from '../../../src/gateway/http/split.ts';
+import { L4Routes } from '../../../src/gateway/l4/l4-routes.ts';
+import { listener } from '../../../src/model/listener.ts';
 import { type Route, route } from '../../../src/model/route.ts';
 
 const HOSTS = ['a.test', 'b.a.test', '*.a.test', '*.test', '*.b.a.test', 'test', '[::1]'];
@@ -111,4 +113,27 @@ test('a split keeps its weights, keys and what a smaller share had', () => {
     assert.ok(before === 'web' || after === 'canary');
   }
   assert.ok(['a', 'b'].includes(splitService({ services: { a: 1, b: 1 } }, undefined) ?? ''));
+});
+
+test('connections: by source from top to bottom, split, and denied', () => {
+  const made = (over: object) =>
+    listener.parse({ bind: ':80', protocol: 'tcp', service: 'rest', ...over });
+  const config = made({
+    routes: [
+      { match: { source: '10.0.0.0/8' }, service: 'inner', access: { deny: ['10.9.0.0/16'] } },
+      { match: { source: '192.0.2.0/24' }, split: { services: { a: 1, b: 1 }, by: 'source' } },
+    ],
+  });
+  const l4 = new L4Routes();
+  const to = (source: string) => l4.target(config, source, undefined);
+  assert.deepEqual(to('10.1.1.1'), { service: 'inner', route: '0' });
+  assert.equal(to('10.9.1.1'), 'access');
+  assert.deepEqual(to('203.0.113.1'), { service: 'rest', route: undefined });
+  const parts = new Set<string | undefined>();
+  for (let host = 1; host < 50; host++) {
+    const target = to(`192.0.2.${host}`);
+    assert.deepEqual(to(`192.0.2.${host}`), target);
+    if (target !== 'access') parts.add(target.service);
+  }
+  assert.deepEqual([...parts].sort(), ['a', 'b']);
 });
