@@ -153,6 +153,10 @@ export class Http1Connection implements Timed {
     return this.#buffer;
   }
 
+  get halfClosed(): boolean {
+    return this.#halfClosed;
+  }
+
   #linger(): void {
     this.#closing = true;
     this.#ended = true;
@@ -410,7 +414,11 @@ class Http1Exchange implements ServerExchange {
         return;
       }
       this.#owner.consume(step.consumed);
-      if (step.kind === 'need-more') break;
+      if (step.kind === 'need-more') {
+        // What is missing will not come any more.
+        if (this.#owner.halfClosed) this.connection.socket.destroy();
+        break;
+      }
       if (step.kind === 'end') this.#bodyEnded(step.trailers);
       else this.#bodyData(step.data);
     }
@@ -418,8 +426,8 @@ class Http1Exchange implements ServerExchange {
   }
 
   clientEnded(): void {
-    // Half-closed after a complete request: the answer is still wanted. Otherwise it is cut off.
-    if (!this.#requestEnded) this.connection.socket.destroy();
+    // Half-closed after a complete request: the answer is still wanted. Its end may be buffered.
+    if (!this.#requestEnded) this.received();
   }
 
   drained(): void {

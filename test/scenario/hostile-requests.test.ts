@@ -237,6 +237,19 @@ test('h2c by upgrade is served as HTTP/1.1, with the offer removed', async () =>
   assert.deepEqual(named(request?.headers, 'http2-settings'), []);
 });
 
+test('a client that has sent all and half-closes is answered', async () => {
+  for (const framing of [
+    'Content-Length: 3\r\n\r\nabc',
+    'Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
+  ]) {
+    const { text, request } = await forwarded(`${POST}${framing}`);
+    assert.match(text, /^HTTP\/1.1 200 /);
+    assert.equal(request?.body, 'abc');
+  }
+  const { text, count } = await forwarded(`${POST}Content-Length: 3\r\n\r\nab`);
+  assert.deepEqual([text, count], ['', 0], 'what is missing will not come');
+});
+
 test('an upgrade that the origin does not take leaves an ordinary connection', async () => {
   const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 9\r\n\r\n';
   const { text, count } = await forwarded(`${GET}${upgrade}${GET}Connection: close\r\n\r\n`);

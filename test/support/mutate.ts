@@ -28,10 +28,10 @@ function lineStart(text: string, rng: Rng): number {
   return end < 0 ? text.length : end + 1;
 }
 
-/** One of `corpus` after one to four changes. One character is one byte. */
+/** One of `corpus` after one to three changes. One character is one byte. */
 export function mutate(rng: Rng, corpus: readonly string[], scraps: readonly string[]): string {
   let text = oneOf(rng, corpus);
-  for (let changes = 1 + rng.below(4); changes > 0; changes--) {
+  for (let changes = 1 + rng.below(3); changes > 0; changes--) {
     const at = rng.below(text.length + 1);
     const kind = rng.below(8);
     if (kind === 0) text = removed(text, at, rng);
