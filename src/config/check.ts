@@ -8,6 +8,9 @@ import type { ConfigIo } from './io.ts';
 import { checkHealthRegex, checkRouteRegexes } from './regex.ts';
 import { filePlaces } from './resolve.ts';
 
+/** Names of services that an error lists at most. */
+const MAX_LISTED = 20;
+
 type Report = (path: PropertyKey[], message: string) => void;
 
 /**
@@ -18,7 +21,7 @@ export function checkConfig(
   config: GatewayConfig,
   io: ConfigIo,
   report: Report,
-  services: readonly string[],
+  services: ReadonlySet<string>,
 ): void {
   checkBinds(config, report);
   checkAdmin(config, report);
@@ -105,7 +108,7 @@ function checkBinds(config: GatewayConfig, report: Report): void {
 }
 
 function checkListener(
-  services: readonly string[],
+  services: ReadonlySet<string>,
   name: string,
   listener: Listener,
   report: Report,
@@ -134,19 +137,21 @@ function checkListener(
 }
 
 function checkService(
-  known: readonly string[],
+  known: ReadonlySet<string>,
   service: string,
   path: PropertyKey[],
   report: Report,
 ): void {
-  if (known.includes(service)) return;
-  const list = known.length > 0 ? `; there are: ${known.join(', ')}` : '';
-  report(path, `there is no service "${service}"${didYouMean(service, known)}${list}`);
+  if (known.has(service)) return;
+  const names = [...known].slice(0, MAX_LISTED);
+  const more = known.size > names.length ? `, and ${known.size - names.length} more` : '';
+  const list = names.length > 0 ? `; there are: ${names.join(', ')}${more}` : '';
+  report(path, `there is no service "${service}"${didYouMean(service, [...known])}${list}`);
 }
 
 /** Checks the services of a split; each has a place of its own. */
 function checkSplit(
-  known: readonly string[],
+  known: ReadonlySet<string>,
   { split }: Route,
   path: PropertyKey[],
   report: Report,

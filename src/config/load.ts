@@ -56,7 +56,7 @@ export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
   if (config) {
     checkWritten(config, merged, report);
     resolveSecrets(config, io, report);
-    checkConfig(config, io, report, namesIn(merged, 'services'));
+    checkConfig(config, io, report, new Set(namesIn(merged, 'services')));
     checkCertificates(config, io, report, (path, message) => {
       if (warnings.length < MAX_DIAGNOSTICS) warnings.push(locate(path, message));
     });

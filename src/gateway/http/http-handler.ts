@@ -67,6 +67,12 @@ export class HttpHandler implements SessionTools {
     };
   }
 
+  /** Compiles what a listener of HTTP is configured to do. */
+  prepare(listener: ListenerRuntime): void {
+    const { protocol } = listener.config;
+    if (protocol === 'http' || protocol === 'https') this.plan(listener);
+  }
+
   /** The compiled configuration of a listener, made anew when it has changed. */
   plan(listener: ListenerRuntime): ListenerPlan {
     const known = this.#plans.get(listener.name);

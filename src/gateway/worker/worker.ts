@@ -182,7 +182,11 @@ export class Worker {
         );
       });
     }
-    for (const [name, listener] of this.#listeners) this.#attach(name, listener, next.config);
+    for (const [name, listener] of this.#listeners) {
+      // Many routes take a while to compile: now, rather than when the first request waits.
+      this.#http?.prepare(listener);
+      this.#attach(name, listener, next.config);
+    }
   }
 
   #makeListener(
