@@ -63,7 +63,6 @@ export class Http2Connection implements Timed, Http2ServerEvents {
   #draining: 'no' | 'announced' | 'final' = 'no';
   #drainAt = Number.POSITIVE_INFINITY;
   #ending = false;
-  #clientEnded = false;
   #paused = false;
   #sentBytes = 0;
 
@@ -85,7 +84,8 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     this.#core = new Http2ServerCore(core, options.head, this);
     const { socket } = connection;
     socket.on('data', this.#onData);
-    socket.on('end', this.#onEnd);
+    // A client that closes its side is gone: windows and pings need both.
+    socket.on('end', this.#onClose);
     socket.on('drain', this.#onDrain);
     socket.on('error', this.#onClose);
     socket.on('close', this.#onClose);
@@ -218,12 +218,6 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     if (!this.#ending) this.#schedule();
   };
 
-  readonly #onEnd = () => {
-    this.#clientEnded = true;
-    this.#core.peerEnded();
-    this.#schedule();
-  };
-
   readonly #onDrain = () => {
     this.#blockedSince = 0;
     this.#core.flushed(false);
@@ -286,7 +280,7 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     const now = performance.now();
     const busy = core.streams.size > 0;
     if (busy) this.#idleSince = now;
-    else if (this.#draining === 'final' || this.#clientEnded) {
+    else if (this.#draining === 'final') {
       this.#end();
       return;
     }

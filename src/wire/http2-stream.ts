@@ -61,6 +61,10 @@ export class Http2Stream {
   dispatched = false;
   sendWindow: number;
   receiveWindow: number;
+  /** What the receive window is brought back to. */
+  windowBytes: number;
+  /** The owner has asked for a pause, once at least. */
+  heldBack = false;
   /** Received and taken by the owner, not yet given back as window. */
   unacknowledged = 0;
   /** Body that waits for window or for the next flush. */
@@ -91,6 +95,7 @@ export class Http2Stream {
     this.#host = host;
     this.sendWindow = sendWindow;
     this.receiveWindow = receiveWindow;
+    this.windowBytes = receiveWindow;
   }
 
   /** Whether nothing can be sent any more. */
@@ -181,6 +186,7 @@ export class Http2Stream {
       const chunk = this.#inbox.shift() as Buffer;
       if (this.events?.data(chunk) === false && this.events) {
         this.#flowing = false;
+        this.heldBack = true;
         this.#withheld += chunk.length;
       } else this.#acknowledge(chunk.length);
     }

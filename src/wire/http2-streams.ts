@@ -9,11 +9,16 @@ import {
 import { Http2Sender, type SenderOwner } from './http2-sender.ts';
 import { Http2Stream, type StreamEndCause, type StreamHost } from './http2-stream.ts';
 
+const MAX_WINDOW_SHARE = 4;
+
 /** What bounds a connection, for both roles. */
 export type Http2Options = {
   /** Streams that the peer may have open; more are refused. */
   readonly maxConcurrentStreams: number;
-  /** Most bytes of a peer's body that wait for a stream's owner; at least 65 535. */
+  /**
+   * Most bytes of a peer's body that wait for a stream's owner; at least 65 535. An owner that takes
+   * everything at once gets more with time, up to a quarter of the connection's window.
+   */
   readonly streamWindowBytes: number;
   /** The same for all streams together; at least 65 535. */
   readonly connectionWindowBytes: number;
@@ -125,13 +130,6 @@ export abstract class Http2Streams implements StreamHost, SenderOwner {
     this.events.failed(code, reason);
   }
 
-  /** The peer sends nothing more: what it has not finished is over, its answers still go out. */
-  peerEnded(): void {
-    for (const stream of [...this.streams.values()]) {
-      if (!stream.remoteEnded) this.closeStream(stream, H2_ERROR.cancel, 'connection');
-    }
-  }
-
   /** The socket is gone. */
   connectionEnded(): void {
     this.#failed = true;
@@ -174,10 +172,20 @@ export abstract class Http2Streams implements StreamHost, SenderOwner {
     this.giveBack(bytes);
     if (stream.remoteEnded || stream.aborted) return;
     stream.unacknowledged += bytes;
-    if (stream.unacknowledged < this.options.streamWindowBytes / 2) return;
-    stream.receiveWindow += stream.unacknowledged;
-    this.sender.windowUpdate(stream.id, stream.unacknowledged);
+    if (stream.unacknowledged < stream.windowBytes / 2) return;
+    const increment = stream.unacknowledged + this.#growth(stream);
+    stream.receiveWindow += increment;
+    this.sender.windowUpdate(stream.id, increment);
     stream.unacknowledged = 0;
+  }
+
+  /** How much wider the window becomes of a stream whose owner keeps up: far peers need that. */
+  #growth(stream: Http2Stream): number {
+    if (stream.heldBack) return 0;
+    const most = this.options.connectionWindowBytes / MAX_WINDOW_SHARE;
+    const growth = Math.max(0, Math.min(stream.windowBytes, most - stream.windowBytes));
+    stream.windowBytes += growth;
+    return growth;
   }
 
   output(): void {

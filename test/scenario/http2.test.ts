@@ -26,6 +26,7 @@ let plain = 0;
 let secure = 0;
 let h2only = 0;
 let nocleartext = 0;
+let few = 0;
 let gateway: Gateway | undefined;
 let backend: http.Server | undefined;
 let openRequests = 0;
@@ -70,7 +71,7 @@ before(async () => {
   });
   await new Promise<void>((resolve) => backend?.listen(0, '127.0.0.1', resolve));
   to = (backend.address() as net.AddressInfo).port;
-  [plain = 0, secure = 0, h2only = 0, nocleartext = 0] = await freePorts(4);
+  [plain = 0, secure = 0, h2only = 0, nocleartext = 0, few = 0] = await freePorts(5);
   const pairs = '{ cert: {DIR}/c/example.com.pem, key: {DIR}/c/example.com.key }';
   const secured = `  secure:
     bind: "127.0.0.1:${secure}"
@@ -87,6 +88,11 @@ before(async () => {
     `listeners:
   plain: { bind: "127.0.0.1:${plain}", protocol: http, service: app, limits: { maxBodyBytes: 9MiB } }
   nocleartext: { bind: "127.0.0.1:${nocleartext}", protocol: http, service: app, http: { h2c: false } }
+  few:
+    bind: "127.0.0.1:${few}"
+    protocol: http
+    service: app
+    limits: { maxRequestsPerConnection: 3, maxConcurrentStreams: 2 }
 ${noTls ? '' : secured}services: { app: { endpoints: ["127.0.0.1:${to}"] } }
 `,
     { prepare: (directory) => noTls || makeCertificates(`${directory}/c`) },
@@ -104,7 +110,9 @@ async function withSession<T>(
   url = `http://127.0.0.1:${plain}`,
   options: http2.SecureClientSessionOptions = {},
 ): Promise<T> {
-  const session = http2.connect(url, { rejectUnauthorized: false, ...options });
+  // Node's client gives streams up that make it keep more than 10 MB.
+  const bounds = { rejectUnauthorized: false, maxSessionMemory: 100 };
+  const session = http2.connect(url, { ...bounds, ...options });
   session.on('error', () => {});
   try {
     return await use(session);
@@ -316,6 +324,20 @@ test('a listener may refuse HTTP/2 without TLS', async () => {
   assert.equal(raw.count(TYPE.SETTINGS), 0);
 });
 
+test('limits on streams and on requests of a connection', async () => {
+  const raw = await RawHttp2.open(few);
+  raw.send(get(1, '/never'), get(3, '/never'), get(5));
+  await raw.until('a refusal', () => raw.resetCode(5) === 7);
+  await raw.until('a GOAWAY', () => raw.find(TYPE.GOAWAY) !== undefined);
+  raw.close();
+  await withSession(async (session) => {
+    for (let turn = 0; turn < 3; turn++) {
+      assert.equal((await ask(session, { ':path': '/' })).headers[':status'], 200);
+    }
+    await new Promise((resolve) => session.once('close', resolve));
+  }, `http://127.0.0.1:${few}`);
+});
+
 function noCurl(): string | false {
   try {
     return execFileSync('curl', ['--version']).includes('HTTP2') ? false : 'curl has no HTTP/2';
@@ -339,6 +361,7 @@ test('curl gets and sends over HTTP/2', { skip: noCurl() }, async () => {
 });
 
 test('a listener that goes finishes what has come, and says so in two steps', async () => {
+  await eventually('nothing at work', () => openRequests === 0);
   const raw = await RawHttp2.open(plain);
   raw.send(get(1, '/never'));
   await eventually('at work', () => openRequests === 1);

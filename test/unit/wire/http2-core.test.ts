@@ -203,6 +203,33 @@ test('a stream that is not read holds back its peer, and no other', () => {
   assert.deepEqual(served?.trailers, []);
 });
 
+test('a stream whose owner keeps up gets a wider window, up to a quarter of the connection', () => {
+  const pair = new Pair();
+  pair.onRequest = ({ stream }) => stream?.resume();
+  const asked = pair.open(GET, false);
+  for (let turn = 0; turn < 20; turn++) {
+    asked.stream?.write(Buffer.alloc(100_000));
+    pair.run();
+  }
+  assert.equal(pair.served[0]?.stream?.windowBytes, 262_144);
+  assert.ok((asked.stream?.sendWindow ?? 0) > 100_000);
+  assert.equal(pair.served[0]?.body.length, 2_000_000);
+});
+
+test('a field list over one frame goes out with CONTINUATION', () => {
+  const pair = new Pair();
+  const long = ['x-a', 'a~'.repeat(12_000), 'x-b', 'b~'.repeat(8000)];
+  pair.onRequest = ({ stream }) => {
+    stream?.sendHead([':status', '200', ...long], false);
+    stream?.end(long);
+  };
+  const asked = pair.open(GET, true);
+  pair.run();
+  assert.deepEqual(asked.responses[0]?.headers, long);
+  assert.deepEqual(asked.trailers, long);
+  assert.deepEqual(pair.failures, []);
+});
+
 test('what is sent into closed windows is at most what was written before they closed', () => {
   const pair = new Pair();
   pair.client.receive(frame(FRAME.settings, 0, 0, Buffer.from([0, 4, 0, 0, 0, 0])), 1);
