@@ -6,6 +6,7 @@ import { endToEnd, fieldLines, reasonOf, responseHead } from '../wire/http1-writ
 import { PREFACE } from '../wire/http2-frames.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { readDirectly } from './direct-read.ts';
+import { httpDate } from './http-date.ts';
 import type {
   BodySink,
   RawHeaders,
@@ -107,7 +108,7 @@ export class Http1Connection implements Timed {
     this.#events.refused(reason, status);
     this.#exchange = undefined;
     const body = `${status} ${reasonOf(status)}\n`;
-    const headers = ['Content-Type', 'text/plain; charset=utf-8'];
+    const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Date', httpDate()];
     const framing = `Content-Length: ${body.length}\r\nConnection: close\r\n`;
     this.connection.socket.end(responseHead(status, headers, framing) + body, 'latin1');
     this.#linger();

@@ -9,6 +9,7 @@ import {
 } from '../wire/http2-server-core.ts';
 import type { Http2Stream } from '../wire/http2-stream.ts';
 import { deadlines, type Timed } from './deadlines.ts';
+import { httpDate } from './http-date.ts';
 import type { BodyLength, RequestHead, ServerExchange } from './http-exchange.ts';
 import { Http2Exchange } from './http2-exchange.ts';
 import type { StreamConnection } from './stream-connection.ts';
@@ -165,7 +166,8 @@ export class Http2Connection implements Timed, Http2ServerEvents {
   /** Answers a refusal of this engine; the head of the answer must not have gone out. */
   refuse(stream: Http2Stream, status: number, reason: string): void {
     this.#events.refused(reason, status);
-    stream.sendHead([':status', String(status), 'content-length', '0'], true);
+    const fields = [':status', String(status), 'content-length', '0', 'date', httpDate()];
+    stream.sendHead(fields, true);
   }
 
   /** Ends a stream that its client does not take forward. */

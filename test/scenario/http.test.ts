@@ -89,6 +89,7 @@ before(async () => {
     bind: "127.0.0.1:${port}"
     protocol: http
     limits: { maxBodyBytes: 100KiB }
+    http: { serverHeader: edge }
     routes:
       - { match: { host: "*.wild.example" }, respond: { status: 200, body: wild } }
       - { match: { path: /m, method: DELETE }, respond: { status: 200, body: deleted } }
@@ -134,6 +135,8 @@ test('routes by host, path, method and header', async () => {
 
 test('redirects, strips a prefix and edits headers', async () => {
   const moved = await ask('/old/a?b=c');
+  assert.ok(Math.abs(Date.parse(moved.headers.date ?? '') - Date.now()) < 5000, 'it has a date');
+  assert.equal(moved.headers.server, 'edge');
   assert.equal(moved.status, 308);
   assert.equal(moved.headers.location, 'https://new.example/old/a?b=c');
   const answer = await ask('/api/x?y');

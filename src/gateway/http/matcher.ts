@@ -28,9 +28,9 @@ export type CompiledMatch = {
   readonly conditions: readonly Condition[];
 };
 
-/** The host of an authority, without its port. */
+/** The host of an authority, without its port and the dot of an absolute name. */
 export function hostOf(authority: string): string {
-  return authority.replace(/:\d*$/, '');
+  return authority.replace(/\.?(?::\d*)?$/, '');
 }
 
 /** The first value of a header, or undefined. */
@@ -40,6 +40,17 @@ export function headerValue(headers: readonly string[], name: string): string | 
     if (field.length === name.length && field.toLowerCase() === name) return headers[at + 1];
   }
   return undefined;
+}
+
+function headerValues(headers: readonly string[], name: string): string[] {
+  const values: string[] = [];
+  for (let at = 0; at < headers.length; at += 2) {
+    const field = headers[at] as string;
+    if (field.length === name.length && field.toLowerCase() === name) {
+      values.push(headers[at + 1] as string);
+    }
+  }
+  return values;
 }
 
 function hostMatches(host: string, pattern: string): boolean {
@@ -116,19 +127,25 @@ function valueConditions({ header, query, cookie }: PlainMatch): Condition[] {
   const add = (
     kind: string,
     patterns: Readonly<Record<string, Pattern>> | undefined,
-    read: (info: RouteInfo, name: string) => string | undefined,
+    read: (info: RouteInfo, name: string) => readonly string[],
   ) => {
     for (const [name, pattern] of Object.entries(patterns ?? {})) {
       const matches = valueMatcher(pattern);
       conditions.push({
         words: `${kind} ${name} ${JSON.stringify(pattern)}`,
-        holds: (info) => matches(read(info, name)),
+        holds: (info) => {
+          const values = read(info, name);
+          return values.length > 0 ? values.some(matches) : matches(undefined);
+        },
       });
     }
   };
-  add('header', header, ({ headers }, name) => headerValue(headers, name));
-  add('cookie', cookie, ({ headers }, name) => cookieValue(headers, name));
-  add('query', query, (info, name) => new URLSearchParams(info.query ?? '').get(name) ?? undefined);
+  add('header', header, ({ headers }, name) => headerValues(headers, name));
+  add('cookie', cookie, ({ headers }, name) => {
+    const value = cookieValue(headers, name);
+    return value === undefined ? [] : [value];
+  });
+  add('query', query, (info, name) => new URLSearchParams(info.query ?? '').getAll(name));
   return conditions;
 }
 

@@ -23,11 +23,12 @@ import {
   type ServiceHandle,
 } from '../upstream/service-handle.ts';
 import { isAuthorized } from './basic-auth.ts';
-import { editHeaders, fillTemplate, removeHeader, rewritePath } from './edits.ts';
+import { editHeaders, fillTemplate, rewritePath } from './edits.ts';
 import { errorPage } from './error-page.ts';
 import type { ListenerPlan, RoutePlan, ServiceCells } from './listener-plan.ts';
 import { headerValue } from './matcher.ts';
 import { RequestBody } from './request-body.ts';
+import { addOwnFields, editResponse } from './response-fields.ts';
 import type { SessionTools } from './session-tools.ts';
 import { keyOf, splitService } from './split.ts';
 import { cookieValue, removeCookie } from './sticky-cookie.ts';
@@ -128,13 +129,8 @@ export class HttpSession implements ResponseSink, Timed {
     this.#countResponse(head.status);
     if (this.#retryStatus(head.status)) return;
     const { headers } = head;
-    editHeaders(headers, this.#route?.route.headers?.response);
+    this.#editResponse(headers);
     if (this.#setCookie) headers.push('set-cookie', this.#setCookie);
-    const server = this.#listener.config.http.serverHeader;
-    if (server !== undefined) {
-      removeHeader(headers, 'server');
-      headers.push('server', server);
-    }
     this.#status = head.status;
     this.#headSent = true;
     this.#exchange.respond(head);
@@ -517,14 +513,17 @@ export class HttpSession implements ResponseSink, Timed {
     this.#status = status;
     this.#headSent = true;
     this.#bytesOut = body.length;
-    if (text !== '' && headerValue(headers, 'content-type') === undefined) {
-      headers.push('content-type', 'text/plain; charset=utf-8');
-    }
-    editHeaders(headers, this.#route?.route.headers?.response);
+    addOwnFields(headers, text !== '');
+    this.#editResponse(headers);
     this.#exchange.respond({ status, headers, length: body.length });
     this.#exchange.write(body);
     this.#exchange.end();
     this.#finish(outcome);
+  }
+
+  #editResponse(headers: RawHeaders): void {
+    const { serverHeader } = this.#listener.config.http;
+    editResponse(headers, this.#route?.route.headers?.response, serverHeader);
   }
 
   #finish(outcome: string): void {

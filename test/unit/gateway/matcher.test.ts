@@ -96,6 +96,23 @@ test('matches cookies, and what must not hold', () => {
   assert.equal(taken({ query: 'q' }), '1');
 });
 
+test('any field of a name may match; a host may end with a dot', () => {
+  const matcher = new Matcher(
+    routes([
+      { header: { 'x-a': 'b' } },
+      { header: { 'x-a': { regex: '^c$' } } },
+      { host: '*.a.test', query: { q: 'y' } },
+      { header: { 'x-a': { present: false } } },
+    ]),
+  );
+  const taken = (over: Partial<RouteInfo>) => matcher.match(request(over))?.name;
+  assert.equal(taken({ headers: ['X-A', 'a', 'x-a', 'b'] }), '0');
+  assert.equal(taken({ headers: ['x-a', 'a', 'x-a', 'c'] }), '1');
+  assert.equal(taken({ headers: ['x-a', 'd'], authority: 'w.a.test.:80', query: 'q=x&q=y' }), '2');
+  assert.equal(taken({ headers: ['x-a', 'd'] }), undefined);
+  assert.equal(taken({}), '3');
+});
+
 test('a split keeps its weights, keys and what a smaller share had', () => {
   const counts = new Map<string | undefined, number>();
   for (let turn = 0; turn < 10_000; turn++) {

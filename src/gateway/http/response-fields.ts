@@ -1,0 +1,25 @@
+import type { HeaderEdits } from '../../model/route.ts';
+import { httpDate } from '../../net/http-date.ts';
+import type { RawHeaders } from '../../net/http-exchange.ts';
+import { editHeaders, removeHeader } from './edits.ts';
+import { headerValue } from './matcher.ts';
+
+/** Changes an answer's fields in place, as route and listener say. */
+export function editResponse(
+  headers: RawHeaders,
+  edits: HeaderEdits | undefined,
+  server: string | undefined,
+): void {
+  editHeaders(headers, edits);
+  if (server === undefined) return;
+  removeHeader(headers, 'server');
+  headers.push('server', server);
+}
+
+/** Adds what every answer has that the gateway gives itself. */
+export function addOwnFields(headers: RawHeaders, hasBody: boolean): void {
+  if (hasBody && headerValue(headers, 'content-type') === undefined) {
+    headers.push('content-type', 'text/plain; charset=utf-8');
+  }
+  headers.push('date', httpDate());
+}
