@@ -6,8 +6,8 @@ export type DaemonOptions = {
   readonly defaultBridge: {
     /** No default bridge: containers without a network get none. */
     readonly enabled: boolean;
-    /** Name of its link. */
-    readonly link: string;
+    /** Name of its link; undefined: the usual one, or another that is free. */
+    readonly link: string | undefined;
     /** The link is the operator's. */
     readonly external: boolean;
     /** Its own address with prefix length, one of each family at most. */
@@ -49,6 +49,8 @@ export interface HostFacts {
   routes(): readonly string[];
   /** Where ports without a number are taken from, inclusive. */
   dynamicPorts(): readonly [number, number];
+  /** Whether a link of this name exists. */
+  hasLink(name: string): boolean;
 }
 
 /** Where subnets are taken from, as text. */

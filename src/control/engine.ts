@@ -47,7 +47,14 @@ export class Engine implements AgentEvents {
     for (const { id, bindings } of this.registry.containers) {
       for (const binding of bindings) ports.take(binding, id);
     }
-    const context = { registry: this.registry, options, facts };
+    const current = () => this.#options;
+    const context: CompileContext = {
+      registry: this.registry,
+      facts,
+      get options() {
+        return current();
+      },
+    };
     this.#parts = {
       registry: this.registry,
       plane: new HostPlane(context, agent),
@@ -65,6 +72,12 @@ export class Engine implements AgentEvents {
 
   get options(): DaemonOptions {
     return this.#options;
+  }
+
+  /** Takes over what can change while containers run: labels and the time to stop. */
+  reload({ labels, shutdownTimeoutMs }: DaemonOptions): void {
+    this.#options = { ...this.#options, labels, shutdownTimeoutMs };
+    this.events.emit('daemon', 'reload', '', { labels: JSON.stringify(labels) });
   }
 
   get context(): CompileContext {

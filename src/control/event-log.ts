@@ -19,6 +19,7 @@ export class EventLog {
   readonly #kept: EngineEvent[] = [];
   readonly #listeners = new Set<(event: EngineEvent) => void>();
   #last = 0n;
+  #count = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -26,6 +27,11 @@ export class EventLog {
 
   get recent(): readonly EngineEvent[] {
     return this.#kept;
+  }
+
+  /** Events since the beginning. */
+  get count(): number {
+    return this.#count;
   }
 
   emit(
@@ -37,6 +43,7 @@ export class EventLog {
     const now = BigInt(Math.trunc(this.#clock.wall())) * NS_PER_MS;
     this.#last = now > this.#last ? now : this.#last + 1n;
     const event = { type, action, id, attributes, timeNs: this.#last };
+    this.#count++;
     this.#kept.push(event);
     if (this.#kept.length > KEPT) this.#kept.shift();
     for (const listener of this.#listeners) listener(event);

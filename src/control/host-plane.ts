@@ -12,8 +12,10 @@ import {
 } from './compile.ts';
 import type { CompileContext } from './topology.ts';
 
-function check({ failures }: ApplyReport): void {
-  if (failures.length > 0) throw failed(failures.map(({ message }) => message).join('; '));
+/** Throws for failures of the ids that were asked for; those of others are told elsewhere. */
+function check({ failures }: ApplyReport, ids: ReadonlySet<string>): void {
+  const own = failures.filter(({ id }) => ids.has(id));
+  if (own.length > 0) throw failed(own.map(({ message }) => message).join('; '));
 }
 
 /** Brings the kernel of the host to what the registry says, object by object or as a whole. */
@@ -34,11 +36,14 @@ export class HostPlane {
   /** Throws when the kernel refuses. */
   async addNetwork(network: Network): Promise<void> {
     const intent = networkIntent(network, this.context.options);
-    if (intent) check(await this.#agent.apply({ put: { networks: [intent] }, remove: {} }));
+    if (!intent) return;
+    const report = await this.#agent.apply({ put: { networks: [intent] }, remove: {} });
+    check(report, new Set([network.id]));
   }
 
   async removeNetwork(id: string): Promise<void> {
-    check(await this.#agent.apply({ put: {}, remove: { networks: [id], names: [id] } }));
+    const report = await this.#agent.apply({ put: {}, remove: { networks: [id], names: [id] } });
+    check(report, new Set([id]));
   }
 
   /**
@@ -46,7 +51,10 @@ export class HostPlane {
    * forwards and networks may have gone. Throws when the kernel refuses.
    */
   async refresh(container: Container, before: Container = container): Promise<void> {
-    check(await this.#agent.apply(this.#delta(container, before)));
+    const delta = this.#delta(container, before);
+    const attachments = container.attachments.flatMap(({ active }) => active?.id ?? []);
+    const forwards = (delta.put.forwards ?? []).map(({ id }) => id);
+    check(await this.#agent.apply(delta), new Set([container.id, ...attachments, ...forwards]));
   }
 
   /** As `refresh` for a container that no longer has a sandbox; leftovers are the agent's. */

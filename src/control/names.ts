@@ -122,11 +122,13 @@ const SURNAMES = [
   'wozniak',
 ];
 
+const MAX_DIGITS = 9;
+
 /** A random name `quality_surname`; after many tries with a number, so that it always ends. */
 export function generateName(rng: Rng, taken: (name: string) => boolean): string {
   const pick = (words: readonly string[]) => words[rng.below(words.length)];
   for (let tries = 0; ; tries++) {
-    const name = `${pick(QUALITIES)}_${pick(SURNAMES)}${tries < 6 ? '' : rng.below(10 ** (tries - 5))}`;
+    const name = `${pick(QUALITIES)}_${pick(SURNAMES)}${tries < 6 ? '' : rng.below(10 ** Math.min(tries - 5, MAX_DIGITS))}`;
     if (!taken(name)) return name;
   }
 }

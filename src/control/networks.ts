@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { errorText } from '../base/errors.ts';
-import { forbidden, invalid } from '../base/faults.ts';
+import { conflict, forbidden, invalid } from '../base/faults.ts';
 import type { Logger } from '../base/logger.ts';
 import { type BlockRequest, checkBlocks, planBlocks } from '../ipam/block-plan.ts';
 import { type Cidr, type Family, formatAddress, parseCidr, parsePrefix } from '../ipam/cidr.ts';
@@ -26,6 +26,8 @@ type Parts = {
   readonly logger: Logger;
 };
 
+/** Names of the default bridge's link, the usual one first. */
+const DEFAULT_LINKS = ['docker0', ...Array.from({ length: 100 }, (_, index) => `sluice${index}`)];
 const NO_IPAM = { driver: 'default', options: {}, blocks: [], chosen: false };
 
 /** The networks of this host. */
@@ -187,7 +189,8 @@ export class Networks {
 
   #defaultBridge(known: Network): Network {
     const { defaultBridge } = this.#parts.plane.context.options;
-    const { link, icc, masquerade, mtu, ipv6 } = defaultBridge;
+    const { icc, masquerade, mtu, ipv6 } = defaultBridge;
+    const link = defaultBridge.link ?? known.options[BRIDGE_OPTIONS.name] ?? this.#freeLink();
     const blocks = this.#defaultBlocks();
     const families = known.ipv6 === ipv6;
     const keep = blocks.length === 0 && known.ipam.blocks.length > 0 && families;
@@ -213,6 +216,14 @@ export class Networks {
         [BRIDGE_OPTIONS.mtu]: String(mtu ?? 1500),
       },
     };
+  }
+
+  /** The usual name, unless another engine on this host has it. */
+  #freeLink(): string {
+    const { facts } = this.#parts.plane.context;
+    const free = DEFAULT_LINKS.find((name) => !facts.hasLink(name));
+    if (free === undefined) throw conflict(`no free name for the default bridge: set bridge`);
+    return free;
   }
 
   /** What the options say about the default bridge's addresses. */

@@ -77,6 +77,11 @@ export class Registry {
     return found;
   }
 
+  /** How often a network that is there had no address left. */
+  get exhausted(): number {
+    return [...this.#addresses.values()].reduce((sum, one) => sum + one.exhausted, 0);
+  }
+
   putNetwork(network: Network): void {
     this.#write([{ kind: 'network', id: network.id, value: network }]);
     this.#indexNetwork(network);

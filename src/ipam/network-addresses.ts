@@ -10,6 +10,7 @@ export type Lease = { readonly address: string; readonly prefixLength: number };
 export class NetworkAddresses {
   readonly #network: Pick<Network, 'id' | 'name'>;
   readonly #pools: readonly AddressPool[];
+  #exhausted = 0;
 
   constructor({ id, name, ipam }: Pick<Network, 'id' | 'name' | 'ipam'>) {
     this.#network = { id, name };
@@ -31,6 +32,16 @@ export class NetworkAddresses {
     return this.#pools.some(({ subnet }) => subnet.family === family);
   }
 
+  /** Addresses in use, gateways and auxiliary ones among them. */
+  get used(): number {
+    return this.#pools.reduce((sum, pool) => sum + pool.used, 0);
+  }
+
+  /** How often nothing was left. */
+  get exhausted(): number {
+    return this.#exhausted;
+  }
+
   /** The lowest free address of the family. */
   allocate(family: Family): Lease {
     for (const pool of this.#pools) {
@@ -39,6 +50,7 @@ export class NetworkAddresses {
       if (value !== undefined) return this.#lease(pool, value);
     }
     const { name, id } = this.#network;
+    this.#exhausted++;
     throw failed(
       `no available IPv${family} addresses on this network's address pools: ${name} (${id})`,
     );

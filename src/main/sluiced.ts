@@ -1,29 +1,9 @@
-import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import { systemClock } from '../base/clock.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
-import { Supervisor } from '../gateway/supervisor/supervisor.ts';
-import type { GatewayConfig } from '../model/gateway-config.ts';
-import { AdminGate } from './admin-gate.ts';
-import { printBanner } from './banner.ts';
-import { ConfigSource } from './config-source.ts';
-import { startDemo } from './demo.ts';
-import { identityOf } from './identity.ts';
-import { watchMaterial } from './material-watch.ts';
-import { createPinoLogger } from './pino-logger.ts';
+import { startGateway } from './gateway-host.ts';
 import { notifyServiceManager, startWatchdog } from './service-manager.ts';
 import { VERSION } from './version.ts';
 
-const WORKER_ENTRY = fileURLToPath(
-  new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
-);
-/**
- * V8 moves allocation sites whose objects once survived a scavenge to the old space for good. A
- * request's objects are garbage within a millisecond, but from there they keep all they refer to
- * alive until the next full collection: a tenth of a loaded worker's time went into copying that.
- */
-const WORKER_FLAGS = ['--no-allocation-site-pretenuring'];
 const FIRST_PASSED_DESCRIPTOR = 3;
 
 /** Sockets that the service manager passed. Source: sd_listen_fds(3). */
@@ -37,59 +17,22 @@ function passedDescriptors(env: NodeJS.ProcessEnv): Map<string, number> {
   return descriptors;
 }
 
-function workerCount(config: GatewayConfig): number {
-  return config.workers === 'auto' ? availableParallelism() : config.workers;
-}
-
-async function run(paths: string[]): Promise<void> {
-  const source = new ConfigSource(paths, process.env);
-  const loaded = source.load();
-  const { config } = loaded;
-  const logger = createPinoLogger(config.log.level);
-  const supervisor = new Supervisor(loaded, {
-    clock: systemClock,
-    logger,
-    launch: {
-      entry: WORKER_ENTRY,
-      execArgv: [...process.execArgv, ...WORKER_FLAGS],
-      ...identityOf(config),
-    },
-    slots: workerCount(config),
-    descriptors: passedDescriptors(process.env),
-    load: () => source.load(),
-  });
-  const demo = await startDemo(config);
-  const admin = new AdminGate(supervisor, source, logger);
-  // First, so that nothing serves yet when the address is taken.
-  await admin.listen(config);
-  await supervisor.start();
-  const stopMaterial = watchMaterial(supervisor, source, logger);
-  const rotation = setInterval(() => supervisor.rotateTicketKey(), config.tickets.rotate);
+async function run(paths: readonly string[]): Promise<void> {
+  const gateway = await startGateway(paths, passedDescriptors(process.env));
   const stopWatchdog = startWatchdog(process.env);
-  printBanner(config, supervisor);
   notifyServiceManager(process.env, 'READY=1');
-
   let stopping = false;
   const stop = async (signal: string) => {
     if (stopping) return;
     stopping = true;
-    logger.info('draining', { signal, timeoutMs: config.shutdown.timeout });
     notifyServiceManager(process.env, 'STOPPING=1');
-    admin.draining();
-    stopMaterial();
-    clearInterval(rotation);
     stopWatchdog();
-    await supervisor.drain(supervisor.config.shutdown.timeout);
-    await admin.close();
-    demo.close();
+    await gateway.stop(signal);
     process.exit(0);
   };
   process.on('SIGTERM', () => void stop('SIGTERM'));
   process.on('SIGINT', () => void stop('SIGINT'));
-  process.on('SIGHUP', () => {
-    // The refusal has been logged and counted by the supervisor.
-    supervisor.reload().catch(() => {});
-  });
+  process.on('SIGHUP', () => gateway.reload());
 }
 
 const program = new Command('sluiced')

@@ -22,7 +22,7 @@ function neverCidr(): never {
 export const TEST_OPTIONS: DaemonOptions = {
   defaultBridge: {
     enabled: true,
-    link: 'docker0',
+    link: undefined,
     external: false,
     addresses: [],
     ranges: [],
@@ -47,6 +47,7 @@ const FACTS: HostFacts = {
   hostname: () => 'machine',
   routes: () => [],
   dynamicPorts: () => [32_768, 60_999],
+  hasLink: () => false,
 };
 
 type Scope = { after(task: () => void): void };

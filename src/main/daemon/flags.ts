@@ -1,0 +1,24 @@
+import { Option } from 'commander';
+import { DAEMON_OPTIONS } from './option-table.ts';
+
+/** Collects a flag that may be repeated. */
+function collect(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value];
+}
+
+/** The flags of the engine, as a command line takes them. */
+export function engineFlags(): Option[] {
+  return DAEMON_OPTIONS.map(({ flag, kind, help }) => {
+    const option = new Option(flag, help);
+    return kind === 'list' || kind === 'pools' ? option.argParser(collect) : option;
+  });
+}
+
+/** Values of the flags that were given, by their key in daemon.json. */
+export function givenFlags(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const entries = DAEMON_OPTIONS.flatMap(({ key, flag }) => {
+    const value = options[new Option(flag).attributeName()];
+    return value === undefined ? [] : [[key, value] as const];
+  });
+  return Object.fromEntries(entries);
+}

@@ -1,0 +1,67 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { hostname, networkInterfaces } from 'node:os';
+import type { HostFacts } from '../../control/daemon-options.ts';
+import { type Cidr, parseCidr } from '../../ipam/cidr.ts';
+import type { OptionFacts } from './settings.ts';
+
+const DYNAMIC_PORTS: readonly [number, number] = [49_153, 65_535];
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Destinations of /proc/net/route but the default. Source: Linux, net/ipv4/fib_trie.c. */
+export function parseRoutes(text: string): string[] {
+  return text
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => {
+      const [, destination, , , , , , mask] = line.split('\t');
+      if (destination === undefined || mask === undefined) return [];
+      // The file holds numbers in the machine's order, and every machine of ours is little-endian.
+      const bytes = [...Buffer.from(destination, 'hex')].reverse().join('.');
+      const bits = [...Buffer.from(mask, 'hex')]
+        .map((byte) => byte.toString(2).replaceAll('0', '').length)
+        .reduce((sum, count) => sum + count, 0);
+      return bits === 0 ? [] : [`${bytes}/${bits}`];
+    });
+}
+
+/** What the host says of itself, read from its files each time. */
+export const hostFacts: HostFacts = {
+  resolvConf: () => readText('/etc/resolv.conf'),
+  hosts: () => readText('/etc/hosts'),
+  hostname,
+  routes: () => parseRoutes(readText('/proc/net/route')),
+  dynamicPorts: () => {
+    const [low, high] = readText('/proc/sys/net/ipv4/ip_local_port_range').split(/\s+/).map(Number);
+    return low && high ? [low, high] : DYNAMIC_PORTS;
+  },
+  hasLink: (link) => existsSync(`/sys/class/net/${link}`),
+};
+
+/** A block of unique local addresses that belongs to an id. Source: RFC 4193 section 3.2. */
+export function privateBlock(id: string): Cidr {
+  const digits = createHash('sha256').update(id).digest('hex').slice(0, 10);
+  const text = `fd${digits.slice(0, 2)}:${digits.slice(2, 6)}:${digits.slice(6, 10)}::/48`;
+  const cidr = parseCidr(text);
+  if (!cidr) throw new RangeError(`${text} is no block`);
+  return cidr;
+}
+
+/** What options need to know of the machine. */
+export function optionFacts(id: string): OptionFacts {
+  return {
+    linkAddresses: (link) => {
+      if (!hostFacts.hasLink(link)) return undefined;
+      const found = networkInterfaces()[link] ?? [];
+      return found.flatMap(({ cidr }) => (cidr === null || cidr.startsWith('fe80') ? [] : cidr));
+    },
+    privateBlock: privateBlock(id),
+  };
+}
