@@ -203,6 +203,23 @@ function checkRoute(
     report([...path, 'match', 'sni'], `there is no SNI with protocol ${protocol}`);
   }
   checkRouteRegexes(route, path, report);
+  for (const [user, stored] of Object.entries(route.basicAuth?.users ?? {})) {
+    const wrong = storedPasswordFault(stored);
+    if (wrong) report([...path, 'basicAuth', 'users', user], wrong);
+  }
+}
+
+const SHA256 = /^\{SHA256\}[A-Za-z0-9+/]{43}=?$/;
+const SCRYPT = /^\{SCRYPT\}(\d{1,7}):[A-Za-z0-9+/]+=*:[A-Za-z0-9+/]+=*$/;
+const MAX_SCRYPT_COST = 2 ** 17;
+
+/** What is wrong with a stored password that looks like a hash; it is never shown. */
+function storedPasswordFault(stored: string): string | undefined {
+  const cost = Number(SCRYPT.exec(stored)?.[1] ?? 0);
+  const scrypt = cost > 1 && cost <= MAX_SCRYPT_COST && Number.isInteger(Math.log2(cost));
+  if (SHA256.test(stored) || scrypt) return undefined;
+  if (!/^\{[A-Z0-9-]+\}|^\$\w+\$/.test(stored)) return undefined;
+  return 'is a hash of a kind that is not known: `{SHA256}base64`, or `{SCRYPT}N:salt:hash` in base64 with N a power of 2 up to 131072';
 }
 
 function checkFiles(config: GatewayConfig, io: ConfigIo, report: Report): void {

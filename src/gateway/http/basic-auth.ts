@@ -33,12 +33,58 @@ function padded(value: Buffer): Buffer {
   return result;
 }
 
-/** Whether an Authorization value names a user with the right password. Source: RFC 7617. */
-export function isAuthorized(authorization: string | undefined, { users }: BasicAuth): boolean {
-  const encoded = /^basic ([A-Za-z0-9+/=]+)$/i.exec(authorization ?? '')?.[1];
-  const [user = '', ...rest] = Buffer.from(encoded ?? '', 'base64')
-    .toString()
-    .split(':');
-  const stored = Object.hasOwn(users, user) ? users[user] : undefined;
-  return stored !== undefined && encoded !== undefined && passwordFits(rest.join(':'), stored);
+/** Passwords of one worker that are computed in a second; the others are told to come again. */
+const MAX_COMPUTED = 5;
+const MAX_KNOWN = 10_000;
+
+/**
+ * Judges Authorization values. A stored scrypt hash takes tens of milliseconds, in which nothing
+ * else is served: what has been computed is kept, and how much is computed in a second is bounded.
+ */
+export class PasswordGate {
+  /** Verdicts by a digest of stored and given password, in order of use. */
+  readonly #known = new Map<string, boolean>();
+  #second = 0;
+  #computed = 0;
+
+  /** `busy`: to be asked again in a second. Source: RFC 7617. */
+  judge(
+    authorization: string | undefined,
+    { users }: BasicAuth,
+    nowMs: number,
+  ): 'authorized' | 'refused' | 'busy' {
+    const encoded = /^basic +([A-Za-z0-9+/=]+)$/i.exec(authorization ?? '')?.[1];
+    const text = Buffer.from(encoded ?? '', 'base64').toString();
+    const colon = text.indexOf(':');
+    const user = text.slice(0, Math.max(0, colon));
+    const stored = Object.hasOwn(users, user) ? users[user] : undefined;
+    if (stored === undefined || encoded === undefined || colon < 0) return 'refused';
+    const password = text.slice(colon + 1);
+    const fits = stored.startsWith('{SCRYPT}')
+      ? this.#computedOnce(password, stored, nowMs)
+      : passwordFits(password, stored);
+    return fits === undefined ? 'busy' : fits ? 'authorized' : 'refused';
+  }
+
+  #computedOnce(password: string, stored: string, nowMs: number): boolean | undefined {
+    const key = digest(`${stored}\n${password}`).toString('base64');
+    const known = this.#known.get(key);
+    if (known !== undefined) {
+      this.#known.delete(key);
+      this.#known.set(key, known);
+      return known;
+    }
+    const second = Math.floor(nowMs / 1000);
+    if (second !== this.#second) [this.#second, this.#computed] = [second, 0];
+    if (this.#computed >= MAX_COMPUTED) return undefined;
+    this.#computed++;
+    const fits = passwordFits(password, stored);
+    this.#known.set(key, fits);
+    const oldest = this.#known.size > MAX_KNOWN ? this.#known.keys().next().value : undefined;
+    if (oldest !== undefined) this.#known.delete(oldest);
+    return fits;
+  }
 }
+
+/** The gate of this worker. */
+export const passwordGate = new PasswordGate();

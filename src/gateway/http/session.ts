@@ -22,7 +22,7 @@ import {
   type NoLease,
   type ServiceHandle,
 } from '../upstream/service-handle.ts';
-import { isAuthorized } from './basic-auth.ts';
+import { refusalOf } from './admission.ts';
 import { editHeaders, fillTemplate, rewritePath } from './edits.ts';
 import { errorPage } from './error-page.ts';
 import type { ListenerPlan, RoutePlan, ServiceCells } from './listener-plan.ts';
@@ -208,28 +208,10 @@ export class HttpSession implements ResponseSink, Timed {
 
   /** Whether access rules, password and rate limit let the request in; answers when not. */
   #admit(): boolean {
-    const plan = this.#route;
-    if (!plan) return true;
-    const { route, rate } = plan;
-    if (!plan.rules.allows(this.#client)) return this.#refuse(403, 'access');
+    if (!this.#route) return true;
     const { headers } = this.#exchange.head;
-    if (route.basicAuth && !isAuthorized(headerValue(headers, 'authorization'), route.basicAuth)) {
-      return this.#refuse(401, 'auth', [
-        'www-authenticate',
-        `Basic realm="${route.basicAuth.realm}"`,
-      ]);
-    }
-    if (!rate || !route.rateLimit) return true;
-    const { by } = route.rateLimit;
-    const key = by === 'source' ? this.#client : (headerValue(headers, by.header) ?? '');
-    const taken = rate.buckets.take(key, performance.now());
-    if (taken.allowed) {
-      this.#handler.noteRateUse(rate.id, key);
-      return true;
-    }
-    plan.limited.value++;
-    const seconds = Math.max(1, Math.ceil(taken.retryAfterMs / 1000));
-    return this.#refuse(429, 'rate-limit', ['retry-after', String(seconds)]);
+    const refusal = refusalOf(this.#route, this.#client, headers, this.#handler);
+    return !refusal || this.#refuse(refusal.status, refusal.reason, refusal.headers);
   }
 
   #answerLocally({ route }: RoutePlan): boolean {

@@ -105,6 +105,14 @@ const WRONG: readonly [string, string, RegExp][] = [
     GOOD.replace('service: app', 'routes: [{ name: a, service: app }, { name: a, service: app }]'),
     /a route before this one is named "a"/,
   ],
+  [
+    'a password hash of another kind',
+    GOOD.replace(
+      'service: app }',
+      'routes: [{ service: app, basicAuth: { users: { u: "$2y$10$abc" } } }] }',
+    ),
+    /2:\d+: .*users\.u: is a hash of a kind that is not known(?!.*abc)/,
+  ],
   ['no text at all', '\0', /NUL/],
 ];
 
