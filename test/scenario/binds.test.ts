@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
-import { existsSync, statSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
+import net, { type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
+
+const SLUICED = new URL('../../src/main/sluiced.ts', import.meta.url).pathname;
 
 /** The status of an answer, or the reason why there is none. */
 function ask(options: http.RequestOptions): Promise<string> {
@@ -93,4 +98,46 @@ ${listener('unix', `"unix:{DIR}/open.sock"`)}
   assert.equal(statSync(join(gateway.directory, 'private.sock')).mode & 0o777, 0o640);
   await gateway.stop();
   assert.ok(!existsSync(join(gateway.directory, 'open.sock')));
+});
+
+test('a socket that the service manager passes is named by `fd:`', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-test-'));
+  const server = net.createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  // exempt(cast): Node has no public way to the descriptor of a server.
+  const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
+  const config = join(directory, 'sluice.yaml');
+  writeFileSync(
+    config,
+    `workers: 2
+listeners: { web: { bind: "fd:web", protocol: http, routes: [{ respond: { body: passed } }] } }
+`,
+  );
+  // The number of the process is part of the protocol: the shell becomes the daemon.
+  const command = `LISTEN_PID=$$ exec "${process.execPath}" "${SLUICED}" -c "${config}"`;
+  const daemon = spawn('sh', ['-c', command], {
+    stdio: ['ignore', 'pipe', 'pipe', fd],
+    env: { ...process.env, LISTEN_FDS: '1', LISTEN_FDNAMES: 'web' },
+  });
+  let output = '';
+  for (const stream of [daemon.stdout, daemon.stderr]) {
+    stream?.on('data', (data) => {
+      output += data;
+    });
+  }
+  const ended = once(daemon, 'exit');
+  t.after(async () => {
+    daemon.kill('SIGTERM');
+    await ended;
+    rmSync(directory, { recursive: true, force: true });
+  });
+  await eventually('it serves', () => output.includes('Try next'), 20_000);
+  // What the manager keeps open would take connections too.
+  server.close();
+  for (let turn = 0; turn < 4; turn++) {
+    const answer = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } });
+    assert.equal(await answer.text(), 'passed');
+  }
 });
