@@ -1,70 +1,8 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Backend } from '../support/backend.ts';
+import { ConsulServer, noConsul as skip } from '../support/consul.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
-
-const TOOLS = new URL('../../.tools/usr/bin', import.meta.url).pathname;
-const program = [TOOLS, ...(process.env['PATH'] ?? '').split(delimiter)]
-  .map((directory) => join(directory, 'consul'))
-  .find((path) => existsSync(path));
-const skip = program ? false : 'no consul program; test/support/install/consul.sh .tools gets one';
-
-/** A real Consul server in development mode. */
-class ConsulServer {
-  readonly http: number;
-  readonly #ports: number[];
-  #child: ChildProcess | undefined;
-
-  constructor(ports: number[]) {
-    this.#ports = ports;
-    this.http = ports[0] ?? 0;
-  }
-
-  async start(): Promise<void> {
-    const [, server, lan, wan] = this.#ports;
-    const flags = ['-dev', '-bind=127.0.0.1', '-client=127.0.0.1', `-http-port=${this.http}`];
-    flags.push('-dns-port=-1', '-grpc-port=-1', `-server-port=${server}`);
-    flags.push(`-serf-lan-port=${lan}`, `-serf-wan-port=${wan}`);
-    flags.push('-hcl=disable_update_check = true');
-    this.#child = spawn(program ?? '', ['agent', ...flags], { stdio: 'ignore' });
-    await eventually('consul has a leader', () => this.#hasLeader(), 20_000);
-  }
-
-  async kill(): Promise<void> {
-    const child = this.#child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
-  }
-
-  async register(id: string, port: number): Promise<void> {
-    const body = JSON.stringify({ ID: id, Name: 'app', Address: '127.0.0.1', Port: port });
-    await this.#put('register', body);
-  }
-
-  async deregister(id: string): Promise<void> {
-    await this.#put(`deregister/${id}`, '');
-  }
-
-  async #put(what: string, body: string): Promise<void> {
-    const url = `http://127.0.0.1:${this.http}/v1/agent/service/${what}`;
-    const answer = await fetch(url, { method: 'PUT', body });
-    assert.equal(answer.status, 200, await answer.text());
-  }
-
-  async #hasLeader(): Promise<boolean> {
-    const url = `http://127.0.0.1:${this.http}/v1/status/leader`;
-    const text = await fetch(url).then(
-      (answer) => answer.text(),
-      () => '',
-    );
-    return /^"127\.0\.0\.1:/.test(text);
-  }
-}
 
 /** The names of the backends that answer a handful of requests. */
 async function answering(port: number): Promise<string> {

@@ -1,7 +1,7 @@
 // A real HTTP server in a process of its own, so that a test can kill or freeze it.
 // Arguments: port, name, journal. A request's `x-seq` N is answered with `bodyOf(N)`; without one
 // the body is the name. Every POST with a number is written to the journal before it is answered.
-// `?delay=MS` waits. `POST /-/mode` with `ok`, `500` or `500:<percent>` changes what it answers.
+// `?delay=MS` waits, `?size=BYTES` makes the answer longer. `POST /-/mode` with `ok`, `500` or `500:<percent>` changes what it answers.
 import { openSync, writeSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { bodyOf } from './sequence.ts';
@@ -32,7 +32,8 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   const failed = (served * 7) % 10 < failing / 10;
   response.statusCode = failed ? 500 : 200;
   response.setHeader('x-backend', name);
-  const body = seq === undefined ? `${name}\n` : bodyOf(Number(seq));
+  const size = Number(/[?&]size=(\d+)/.exec(request.url ?? '')?.[1] ?? 0);
+  const body = seq === undefined ? `${name}\n`.padEnd(size, '.') : bodyOf(Number(seq));
   const delayMs = Number(/[?&]delay=(\d+)/.exec(request.url ?? '')?.[1] ?? 0);
   if (delayMs > 0) setTimeout(() => response.end(body), delayMs);
   else response.end(body);
@@ -44,7 +45,7 @@ const server = createServer((request, response) => {
     return;
   }
   request.resume();
-  answer(request, response);
+  request.on('end', () => answer(request, response));
 });
 server.keepAliveTimeout = 60_000;
 server.listen(Number(port), '127.0.0.1', () => process.stdout.write('ready\n'));

@@ -19,6 +19,8 @@ export type Site = {
 export type SiteOptions = {
   backends?: number;
   workers?: number;
+  /** Default: http. */
+  protocol?: 'http' | 'https';
   listener?: string;
   service?: string;
   /** More YAML at the top level. */
@@ -30,7 +32,8 @@ const NAMES = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', '
 
 /** Starts backends and a daemon, without any tuning unless told; all ends with the test. */
 export async function startSite(t: TestContext, options: SiteOptions = {}): Promise<Site> {
-  const { backends: count = 2, workers = 2, listener = '', service = '', more = '' } = options;
+  const { backends: count = 2, workers = 2, protocol = 'http' } = options;
+  const { listener = '', service = '', more = '' } = options;
   const [port = 0, ...ports] = await freePorts(count + 1);
   const started: Backend[] = [];
   let gateway: Gateway | undefined;
@@ -41,7 +44,7 @@ export async function startSite(t: TestContext, options: SiteOptions = {}): Prom
   const endpoints = ports.map((one) => `"127.0.0.1:${one}"`).join(', ');
   gateway = await Gateway.start(
     `listeners:
-  web: { bind: "127.0.0.1:${port}", protocol: http, service: app${listener} }
+  web: { bind: "127.0.0.1:${port}", protocol: ${protocol}, service: app${listener} }
 services:
   app: { endpoints: [${endpoints}]${service} }
 ${more}`,

@@ -13,7 +13,8 @@ import type { Reading, Source } from './source.ts';
 
 const MAX_ENDPOINTS = 10_000;
 const EMPTY_AGAIN_MS = 1000;
-const MAX_BACKOFF_MS = 30_000;
+/** Short enough that a source that came back is heard within 5 s. */
+const MAX_BACKOFF_MS = 4000;
 
 /** What a provider is built on. */
 export type ProviderDeps = {
