@@ -9,6 +9,12 @@ export type AccessRecord = {
   /** Wall-clock ms. */
   readonly startedAt: number;
   readonly durationMs: number;
+  /** Until there was an endpoint that could take it. */
+  readonly waitMs?: number | undefined;
+  /** From then on until the endpoint's first answer, connecting included. */
+  readonly responseMs?: number | undefined;
+  /** Times that it was sent again. */
+  readonly retries: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
   /** `ok`, or why it ended otherwise. */
@@ -22,4 +28,22 @@ export type AccessRecord = {
     readonly referer: string | undefined;
     readonly userAgent: string | undefined;
   };
+};
+
+/** What a worker has open at the moment that a record is written. */
+export type LoadNow = {
+  readonly worker: number;
+  readonly listener: number;
+  readonly service: number;
+  readonly endpoint: number;
+  readonly queue: number;
+};
+
+/** Where records go. */
+export type AccessLog = {
+  write(record: AccessRecord): void;
+  /** Opens the file anew, which a rotation has moved away. */
+  reopen(): void;
+  /** Writes what it holds and lets go of the file; resolves when that is done or cannot be. */
+  close(): Promise<void>;
 };

@@ -49,6 +49,7 @@ export type ToWorker =
   | { type: 'service'; state: ServiceState }
   | { type: 'material'; material: ConfigMaterial }
   | { type: 'ticket-key'; key: string }
+  | { type: 'reopen-logs' }
   | { type: 'rate-use'; uses: RateUse[] }
   | { type: 'stats-request'; id: number }
   | { type: 'drain'; timeoutMs: number };

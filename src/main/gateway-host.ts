@@ -31,6 +31,8 @@ export async function startGateway(
   descriptors: ReadonlyMap<string, number>,
 ): Promise<DaemonPart> {
   const source = new ConfigSource(paths, process.env);
+  // A reader of the banner that is gone, or a full disk, is no reason to end.
+  process.stdout.on('error', () => {});
   const loaded = source.load();
   const { config } = loaded;
   const logger = createPinoLogger(config.log.level);
@@ -45,6 +47,7 @@ export async function startGateway(
     slots: workerCount(config),
     descriptors: descriptors,
     load: () => source.load(),
+    setLogLevel: (level) => logger.setLevel(level),
   });
   const demo = await startDemo(config);
   const admin = new AdminGate(supervisor, source, logger);
@@ -63,8 +66,11 @@ export async function startGateway(
       await supervisor.drain(supervisor.config.shutdown.timeout);
       await admin.close();
       demo.close();
+      await logger.settle();
     },
+    reopenLogs: () => supervisor.reopenLogs(),
     reload: () => {
+      supervisor.reopenLogs();
       // The refusal has been logged and counted by the supervisor.
       supervisor.reload().catch(() => {});
     },

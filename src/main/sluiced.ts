@@ -33,6 +33,7 @@ async function run(paths: readonly string[]): Promise<void> {
   process.on('SIGTERM', () => void stop('SIGTERM'));
   process.on('SIGINT', () => void stop('SIGINT'));
   process.on('SIGHUP', () => gateway.reload());
+  process.on('SIGUSR1', () => gateway.reopenLogs?.());
 }
 
 const program = new Command('sluiced')

@@ -15,14 +15,36 @@ export const admin = z.strictObject({
   token: secret.optional().describe('Bearer token; needed when the bind is not local.'),
 });
 
+/** What a template of the access log may name in braces. */
+const LOG_FIELDS = [
+  ...['time', 'listener', 'route', 'service', 'endpoint', 'client', 'clientPort', 'startedAt'],
+  ...['durationMs', 'waitMs', 'responseMs', 'retries', 'bytesIn', 'bytesOut', 'outcome'],
+  ...['method', 'authority', 'target', 'version', 'status', 'referer', 'userAgent'],
+];
+
+const logTemplate = z
+  .string()
+  .superRefine((text, context) => {
+    for (const [, name = ''] of text.matchAll(/\{(\w+)\}/g)) {
+      if (LOG_FIELDS.includes(name)) continue;
+      const message = `there is no {${name}}; there are: ${LOG_FIELDS.join(', ')}`;
+      context.addIssue({ code: 'custom', message });
+    }
+  })
+  .describe(`Names in braces: ${LOG_FIELDS.join(', ')}.`)
+  .meta({ examples: ['{client} {method} {target} {status} {durationMs}'] });
+
 const accessLog = z.strictObject({
   format: z
     .union([
       z.enum(['json', 'common', 'combined', 'httplog', 'tcplog']),
-      z.strictObject({ template: z.string() }),
+      z.strictObject({ template: logTemplate }),
     ])
     .default('json'),
-  file: z.string().optional().describe('Default: standard output.'),
+  file: z
+    .string()
+    .optional()
+    .describe('Default: standard output. Opened anew on SIGUSR1 and on a reload.'),
   sample: percent.prefault('100%').describe('Share of sessions logged; failed ones always are.'),
 });
 

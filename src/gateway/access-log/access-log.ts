@@ -1,57 +1,58 @@
-import { createWriteStream, type WriteStream } from 'node:fs';
-import type { MetricRegistry } from '../../base/metrics.ts';
+import { errorText } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { Cell } from '../../base/metrics.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
-import type { AccessRecord } from '../access-record.ts';
+import { LineSink } from '../../net/line-sink.ts';
+import type { AccessLog, AccessRecord, LoadNow } from '../access-record.ts';
 import { lineFormat } from './formats.ts';
 
-const MAX_BUFFERED_BYTES = 1_048_576;
-const FLUSH_MS = 100;
+const STANDARD_OUTPUT = 1;
+const MAX_SETTLE_MS = 500;
 
-/** Gathers lines and writes them in the background; drops and counts them when the sink is slow. */
-class LineWriter {
-  readonly #stream: WriteStream | NodeJS.WriteStream;
-  readonly #dropped: () => void;
-  #lines = '';
-  #timer: NodeJS.Timeout | undefined;
+const NONE: AccessLog = { write() {}, reopen() {}, close: async () => {} };
 
-  constructor(stream: WriteStream | NodeJS.WriteStream, dropped: () => void) {
-    this.#stream = stream;
-    this.#dropped = dropped;
-    stream.on('error', dropped);
-  }
+/** What an access log is built on. */
+export type AccessLogDeps = {
+  readonly logger: Logger;
+  /** Counts lines that were dropped. */
+  readonly dropped: Cell;
+  readonly load: (record: AccessRecord) => LoadNow;
+};
 
-  write(line: string): void {
-    if (this.#lines.length + this.#stream.writableLength > MAX_BUFFERED_BYTES) {
-      this.#dropped();
-      return;
-    }
-    this.#lines += `${line}\n`;
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      const text = this.#lines;
-      this.#lines = '';
-      this.#stream.write(text);
-    }, FLUSH_MS);
-  }
+/**
+ * Opens the access log that a configuration asks for. Lines are written in the background; a sink
+ * that is slow, full or gone costs lines, never time.
+ */
+export function openAccessLog({ log }: GatewayConfig, deps: AccessLogDeps): AccessLog {
+  const { access } = log;
+  if (access === false) return NONE;
+  const sink = openSink(access.file, deps);
+  if (!sink) return { ...NONE, write: () => deps.dropped.value++ };
+  const format = lineFormat(access.format, deps.load);
+  return {
+    write: (record) => {
+      const failed = record.outcome !== 'ok' && record.outcome !== 'closed';
+      if (!failed && access.sample < 1 && Math.random() >= access.sample) return;
+      sink.write(`${format(record)}\n`);
+    },
+    reopen: () => sink.reopen(),
+    close: () => sink.close(MAX_SETTLE_MS),
+  };
 }
 
-/** Opens the access log that a configuration asks for: a function that takes finished sessions. */
-export function openAccessLog(
-  config: GatewayConfig,
-  metrics: MetricRegistry,
-): (record: AccessRecord) => void {
-  const { access } = config.log;
-  if (access === false) return () => {};
-  const dropped = metrics.cell('sluice_access_log_dropped_total');
-  const stream =
-    access.file === undefined ? process.stdout : createWriteStream(access.file, { flags: 'a' });
-  const writer = new LineWriter(stream, () => {
-    dropped.value++;
-  });
-  const format = lineFormat(access.format);
-  return (record) => {
-    const failed = record.outcome !== 'ok' && record.outcome !== 'closed';
-    if (!failed && access.sample < 1 && Math.random() >= access.sample) return;
-    writer.write(format(record));
+function openSink(file: string | undefined, deps: AccessLogDeps): LineSink | undefined {
+  const { logger, dropped } = deps;
+  const events = {
+    dropped: (lines: number) => {
+      dropped.value += lines;
+    },
+    failed: (why: string) => logger.error('the access log cannot be written', { file, why }),
   };
+  try {
+    return new LineSink(file ?? STANDARD_OUTPUT, events);
+  } catch (error) {
+    const why = errorText(error);
+    logger.error('the access log cannot be opened; its lines are dropped', { file, why });
+    return undefined;
+  }
 }

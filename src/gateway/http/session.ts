@@ -68,6 +68,8 @@ export class HttpSession implements ResponseSink, Timed {
   #giveUp: () => void = () => {};
   #tried: ReadonlySet<string> = NO_TRIES;
   #retries = 0;
+  #leasedAt = 0;
+  #responseMs: number | undefined;
   /** A kept connection has ended as we wrote: what follows takes new ones. */
   #fresh = false;
   #headSent = false;
@@ -295,12 +297,13 @@ export class HttpSession implements ResponseSink, Timed {
       return;
     }
     this.#lease = lease;
+    this.#leasedAt = performance.now();
     this.#lastEndpoint = lease.endpoint.id;
     this.#answeredByEndpoint = false;
     this.#noteSticky(service, lease);
     const { connect } = this.#timeouts;
     this.#silence = this.#handler.silence.of(service.name, lease.endpoint.id);
-    this.#silence.started(performance.now());
+    this.#silence.started(this.#leasedAt);
     this.#offDown = lease.endpoint.onDown(() => this.#endpointDown());
     const call = lease.endpoint
       .pool()
@@ -395,6 +398,7 @@ export class HttpSession implements ResponseSink, Timed {
     this.#uploading = false;
     this.#idleMs = this.#timeouts.idle;
     const now = performance.now();
+    this.#responseMs = now - this.#leasedAt;
     this.deadline = now + this.#idleMs;
     deadlines.add(this);
     this.#lease?.answered();
@@ -563,6 +567,9 @@ export class HttpSession implements ResponseSink, Timed {
       clientPort: connection.client.port,
       startedAt: this.#handler.deps.clock.wall() - durationMs,
       durationMs,
+      waitMs: this.#leasedAt > 0 ? this.#leasedAt - this.#startedAt : undefined,
+      responseMs: this.#responseMs,
+      retries: this.#retries,
       bytesIn: this.#body?.bytes ?? 0,
       bytesOut: this.#bytesOut,
       outcome,

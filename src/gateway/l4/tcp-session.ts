@@ -57,6 +57,9 @@ class TcpSession {
   readonly #service: ServiceHandle;
   readonly #route: string | undefined;
   #gone = false;
+  #tries = 0;
+  #leasedAt: number | undefined;
+  #answeredAt: number | undefined;
   #giveUp: () => void = () => {};
 
   constructor(
@@ -90,6 +93,8 @@ class TcpSession {
   }
 
   #dial(lease: Lease, tried: ReadonlySet<string>): void {
+    this.#tries = tried.size;
+    this.#leasedAt = this.#listener.deps.clock.now();
     const { timeouts } = this.#listener;
     const { config } = this.#service;
     const options = {
@@ -143,6 +148,7 @@ class TcpSession {
       return;
     }
     lease.answered();
+    this.#answeredAt = this.#listener.deps.clock.now();
     const { idle, halfClose } = this.#listener.timeouts;
     socket.off('error', this.#onGone);
     socket.off('close', this.#onGone);
@@ -167,7 +173,9 @@ class TcpSession {
   #record(endpoint: string, outcome: string, bytesIn: number, bytesOut: number): void {
     if (!this.#listener.config.accessLog) return;
     const { clock, accessLog } = this.#listener.deps;
-    const durationMs = clock.now() - this.#connection.acceptedAt;
+    const { acceptedAt } = this.#connection;
+    const durationMs = clock.now() - acceptedAt;
+    const leasedAt = this.#leasedAt;
     accessLog({
       listener: this.#listener.name,
       route: this.#route,
@@ -177,6 +185,9 @@ class TcpSession {
       clientPort: this.#connection.client.port,
       startedAt: clock.wall() - durationMs,
       durationMs,
+      waitMs: leasedAt === undefined ? undefined : leasedAt - acceptedAt,
+      responseMs: this.#answeredAt === undefined ? undefined : this.#answeredAt - (leasedAt ?? 0),
+      retries: this.#tries,
       bytesIn,
       bytesOut,
       outcome,

@@ -58,7 +58,7 @@ export class UdpSessions {
     const service = name === undefined ? undefined : listener.deps.services(name);
     if (!service) return this.#drop('no-route');
     if (this.#flows.size >= MAX_FLOWS) {
-      this.#flows.values().next().value?.end();
+      this.#flows.values().next().value?.end('evicted');
       this.#drop('evicted');
     }
     const { metrics } = listener.deps;
@@ -101,6 +101,11 @@ class UdpFlow implements Timed {
   #last: Buffer | undefined;
   #tried = NO_TRIES;
   #over = false;
+  readonly #startedAt: number;
+  #endpoint: string | undefined;
+  #retries = 0;
+  #bytesIn = 0;
+  #bytesOut = 0;
 
   constructor(
     listener: ListenerRuntime,
@@ -114,27 +119,30 @@ class UdpFlow implements Timed {
     this.published = published;
     this.#client = client;
     this.#onEnd = onEnd;
+    this.#startedAt = listener.deps.clock.now();
     this.#touch();
     deadlines.add(this);
   }
 
   expire(): void {
-    this.end();
+    this.end('idle');
   }
 
   /** Forgets the flow; a later datagram begins another. */
-  end(): void {
+  end(outcome = 'closed'): void {
     if (this.#over) return;
     this.#over = true;
     deadlines.delete(this);
     this.#giveUp();
     this.#leave('ok');
     this.#onEnd();
+    this.#record(outcome);
   }
 
   forward(data: Buffer): void {
     this.#touch();
     this.#last = data;
+    this.#bytesIn += data.length;
     if (this.#upstream && this.#connected) {
       this.#send(this.#upstream, data);
       return;
@@ -157,7 +165,7 @@ class UdpFlow implements Timed {
       if (typeof result !== 'string') this.#connect(result);
       else if (!this.#over) {
         dropped(this.#listener, result).value += this.#pending.length;
-        this.end();
+        this.end(result);
       }
     });
     if (this.#picking) this.#giveUp = leave;
@@ -175,6 +183,7 @@ class UdpFlow implements Timed {
       if (this.#upstream?.socket === socket) this.#leave('ok');
     });
     const upstream = { socket, lease, forget };
+    this.#endpoint = lease.endpoint.id;
     this.#upstream = upstream;
     socket.on('message', (data) => this.#reply(upstream, data));
     socket.on('error', () => this.#refused(upstream));
@@ -199,6 +208,7 @@ class UdpFlow implements Timed {
     upstream.lease.answered();
     const { deps, name } = this.#listener;
     deps.metrics.cell('sluice_listener_bytes_sent_total', name).value += data.length;
+    this.#bytesOut += data.length;
     this.published.send(data, this.#client.port, this.#client.address, (error) => {
       if (error) dropped(this.#listener, 'reply').value++;
     });
@@ -208,6 +218,7 @@ class UdpFlow implements Timed {
   #refused(upstream: Upstream): void {
     if (this.#upstream !== upstream) return;
     this.#tried = new Set(this.#tried).add(upstream.lease.endpoint.id);
+    this.#retries++;
     this.#leave('refused');
     if (this.#pending.length === 0 && this.#last) this.#pending.push(this.#last);
     this.#pick();
@@ -221,5 +232,26 @@ class UdpFlow implements Timed {
     upstream.forget();
     upstream.socket.close();
     upstream.lease.release(outcome);
+  }
+
+  #record(outcome: string): void {
+    const { config, deps, name } = this.#listener;
+    if (!config.accessLog) return;
+    const durationMs = deps.clock.now() - this.#startedAt;
+    deps.accessLog({
+      listener: name,
+      route: undefined,
+      service: this.#service.name,
+      endpoint: this.#endpoint,
+      client: this.#client.address.replace(/^::ffff:/, ''),
+      clientPort: this.#client.port,
+      startedAt: deps.clock.wall() - durationMs,
+      durationMs,
+      retries: this.#retries,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+      // A flow has no end of its own: that its client fell silent is the good one.
+      outcome: outcome === 'idle' ? 'ok' : outcome,
+    });
   }
 }

@@ -34,6 +34,7 @@ export type SupervisorDeps = {
   readonly slots: number;
   /** Sockets handed over by the service manager, by name. */
   readonly descriptors: ReadonlyMap<string, number>;
+  readonly setLogLevel: (level: GatewayConfig['log']['level']) => void;
   /** Reads the configuration anew; throws `E_CONFIG_INVALID` with every diagnostic. */
   readonly load: () => LoadedConfig;
 };
@@ -150,6 +151,11 @@ export class Supervisor {
     this.#fleet.broadcast({ type: 'material', material });
   }
 
+  /** Has every worker open its log files anew. */
+  reopenLogs(): void {
+    this.#fleet.broadcast({ type: 'reopen-logs' });
+  }
+
   /** Counts changed files that were taken or refused. */
   noteMaterial(result: 'applied' | 'refused'): void {
     this.#registry.cell('sluice_certificate_reloads_total', result).value++;
@@ -219,6 +225,7 @@ export class Supervisor {
       const { added, removed } = this.#sockets.prepare(next.config);
       this.#loaded = next;
       this.#generation++;
+      this.#deps.setLogLevel(next.config.log.level);
       for (const socket of added) this.#fleet.listen(socket);
       this.#fleet.broadcast(this.#configureMessage());
       this.#retire(removed);

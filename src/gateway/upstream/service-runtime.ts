@@ -86,6 +86,11 @@ export class ServiceRuntime implements ServiceHandle {
     return [...this.#endpoints.values()];
   }
 
+  /** Requests that wait for an endpoint. */
+  get queued(): number {
+    return this.#queue.length;
+  }
+
   /** Takes a changed configuration; work under way and what is known of endpoints stay. */
   update(config: Service): void {
     const before = this.#config;

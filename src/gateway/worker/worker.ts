@@ -6,7 +6,8 @@ import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Listener } from '../../model/listener.ts';
 import type { Service } from '../../model/service.ts';
 import type { NativeHandle } from '../../net/handles.ts';
-import type { AccessRecord } from '../access-record.ts';
+import type { AccessLogDeps } from '../access-log/access-log.ts';
+import type { AccessLog, AccessRecord, LoadNow } from '../access-record.ts';
 import { createHttpHandler, type HttpHandler } from '../http/http-handler.ts';
 import type {
   ConfigMaterial,
@@ -30,10 +31,8 @@ export type WorkerDeps = {
   readonly logger: Logger;
   readonly send: (message: FromWorker) => void;
   /** Opens the access log that a configuration asks for; called again when it changes. */
-  readonly openAccessLog: (
-    config: GatewayConfig,
-    metrics: MetricRegistry,
-  ) => (record: AccessRecord) => void;
+  readonly openAccessLog: (config: GatewayConfig, deps: AccessLogDeps) => AccessLog;
+  readonly setLogLevel: (level: GatewayConfig['log']['level']) => void;
   /** Longest stall of the event loop since the last call, in ms. */
   readonly lagMs: () => number;
 };
@@ -49,7 +48,7 @@ export class Worker {
   readonly #link: SupervisorLink;
   #http: HttpHandler | undefined;
   #config: Configure | undefined;
-  #accessLog: (record: AccessRecord) => void = () => {};
+  #accessLog: AccessLog | undefined;
 
   constructor(deps: WorkerDeps) {
     this.#deps = deps;
@@ -82,6 +81,9 @@ export class Worker {
       case 'ticket-key':
         for (const listener of this.#listeners.values()) listener.setTicketKey(message.key);
         break;
+      case 'reopen-logs':
+        this.reopenLogs();
+        break;
       case 'rate-use':
         this.#http?.applyRemoteRates(message.uses);
         break;
@@ -105,14 +107,39 @@ export class Worker {
   async drain(timeoutMs: number): Promise<void> {
     await Promise.all([...this.#listeners.values()].map((listener) => listener.drain(timeoutMs)));
     for (const service of this.#services.values()) service.close();
+    await this.#accessLog?.close();
     this.#deps.send({ type: 'drained' });
+  }
+
+  /** Opens the access log's file anew, which a rotation has moved away. */
+  reopenLogs(): void {
+    this.#accessLog?.reopen();
+  }
+
+  #loadFor({ listener, service, endpoint }: AccessRecord): LoadNow {
+    const open = [...this.#listeners.values()].reduce((sum, { active }) => sum + active, 0);
+    const of = service === undefined ? undefined : this.#services.get(service);
+    const loads = of?.endpoints ?? [];
+    return {
+      worker: open,
+      listener: this.#listeners.get(listener)?.active ?? 0,
+      service: loads.reduce((sum, { load }) => sum + load.active, 0),
+      endpoint: loads.find(({ id }) => id === endpoint)?.load.active ?? 0,
+      queue: of?.queued ?? 0,
+    };
   }
 
   #configure(next: Configure): void {
     const before = this.#config;
     this.#config = next;
     if (!before || differs(before.config.log, next.config.log)) {
-      this.#accessLog = this.#deps.openAccessLog(next.config, this.#metrics);
+      this.#deps.setLogLevel(next.config.log.level);
+      void this.#accessLog?.close();
+      this.#accessLog = this.#deps.openAccessLog(next.config, {
+        logger: this.#deps.logger,
+        dropped: this.#metrics.cell('sluice_access_log_dropped_total'),
+        load: (record) => this.#loadFor(record),
+      });
     }
     this.#applyServices(before, next);
     this.#http ??= createHttpHandler({
@@ -121,7 +148,7 @@ export class Worker {
       metrics: this.#metrics,
       link: this.#link,
       services: (name) => this.#services.get(name),
-      accessLog: (record) => this.#accessLog(record),
+      accessLog: (record) => this.#accessLog?.write(record),
       cookieKey: next.cookieKey,
     });
     this.#applyListeners(before, next);
@@ -199,7 +226,7 @@ export class Worker {
       metrics: this.#metrics,
       services: (service) => this.#services.get(service),
       handlers: { http: (connection, of) => this.#http?.handle(connection, of) },
-      accessLog: (record) => this.#accessLog(record),
+      accessLog: (record) => this.#accessLog?.write(record),
       defaults: config.defaults,
       workers,
     });

@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import dgram from 'node:dgram';
+import {
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Backend } from '../support/backend.ts';
+import { eventually, freePorts, Gateway } from '../support/gateway.ts';
+
+const SLUICED = new URL('../../src/main/sluiced.ts', import.meta.url).pathname;
+
+async function setUp(t: TestContext, access: string, workers = 1) {
+  const [web = 0, tcp = 0, udp = 0, one = 0, dead = 0] = await freePorts(5);
+  const backend = new Backend(one, 'one');
+  t.after(() => backend.kill());
+  await backend.start();
+  const echo = dgram.createSocket('udp4');
+  t.after(() => echo.close());
+  echo.on('message', (data, from) => echo.send(data, from.port, from.address));
+  await new Promise<void>((resolve) => echo.bind(one, '127.0.0.1', resolve));
+  const config = `log: { access: { file: "{DIR}/access.log", ${access} } }
+listeners:
+  web:
+    bind: "127.0.0.1:${web}"
+    protocol: http
+    routes:
+      - { name: gone, match: { path: /gone }, service: gone }
+      - { name: all, service: app }
+  raw: { bind: "127.0.0.1:${tcp}", protocol: tcp, service: app }
+  dns: { bind: "127.0.0.1:${udp}", protocol: udp, service: app, timeouts: { idle: 300ms } }
+services:
+  app: { endpoints: ["127.0.0.1:${one}"], health: false }
+  gone: { endpoints: ["127.0.0.1:${dead}"], health: false, passive: false }
+`;
+  const gateway = await Gateway.start(config, { workers });
+  t.after(() => gateway.stop());
+  const path = join(gateway.directory, 'access.log');
+  const lines = () =>
+    existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter(Boolean) : [];
+  return { gateway, web, tcp, udp, one, dead, path, lines };
+}
+
+const get = async (port: number, path: string) =>
+  (await fetch(`http://127.0.0.1:${port}${path}`, { headers: { 'user-agent': 'a "b"' } })).text();
+
+test('a line a session for every protocol, as JSON', async (t) => {
+  const { web, tcp, udp, one, lines } = await setUp(t, 'format: json');
+  await get(web, '/x?y=1');
+  await get(web, '/gone');
+  const socket = net.connect(tcp, '127.0.0.1');
+  socket.end('GET / HTTP/1.0\r\n\r\n').resume();
+  const flow = dgram.createSocket('udp4');
+  t.after(() => flow.close());
+  flow.send('hello', udp, '127.0.0.1');
+  await eventually('four lines', () => lines().length === 4);
+  const records = lines().map((line) => JSON.parse(line));
+  const of = (listener: string, route?: string) =>
+    records.find((record) => record.listener === listener && (!route || record.route === route));
+  const http = of('web', 'all');
+  assert.equal(http.http.target, '/x?y=1');
+  assert.equal(http.http.status, 200);
+  assert.equal(http.endpoint, `127.0.0.1:${one}`);
+  assert.ok(http.waitMs >= 0 && http.responseMs > 0 && http.durationMs >= http.responseMs);
+  assert.equal(of('web', 'gone').outcome, 'no-endpoint');
+  assert.ok(of('raw').bytesOut > 0);
+  const datagrams = of('dns');
+  assert.deepEqual(
+    [datagrams.bytesIn, datagrams.bytesOut, datagrams.outcome, datagrams.endpoint],
+    [5, 5, 'ok', `127.0.0.1:${one}`],
+  );
+});
+
+// The expressions are those of HAProxy's manual for its own fields.
+const HTTPLOG =
+  /^127\.0\.0\.1:\d+ \[\d{2}\/\w{3}\/\d{4}:\d{2}:\d{2}:\d{2}\.\d{3}\] (\S+) (\S+)\/(\S+) (-?\d+)\/(-?\d+)\/(-?\d+)\/(-?\d+)\/\+?(\d+) (\d{3}) \+?(\d+) (\S+) (\S+) (\S{4}) (\d+)\/(\d+)\/(\d+)\/(\d+)\/\+?(\d+) (\d+)\/(\d+) "([^"]*)"$/;
+const TCPLOG =
+  /^127\.0\.0\.1:\d+ \[\d{2}\/\w{3}\/\d{4}:\d{2}:\d{2}:\d{2}\.\d{3}\] (\S+) (\S+)\/(\S+) (-?\d+)\/(-?\d+)\/\+?(\d+) \+?(\d+) (\S{2}) (\d+)\/(\d+)\/(\d+)\/(\d+)\/\+?(\d+) (\d+)\/(\d+)$/;
+
+test('httplog and tcplog have the fields of HAProxy', async (t) => {
+  const { web, tcp, one, dead, lines } = await setUp(t, 'format: httplog');
+  await get(web, '/x');
+  await get(web, '/gone');
+  net.connect(tcp, '127.0.0.1').end('GET / HTTP/1.0\r\n\r\n').resume();
+  await eventually('three lines', () => lines().length === 3);
+  const [good, gone] = lines().map((line) => HTTPLOG.exec(line));
+  assert.ok(good && gone, lines().join('\n'));
+  assert.deepEqual(good.slice(1, 4), ['web', 'app', `127.0.0.1:${one}`]);
+  assert.deepEqual([good[9], good[13], good[21]], ['200', '----', 'GET /x HTTP/1.1']);
+  assert.deepEqual([gone[3], gone[9], gone[13]], [`127.0.0.1:${dead}`, '502', 'SC--']);
+  assert.match(lines()[2] ?? '', TCPLOG);
+});
+
+test('common, combined and a template; quotes and control characters do no harm', async (t) => {
+  const { gateway, web, lines } = await setUp(t, 'format: combined');
+  await get(web, '/x');
+  await eventually('a line', () => lines().length === 1);
+  assert.match(
+    lines()[0] ?? '',
+    /^127\.0\.0\.1 - - \[[^\]]+ \+0000\] "GET \/x HTTP\/1\.1" 200 \d+ "-" "a \\x22b\\x22"$/,
+  );
+  const text = readFileSync(gateway.configPath, 'utf8');
+  writeFileSync(
+    gateway.configPath,
+    text.replace('format: combined', 'format: { template: "{method}|{status}|{userAgent}" }'),
+  );
+  await gateway.admin('/v1/reload', { method: 'POST' });
+  await get(web, '/x');
+  await eventually('a line of the other format', () => lines()[1] === 'GET|200|a \\x22b\\x22');
+  writeFileSync(
+    gateway.configPath,
+    text.replace('format: combined', 'format: { template: "{x}" }'),
+  );
+  const refused = await gateway.admin('/v1/reload', { method: 'POST' });
+  assert.match(refused.text, /there is no \{x\}; there are: time, listener/);
+});
+
+test('sampling leaves good sessions out and keeps the failed', async (t) => {
+  const { web, lines } = await setUp(t, 'sample: 0%');
+  for (let sent = 0; sent < 5; sent++) await get(web, '/x');
+  await get(web, '/gone');
+  await eventually('the failed one', () => lines().length === 1);
+  assert.equal(JSON.parse(lines()[0] ?? '').route, 'gone');
+});
+
+test('a rotated file is opened anew on SIGUSR1, in every worker', async (t) => {
+  const { gateway, web, path, lines } = await setUp(t, 'format: common', 2);
+  const some = async () => {
+    for (let sent = 0; sent < 20; sent++) await get(web, '/x');
+  };
+  await some();
+  await eventually('all are written', () => lines().length === 20);
+  renameSync(path, `${path}.1`);
+  gateway.process.kill('SIGUSR1');
+  await eventually('there is a new file', () => existsSync(path));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await some();
+  await eventually('all are in the new file', () => lines().length === 20);
+  assert.equal(readFileSync(`${path}.1`, 'utf8').split('\n').filter(Boolean).length, 20);
+});
+
+/** A daemon whose standard output and error go where the test says. */
+async function unheard(t: TestContext, sink: 'pipe' | number) {
+  const [web = 0, admin = 0] = await freePorts(2);
+  const { directory, path } = scratch(t);
+  writeFileSync(
+    path,
+    `admin: { bind: "127.0.0.1:${admin}" }
+workers: 1
+shutdown: { timeout: 1s }
+log: { access: { format: json } }
+listeners:
+  web: { bind: "127.0.0.1:${web}", protocol: http, routes: [{ respond: { body: "${'x'.repeat(1000)}" } }] }
+`,
+  );
+  const child = spawn(process.execPath, [SLUICED, '--config', path], {
+    cwd: directory,
+    stdio: ['ignore', sink, sink],
+  });
+  t.after(() => ended(child));
+  const metric = async () => {
+    const answer = await fetch(`http://127.0.0.1:${admin}/metrics`).catch(() => undefined);
+    const text = (await answer?.text()) ?? '';
+    return Number(/^sluice_access_log_dropped_total (\d+)/m.exec(text)?.[1] ?? -1);
+  };
+  await eventually('it serves', async () => (await metric()) === 0, 15_000);
+  return { child, web, metric };
+}
+
+function scratch(t: TestContext) {
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-log-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  return { directory, path: join(directory, 'sluice.yaml') };
+}
+
+async function ended(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+  const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  const last = setTimeout(() => child.kill('SIGKILL'), 8000);
+  const code = await exit;
+  clearTimeout(last);
+  return code;
+}
+
+/** Requests with long paths until lines are dropped; every one has to be answered. */
+async function floodUntilDropped(web: number, metric: () => Promise<number>): Promise<void> {
+  const path = `/${'p'.repeat(6000)}`;
+  for (let round = 0; round < 40; round++) {
+    const all = Array.from({ length: 50 }, () => get(web, path));
+    for (const text of await Promise.all(all)) assert.equal(text.length, 1000);
+    if ((await metric()) > 0) return;
+  }
+  assert.fail('nothing was dropped');
+}
+
+test('a reader of the log that stalls, or goes, costs lines and not requests', async (t) => {
+  const { child, web, metric } = await unheard(t, 'pipe');
+  // Nobody reads the pipes of the child.
+  await floodUntilDropped(web, metric);
+  child.stdout?.destroy();
+  child.stderr?.destroy();
+  const before = await metric();
+  await floodUntilDropped(web, async () => (await metric()) - before);
+  assert.equal(await ended(child), 0, 'it ends in good order');
+});
+
+test('a full disk under the logs costs lines and not requests', {
+  skip: existsSync('/dev/full') ? false : 'needs /dev/full',
+}, async (t) => {
+  const { child, web, metric } = await unheard(t, openSync('/dev/full', 'w'));
+  await floodUntilDropped(web, metric);
+  assert.equal(await ended(child), 0, 'it ends in good order');
+});
