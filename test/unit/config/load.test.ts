@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { linearRegex } from '../../../src/base/regex.ts';
 import { formatDiagnostics, loadConfig } from '../../../src/config/load.ts';
 import { planChange } from '../../../src/config/plan.ts';
 import { redact } from '../../../src/config/resolve.ts';
+import { parseSource } from '../../../src/config/source-text.ts';
 
 const GOOD = `listeners:
   web: { bind: 127.0.0.1:8080, protocol: http, service: app }
@@ -285,4 +287,31 @@ admin: { token: ${secret} }`);
   assert.match(plan, /~ service app: connections stay\n {4}health\.headers\.x-api-key: another/);
   // A running daemon tells its configuration without secrets.
   assert.deepEqual(planChange(redact(config('hunter2')), config('hunter2')), []);
+});
+
+test('JSON has the value that it has as YAML, with the same places', () => {
+  const property = fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (value) => {
+    const json = JSON.stringify(value);
+    // A comment makes it YAML.
+    const quick = parseSource('a.json', json, {});
+    const slow = parseSource('a.yaml', `${json} # x`, {});
+    assert.deepEqual(quick.source?.value, slow.source?.value);
+    assert.deepEqual(
+      quick.diagnostics.map(({ message }) => message),
+      slow.diagnostics.map(({ message }) => message),
+    );
+    const [path] = Object.keys(value);
+    if (path !== undefined && quick.source) {
+      assert.deepEqual(quick.source.locate([path]), slow.source?.locate([path]));
+    }
+  });
+  fc.assert(property, { numRuns: 300 });
+  for (const [text, expected] of [
+    ['{ "$schema": "x", "listeners": { "web": { "bnd": ":80" } } }', /1:\d+: .*unknown key "bnd"/],
+    ['{ "listeners": {}, "listeners": {} }', /keys must be unique/],
+    ['{ "__proto__": {} }', /"__proto__" is not a name/],
+    ['{ "workers": "${NONE}" }', /the environment has no NONE/],
+  ] as const) {
+    assert.match(errors(text), expected);
+  }
 });
