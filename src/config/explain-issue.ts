@@ -5,6 +5,9 @@ import { didYouMean } from './diagnostics.ts';
 type Issue = z.core.$ZodIssue;
 type Report = (path: PropertyKey[], message: string, key?: boolean) => void;
 
+/** Keys of one object that are compared with the valid ones. */
+const MAX_SUGGESTED = 1000;
+
 const SECRET_KEYS = new Set<PropertyKey>(['token', 'basicAuth', 'cookieKey']);
 
 /** One schema issue in words, at its place; a union speaks by the branch that came nearest. */
@@ -38,8 +41,9 @@ export function explainIssue(
 function explainKeys(keys: readonly string[], path: PropertyKey[], report: Report): void {
   const valid = validKeys(path);
   const list = valid.length > 0 ? `; valid here: ${valid.join(', ')}` : '';
-  for (const key of keys) {
-    report([...path, key], `unknown key "${key}"${didYouMean(key, valid)}${list}`, true);
+  for (const [index, key] of keys.entries()) {
+    const near = index < MAX_SUGGESTED ? didYouMean(key, valid) : '';
+    report([...path, key], `unknown key "${key}"${near}${list}`, true);
   }
 }
 
