@@ -27,16 +27,17 @@ export class CalmBudget {
 
 /** The last ids of one kind; the oldest is forgotten. */
 class RecentIds {
-  readonly #ids: Uint32Array;
+  readonly #ids: number[] = [];
+  readonly #size: number;
   #next = 0;
 
   constructor(size: number) {
-    this.#ids = new Uint32Array(size);
+    this.#size = size;
   }
 
   add(id: number): void {
     this.#ids[this.#next] = id;
-    this.#next = (this.#next + 1) % this.#ids.length;
+    this.#next = (this.#next + 1) % this.#size;
   }
 
   has(id: number): boolean {

@@ -58,6 +58,8 @@ export const DEFAULT_WINDOW = 65_535;
 
 const HEADER_BYTES = 9;
 const ARENA_BYTES = 16_384;
+const MIN_ARENA_BYTES = 2048;
+const MAX_SPARES = 64;
 const COPIED_BYTES = 2048;
 const EMPTY = Buffer.alloc(0);
 
@@ -145,6 +147,12 @@ export class FrameReader {
   }
 }
 
+/** Room to write frames into; what has been handed out of it is never written again. */
+type Arena = { readonly buffer: Buffer; at: number };
+
+/** Arenas with room left, for whichever connection writes next: an idle one holds none. */
+const spares: Arena[] = [];
+
 /**
  * Puts frames together: small pieces are copied into one buffer, so that what is sent in one turn
  * is few writes; large ones are passed on as they are.
@@ -153,34 +161,32 @@ export class FrameWriter {
   /** Bytes that wait for `take`. */
   bytes = 0;
   #chunks: Buffer[] = [];
-  #arena: Buffer = EMPTY;
+  #arena: Arena | undefined;
   #start = 0;
-  #at = 0;
 
   /** Writes a frame's header; `length` bytes of payload have to follow. */
   frame(type: number, flags: number, streamId: number, length: number): void {
-    this.#reserve(HEADER_BYTES);
-    const arena = this.#arena;
-    let at = this.#at;
-    arena[at++] = length >>> 16;
-    arena[at++] = (length >>> 8) & 0xff;
-    arena[at++] = length & 0xff;
-    arena[at++] = type;
-    arena[at++] = flags;
-    arena.writeUInt32BE(streamId, at);
-    this.#at = at + 4;
+    const arena = this.#reserve(HEADER_BYTES);
+    const { buffer } = arena;
+    let { at } = arena;
+    buffer[at++] = length >>> 16;
+    buffer[at++] = (length >>> 8) & 0xff;
+    buffer[at++] = length & 0xff;
+    buffer[at++] = type;
+    buffer[at++] = flags;
+    arena.at = buffer.writeUInt32BE(streamId, at);
     this.bytes += HEADER_BYTES;
   }
 
   u16(value: number): void {
-    this.#reserve(2);
-    this.#at = this.#arena.writeUInt16BE(value, this.#at);
+    const arena = this.#reserve(2);
+    arena.at = arena.buffer.writeUInt16BE(value, arena.at);
     this.bytes += 2;
   }
 
   u32(value: number): void {
-    this.#reserve(4);
-    this.#at = this.#arena.writeUInt32BE(value >>> 0, this.#at);
+    const arena = this.#reserve(4);
+    arena.at = arena.buffer.writeUInt32BE(value >>> 0, arena.at);
     this.bytes += 4;
   }
 
@@ -192,32 +198,42 @@ export class FrameWriter {
       this.#chunks.push(data);
       return;
     }
-    this.#reserve(data.length);
-    data.copy(this.#arena, this.#at);
-    this.#at += data.length;
+    const arena = this.#reserve(data.length);
+    data.copy(arena.buffer, arena.at);
+    arena.at += data.length;
   }
 
   /** Everything written since the last call. */
   take(): Buffer[] {
-    this.#seal();
+    this.#release();
     const chunks = this.#chunks;
     this.#chunks = [];
     this.bytes = 0;
     return chunks;
   }
 
-  #reserve(size: number): void {
-    if (this.#arena.length - this.#at >= size) return;
-    this.#seal();
-    this.#arena = Buffer.allocUnsafeSlow(ARENA_BYTES);
-    this.#start = 0;
-    this.#at = 0;
+  #reserve(size: number): Arena {
+    if (this.#arena && ARENA_BYTES - this.#arena.at >= size) return this.#arena;
+    this.#release();
+    const arena = spares.pop() ?? { buffer: Buffer.allocUnsafeSlow(ARENA_BYTES), at: 0 };
+    this.#arena = arena;
+    this.#start = arena.at;
+    return arena;
   }
 
   #seal(): void {
-    if (this.#at === this.#start) return;
-    this.#chunks.push(this.#arena.subarray(this.#start, this.#at));
-    this.#start = this.#at;
+    const arena = this.#arena;
+    if (!arena || arena.at === this.#start) return;
+    this.#chunks.push(arena.buffer.subarray(this.#start, arena.at));
+    this.#start = arena.at;
+  }
+
+  #release(): void {
+    this.#seal();
+    const arena = this.#arena;
+    this.#arena = undefined;
+    if (!arena || ARENA_BYTES - arena.at < MIN_ARENA_BYTES || spares.length >= MAX_SPARES) return;
+    spares.push(arena);
   }
 }
 
