@@ -41,6 +41,8 @@ export type Http2ConnectionEvents = {
   request(exchange: ServerExchange): void;
   /** Something was refused by this engine; status 0 when a stream or the connection was ended. */
   refused(reason: string, status: number): void;
+  /** The connection ends because of what the client did. */
+  failed(reason: string): void;
 };
 
 /** Connections with something to send: one write each at the end of the turn. */
@@ -129,8 +131,9 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     if (this.#draining === 'announced' && payload.equals(DRAIN_PING)) this.#finishDrain();
   }
 
-  failed(): void {
+  failed(_code: number, reason: string): void {
     this.#ending = true;
+    this.#events.failed(reason);
   }
 
   request(stream: Http2Stream, message: RequestMessage | RefusedRequest): void {

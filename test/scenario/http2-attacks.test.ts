@@ -43,7 +43,8 @@ before(async () => {
   await new Promise<void>((resolve) => backend?.listen(0, '127.0.0.1', resolve));
   [port = 0] = await freePorts(1);
   const to = (backend.address() as net.AddressInfo).port;
-  gateway = await Gateway.start(`listeners:
+  gateway = await Gateway.start(`log: { access: { format: json } }
+listeners:
   web:
     bind: "127.0.0.1:${port}"
     protocol: http
@@ -161,6 +162,9 @@ test('CONTINUATION flood: 8 frames or 64 KiB', async () => {
       raw.send(frame(TYPE.HEADERS, END_STREAM, 1, block(...request())));
       await flood(raw, () => frame(TYPE.CONTINUATION, 0, 1, part));
       await endsWithCalm(raw, 'continuation-flood');
+      await eventually('a line of the access log', () =>
+        (gateway?.output ?? '').includes('"outcome":"continuation-flood"'),
+      );
     });
   }
 });

@@ -38,7 +38,7 @@ export class HttpHandler implements SessionTools {
       return;
     }
     const events = {
-      ...this.#events(listener),
+      ...this.#events(connection, listener),
       ...(protocol === 'http' && http.h2c
         ? { http2: () => this.#serveHttp2(connection, listener) }
         : {}),
@@ -54,17 +54,39 @@ export class HttpHandler implements SessionTools {
       ...connectionOptions(listener),
       maxConcurrentStreams: listener.config.limits.maxConcurrentStreams,
     };
-    listener.attach(connection, new Http2Connection(connection, options, this.#events(listener)));
+    const events = this.#events(connection, listener);
+    listener.attach(connection, new Http2Connection(connection, options, events));
   }
 
-  #events(listener: ListenerRuntime) {
+  #events(connection: StreamConnection, listener: ListenerRuntime) {
     return {
       request: (exchange: ServerExchange) =>
         new HttpSession(exchange, listener, this.plan(listener), this).start(),
-      refused: (reason: string) => {
+      refused: (reason: string, status: number) => {
         this.deps.metrics.cell('sluice_listener_bad_requests_total', listener.name, reason).value++;
+        if (status > 0) this.#logRefusal(connection, listener, reason);
       },
+      failed: (reason: string) => this.#logRefusal(connection, listener, reason),
     };
+  }
+
+  /** A line for what never became a request: an engine has answered it or ended its connection. */
+  #logRefusal({ client }: StreamConnection, listener: ListenerRuntime, outcome: string): void {
+    if (!listener.config.accessLog) return;
+    this.deps.accessLog({
+      listener: listener.name,
+      route: undefined,
+      service: undefined,
+      endpoint: undefined,
+      client: client.address,
+      clientPort: client.port,
+      startedAt: this.deps.clock.wall(),
+      durationMs: 0,
+      retries: 0,
+      bytesIn: 0,
+      bytesOut: 0,
+      outcome,
+    });
   }
 
   /** Compiles what a listener of HTTP is configured to do. */
