@@ -53,9 +53,11 @@ function checkEndpoints(name: string, service: Service, report: Report): void {
 
 function checkReach(name: string, service: Service, report: Report): void {
   const at = ['services', name];
-  if (service.protocol === 'h2') {
-    report([...at, 'protocol'], 'h2 is not served yet; use http1');
+  const { protocol, tls } = service;
+  if ((protocol === 'h2' || protocol === 'auto') && !tls) {
+    report([...at, 'protocol'], `${protocol} needs \`tls\`; HTTP/2 without TLS is h2c`);
   }
+  if (protocol === 'h2c' && tls) report([...at, 'protocol'], 'h2c has no `tls`; over TLS it is h2');
   const { discover } = service;
   if (discover && 'dns' in discover && discover.dns.type !== 'SRV' && !discover.dns.port) {
     report([...at, 'discover', 'dns'], `type ${discover.dns.type} needs \`port\``);

@@ -104,9 +104,11 @@ export const service = z.strictObject({
   endpoints: z.array(endpoint).default([]),
   discover: discover.optional(),
   protocol: z
-    .enum(['http1', 'h2'])
+    .enum(['http1', 'h2', 'h2c', 'auto'])
     .default('http1')
-    .describe('Towards endpoints, for HTTP listeners.'),
+    .describe(
+      'Towards endpoints, for HTTP listeners. h2: HTTP/2 over TLS; h2c: HTTP/2 without; auto: over TLS, HTTP/2 where the endpoint agrees to it, else HTTP/1.1.',
+    ),
   balance: balance.prefault('random-two'),
   sticky: sticky.optional(),
   health: z

@@ -75,6 +75,15 @@ export interface ServerExchange {
   onClose: () => void;
 }
 
+/** What decides whether a request that failed may be sent again. */
+export type FailureDetail = {
+  /** The connection had served before: a keep-alive race is likely. */
+  readonly reused: boolean;
+  readonly bytesReceived: number;
+  /** The endpoint has said that it did not look at the request. Source: RFC 9113 section 8.7. */
+  readonly unprocessed?: boolean;
+};
+
 /** What an endpoint's answer calls, in this order: inform*, (head, data*, end) | upgraded | fail. */
 export interface ResponseSink {
   inform(status: number, headers: RawHeaders): void;
@@ -84,8 +93,7 @@ export interface ResponseSink {
   end(trailers: RawHeaders): void;
   /** The endpoint agreed to the upgrade; `tunnel` carries what follows. */
   upgraded(headers: RawHeaders, tunnel: Duplex): void;
-  /** `reused` says that the connection had served before (a keep-alive race is likely). */
-  fail(failure: ExchangeFailure, detail: { reused: boolean; bytesReceived: number }): void;
+  fail(failure: ExchangeFailure, detail: FailureDetail): void;
   /** Room again after `write` returned false. */
   drain(): void;
 }

@@ -1,9 +1,11 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { systemCode } from '../base/errors.ts';
+import { findField } from '../wire/fields.ts';
 import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
 import { parseResponseHead, type ResponseHead1 } from '../wire/http1-head.ts';
 import { endToEnd, requestHead } from '../wire/http1-write.ts';
+import { websocketAccept } from '../wire/websocket-handshake.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { readDirectly } from './direct-read.ts';
 import type {
@@ -157,21 +159,6 @@ class ClientConnection implements Timed {
   };
 
   readonly #onDrain = () => this.#call?.drained();
-}
-
-const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
-
-/** What a server proves with that it has read the key. Source: RFC 6455 section 4.2.2. */
-function acceptOf(key: string): string {
-  return createHash('sha1').update(`${key}${WEBSOCKET_GUID}`).digest('base64');
-}
-
-/** The index of a header in a flat list, or -1. */
-function findHeader(headers: readonly string[], name: string): number {
-  for (let at = 0; at < headers.length; at += 2) {
-    if ((headers[at] as string).toLowerCase() === name) return at;
-  }
-  return -1;
 }
 
 /** Whether TE is sent, which `Connection` has to name. Source: RFC 9110 section 10.1.4. */
@@ -338,15 +325,15 @@ class Http1Call implements ClientExchange {
   /** A WebSocket that did not come over HTTP/1 brings no key: it gets one here. */
   #upgradeLines(upgrade: string, headers: readonly string[]): string {
     const lines = `connection: upgrade\r\nupgrade: ${upgrade}\r\n`;
-    if (upgrade !== 'websocket' || findHeader(headers, 'sec-websocket-key') >= 0) return lines;
+    if (upgrade !== 'websocket' || findField(headers, 'sec-websocket-key') >= 0) return lines;
     this.#websocketKey = randomBytes(16).toString('base64');
     return `${lines}sec-websocket-key: ${this.#websocketKey}\r\n`;
   }
 
   #upgrade(headers: string[]): void {
     if (this.#websocketKey !== undefined) {
-      const at = findHeader(headers, 'sec-websocket-accept');
-      if (at < 0 || headers[at + 1] !== acceptOf(this.#websocketKey)) {
+      const at = findField(headers, 'sec-websocket-accept');
+      if (at < 0 || headers[at + 1] !== websocketAccept(this.#websocketKey)) {
         this.failed('protocol', this.#reused, this.#received);
         return;
       }

@@ -68,7 +68,8 @@ export function responseHead(status: number, headers: readonly string[], framing
   return `HTTP/1.1 ${status} ${reasonOf(status)}\r\n${fieldLines(headers)}${framing}\r\n`;
 }
 
-function encodeControls(target: string): string {
+/** A path or query with nothing in it that could end a line or a word. */
+export function encodeControls(target: string): string {
   return target.replaceAll(/[^\x21-\x7e]/g, (char) => encodeURIComponent(char));
 }
 

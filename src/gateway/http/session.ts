@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { isUsable } from '../../health/eligible.ts';
 import type { SilenceDetector } from '../../health/silence.ts';
 import type { RetryOn } from '../../model/service.ts';
 import type { Timeouts } from '../../model/timeouts.ts';
@@ -6,6 +7,7 @@ import { deadlines, type Timed } from '../../net/deadlines.ts';
 import type {
   ClientExchange,
   ExchangeFailure,
+  FailureDetail,
   OutgoingRequest,
   RawHeaders,
   ResponseHead,
@@ -23,28 +25,17 @@ import {
   type ServiceHandle,
 } from '../upstream/service-handle.ts';
 import { refusalOf } from './admission.ts';
+import { IDEMPOTENT, outcomeOf, retryCause } from './attempt-outcome.ts';
 import { editHeaders, fillTemplate, rewritePath } from './edits.ts';
 import { errorPage } from './error-page.ts';
+import { GrpcCall } from './grpc-call.ts';
+import { httpRecord } from './http-record.ts';
 import type { ListenerPlan, RoutePlan, ServiceCells } from './listener-plan.ts';
-import { headerValue } from './matcher.ts';
 import { RequestBody } from './request-body.ts';
 import { addOwnFields, editResponse } from './response-fields.ts';
 import type { SessionTools } from './session-tools.ts';
 import { keyOf, splitService } from './split.ts';
 import { cookieValue, removeCookie } from './sticky-cookie.ts';
-
-const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
-
-/** The class of an ended attempt as health sees it. */
-function outcomeOf(failure: ExchangeFailure): OutcomeClass {
-  if (failure === 'refused') return 'refused';
-  return failure === 'timeout' || failure === 'connect-timeout' ? 'timeout' : 'reset';
-}
-
-function retryCause(failure: ExchangeFailure): RetryOn {
-  if (failure === 'refused' || failure === 'connect-timeout') return 'connect-failure';
-  return failure === 'timeout' ? 'timeout' : 'reset';
-}
 
 /** One request from its head to the end of its answer, over as many endpoints as it takes. */
 export class HttpSession implements ResponseSink, Timed {
@@ -56,6 +47,7 @@ export class HttpSession implements ResponseSink, Timed {
   readonly #handler: SessionTools;
   readonly #startedAt = performance.now();
   readonly #client: string;
+  readonly #grpc: GrpcCall | undefined;
   #route: RoutePlan | undefined;
   #service: ServiceHandle | undefined;
   #request: OutgoingRequest | undefined;
@@ -94,6 +86,7 @@ export class HttpSession implements ResponseSink, Timed {
     this.#plan = plan;
     this.#handler = handler;
     this.#client = plan.forwarder.client(exchange.head, exchange.connection);
+    this.#grpc = GrpcCall.of(exchange.head);
   }
 
   /** Finds the route, asks its conditions, and answers or sends the request on. */
@@ -130,6 +123,7 @@ export class HttpSession implements ResponseSink, Timed {
     this.#answered();
     this.#countResponse(head.status);
     if (this.#retryStatus(head.status)) return;
+    this.#grpc?.note(head.headers);
     const { headers } = head;
     this.#editResponse(headers);
     if (this.#setCookie) headers.push('set-cookie', this.#setCookie);
@@ -149,7 +143,8 @@ export class HttpSession implements ResponseSink, Timed {
 
   end(trailers: RawHeaders): void {
     if (!this.#headSent) return;
-    this.#releaseLease(this.#status >= 500 ? 'status5xx' : 'ok');
+    this.#grpc?.note(trailers);
+    this.#releaseLease(this.#status >= 500 || this.#grpc?.failed ? 'status5xx' : 'ok');
     this.#exchange.end(trailers);
     this.#finish('ok');
   }
@@ -170,26 +165,44 @@ export class HttpSession implements ResponseSink, Timed {
     });
   }
 
-  fail(failure: ExchangeFailure, detail: { reused: boolean; bytesReceived: number }): void {
+  fail(failure: ExchangeFailure, detail: FailureDetail): void {
     this.#call = undefined;
     // A kept connection that closed as we wrote says nothing about the endpoint.
-    const race = failure === 'reset' && detail.reused && detail.bytesReceived === 0;
+    const { reused, bytesReceived, unprocessed = false } = detail;
+    const race = failure === 'reset' && (unprocessed || (reused && bytesReceived === 0));
     const endpoint = this.#lease?.endpoint.id;
     this.#releaseLease(race ? 'ok' : outcomeOf(failure));
     if (this.#over) return;
     if (this.#headSent) {
-      this.#exchange.abort();
-      this.#finish(`endpoint-${failure}`);
+      this.#breakOff(failure === 'timeout' ? 504 : 502, `endpoint-${failure}`);
       return;
     }
-    const sent = failure !== 'refused' && failure !== 'connect-timeout';
-    if (race && !this.#fresh && this.#mayRepeat(true)) {
+    const sent = failure !== 'refused' && failure !== 'connect-timeout' && !unprocessed;
+    if (race && !this.#fresh && this.#mayRepeat(sent)) {
       this.#fresh = true;
       this.#again(undefined, 'keep-alive-race');
     } else if (this.#mayRetry(retryCause(failure), sent))
       this.#again(endpoint, retryCause(failure));
     else if (failure === 'timeout') this.#refuse(504, 'endpoint-timeout');
     else this.#refuse(502, `endpoint-${failure}`);
+  }
+
+  /** Ends an answer that has begun and will not be completed. */
+  #breakOff(status: number, reason: string): void {
+    if (this.#grpc) this.#exchange.end(GrpcCall.fields(status, reason));
+    else this.#exchange.abort();
+    this.#finish(reason);
+  }
+
+  /** The client of a gRPC call waits no longer. */
+  #deadlinePassed(): void {
+    this.#giveUp();
+    this.#call?.cancel();
+    this.#call = undefined;
+    this.#releaseLease('ok');
+    if (this.#over) return;
+    if (this.#headSent) this.#breakOff(504, 'grpc-timeout');
+    else this.#refuse(504, 'grpc-timeout');
   }
 
   drain(): void {
@@ -233,6 +246,7 @@ export class HttpSession implements ResponseSink, Timed {
   #forward(service: ServiceHandle): void {
     const { head, connection } = this.#exchange;
     this.#service = service;
+    this.#grpc?.start(() => this.#deadlinePassed());
     this.#resolvedTimeouts = undefined;
     const { maxBodyBytes } = this.#listener.config.limits;
     if (
@@ -315,7 +329,13 @@ export class HttpSession implements ResponseSink, Timed {
 
   /** While the body flows, only a standstill ends the request, however long it takes. */
   #bodyMoved(): void {
-    if (this.#over || !this.#lease || this.#answeredByEndpoint) return;
+    if (this.#over || !this.#lease) return;
+    if (this.#answeredByEndpoint) {
+      // Both directions at once: either keeps it alive, but for a client that does not read.
+      if (this.deadline < Number.POSITIVE_INFINITY)
+        this.deadline = performance.now() + this.#idleMs;
+      return;
+    }
     const { idle, write } = this.#timeouts;
     this.#uploading = true;
     this.deadline = performance.now() + (this.#body?.paused ? write : idle);
@@ -374,8 +394,7 @@ export class HttpSession implements ResponseSink, Timed {
     const service = this.#service;
     if (!lease || !service) return false;
     const others = service.endpoints.some(
-      ({ id, state }) =>
-        id !== lease.endpoint.id && !this.#tried.has(id) && state.check === 'up' && !state.ejected,
+      ({ id, state }) => id !== lease.endpoint.id && !this.#tried.has(id) && isUsable(state),
     );
     if (!others) return false;
     this.#call?.cancel();
@@ -486,6 +505,10 @@ export class HttpSession implements ResponseSink, Timed {
 
   /** Answers for the gateway itself; always false, so that checks can return it. */
   #refuse(status: number, reason: string, headers: RawHeaders = []): false {
+    if (this.#grpc) {
+      this.#answer(200, GrpcCall.trailersOnly(status, reason), '', reason);
+      return false;
+    }
     const page = errorPage(status, this.#listener, this.#route?.route.errorPages);
     const body = page?.body ?? `${status} ${reasonOf(status)}\n`;
     const type = page?.contentType ?? 'text/plain; charset=utf-8';
@@ -515,6 +538,7 @@ export class HttpSession implements ResponseSink, Timed {
   #finish(outcome: string): void {
     if (this.#over) return;
     this.#over = true;
+    this.#grpc?.over();
     this.#record(outcome);
   }
 
@@ -573,15 +597,7 @@ export class HttpSession implements ResponseSink, Timed {
       bytesIn: this.#body?.bytes ?? 0,
       bytesOut: this.#bytesOut,
       outcome,
-      http: {
-        method: head.method,
-        authority: head.authority,
-        target: head.query === undefined ? head.path : `${head.path}?${head.query}`,
-        version: head.version,
-        status: this.#status,
-        referer: headerValue(head.headers, 'referer'),
-        userAgent: headerValue(head.headers, 'user-agent'),
-      },
+      http: httpRecord(head, this.#status),
     };
   }
 }

@@ -1,9 +1,11 @@
 import type { Clock } from '../../base/clock.ts';
 import type { MetricRegistry } from '../../base/metrics.ts';
 import type { Service } from '../../model/service.ts';
+import { AutoPool, speaksHttp2 } from '../../net/auto-pool.ts';
 import { dial, type UpstreamTls } from '../../net/dial.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
-import { Http1Pool } from '../../net/http1-client.ts';
+import { type Dial, Http1Pool } from '../../net/http1-client.ts';
+import { Http2Pool } from '../../net/http2-client.ts';
 import type { UpstreamEndpoint } from './service-handle.ts';
 
 /** What pools are built on. */
@@ -32,6 +34,13 @@ export function upstreamTls(
   };
 }
 
+const ALPN = {
+  http1: ['http/1.1'],
+  h2: ['h2'],
+  h2c: [],
+  auto: ['h2', 'http/1.1'],
+} as const;
+
 /** Makes the pool of HTTP connections to one endpoint. */
 export function makePool(
   name: string,
@@ -40,16 +49,21 @@ export function makePool(
   deps: PoolDeps,
 ): HttpClientPool {
   const duration = deps.metrics.histogram('sluice_service_connect_duration_seconds', name);
-  const tls = upstreamTls(service, deps.file, ['http/1.1']);
+  const { protocol } = service;
+  const tls = upstreamTls(service, deps.file, ALPN[protocol]);
   const { maxIdle, idle } = service.keepAlive;
-  return new Http1Pool(
-    (connectMs, done) => {
-      const startedAt = deps.clock.now();
-      return dial({ address: endpoint.address, connectMs, tls }, (result) => {
-        duration.observe((deps.clock.now() - startedAt) / 1000);
-        done(result);
-      });
-    },
-    { maxIdle, idleMs: idle },
-  );
+  const connect: Dial = (connectMs, done) => {
+    const startedAt = deps.clock.now();
+    return dial({ address: endpoint.address, connectMs, tls }, (result) => {
+      duration.observe((deps.clock.now() - startedAt) / 1000);
+      if (protocol !== 'h2' || typeof result === 'string' || speaksHttp2(result)) done(result);
+      else {
+        result.destroy();
+        done('protocol');
+      }
+    });
+  };
+  const options = { maxIdle, idleMs: idle };
+  if (protocol === 'auto') return new AutoPool(connect, options);
+  return protocol === 'http1' ? new Http1Pool(connect, options) : new Http2Pool(connect, options);
 }
