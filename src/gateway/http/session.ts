@@ -30,9 +30,10 @@ import { editHeaders, fillTemplate, rewritePath } from './edits.ts';
 import { errorPage } from './error-page.ts';
 import { GrpcCall } from './grpc-call.ts';
 import { httpRecord } from './http-record.ts';
-import type { ListenerPlan, RoutePlan, ServiceCells } from './listener-plan.ts';
+import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
 import { RequestBody } from './request-body.ts';
 import { addOwnFields, editResponse } from './response-fields.ts';
+import { countSession } from './session-counts.ts';
 import type { SessionTools } from './session-tools.ts';
 import { keyOf, splitService } from './split.ts';
 import { cookieValue, removeCookie } from './sticky-cookie.ts';
@@ -543,41 +544,27 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   #record(outcome: string): void {
-    const elapsed = performance.now() - this.#startedAt;
-    const digit = Math.trunc(this.#status / 100);
-    for (const counted of [this.#plan, this.#route]) {
-      const cell = counted?.codes[digit];
-      if (cell) cell.value++;
-      counted?.duration.observe(elapsed / 1000);
-    }
-    this.#countService(outcome);
-    if (!this.#listener.config.accessLog) return;
-    this.#handler.deps.accessLog(this.#accessRecord(outcome, elapsed));
-  }
-
-  get #serviceCells(): ServiceCells | undefined {
-    return this.#service && this.#plan.cellsOf(this.#service.name);
+    const elapsedMs = performance.now() - this.#startedAt;
+    const { metrics, accessLog } = this.#handler.deps;
+    const done = {
+      plan: this.#plan,
+      route: this.#route,
+      service: this.#service?.name,
+      status: this.#status,
+      elapsedMs,
+      outcome,
+      bytesIn: this.#body?.bytes ?? 0,
+      bytesOut: this.#bytesOut,
+      answered: this.#answeredByEndpoint,
+    };
+    countSession(done, metrics);
+    if (this.#listener.config.accessLog) accessLog(this.#accessRecord(outcome, elapsedMs));
   }
 
   #countResponse(status: number): void {
-    const cell = this.#serviceCells?.codes[Math.trunc(status / 100)];
+    const cells = this.#service && this.#plan.cellsOf(this.#service.name);
+    const cell = cells?.codes[Math.trunc(status / 100)];
     if (cell) cell.value++;
-  }
-
-  #countService(outcome: string): void {
-    const bytesIn = this.#body?.bytes ?? 0;
-    this.#plan.received.value += bytesIn;
-    this.#plan.sent.value += this.#bytesOut;
-    const cells = this.#serviceCells;
-    if (!cells || !this.#service) return;
-    const { metrics } = this.#handler.deps;
-    const counted =
-      outcome === 'ok'
-        ? cells.ok
-        : metrics.cell('sluice_service_requests_total', this.#service.name, outcome);
-    counted.value++;
-    cells.sent.value += bytesIn;
-    if (this.#answeredByEndpoint) cells.received.value += this.#bytesOut;
   }
 
   #accessRecord(outcome: string, durationMs: number) {

@@ -80,7 +80,7 @@ const WRONG: readonly [string, string, RegExp][] = [
   [
     'HTTP/2 to endpoints',
     GOOD.replace('app: {', 'app: { protocol: h2,'),
-    /not served yet; use http1/,
+    /h2 needs `tls`; HTTP\/2 without TLS is h2c/,
   ],
   [
     'a health check with a look-ahead',
