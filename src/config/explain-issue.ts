@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { gatewayConfig } from '../model/gateway-config.ts';
 import { didYouMean } from './diagnostics.ts';
+import { SECRET_HEADER } from './resolve.ts';
 
 type Issue = z.core.$ZodIssue;
 type Report = (path: PropertyKey[], message: string, key?: boolean) => void;
@@ -35,7 +36,7 @@ export function explainIssue(
     const bound = issue.code === 'too_small' ? issue.minimum : issue.maximum;
     const word = issue.code === 'too_small' ? 'at least' : 'at most';
     report(path, mustBe(`${word} ${bound}`, found, path));
-  } else report(path, issue.message);
+  } else report(path, isSecret(path) ? 'is not valid' : issue.message);
 }
 
 function explainKeys(keys: readonly string[], path: PropertyKey[], report: Report): void {
@@ -85,7 +86,7 @@ function oneOf(found: unknown, valid: readonly string[], path: readonly Property
 }
 
 function isSecret(path: readonly PropertyKey[]): boolean {
-  return path.some((step) => SECRET_KEYS.has(step));
+  return path.some((step) => SECRET_KEYS.has(step)) || SECRET_HEADER.test(String(path.at(-1)));
 }
 
 /** A wrong value for people: only its kind when it is large, or could be or hold a secret. */

@@ -102,7 +102,8 @@ export function resolveSecrets(config: GatewayConfig, io: ConfigIo, report: Repo
 }
 
 const REDACTED = '[redacted]';
-const SECRET_HEADER = /^(?:proxy-)?authorization$|^(?:set-)?cookie$|token|secret|api-?key/;
+/** Names of headers whose values are not shown. */
+export const SECRET_HEADER = /^(?:proxy-)?authorization$|^(?:set-)?cookie$|token|secret|api-?key/;
 
 /** Every place of a configuration that holds a secret, with a way to change it. */
 export function secretPlaces(

@@ -21,9 +21,9 @@ async function echo(name: string) {
 }
 
 /** A client whose socket only takes datagrams from the published address. */
-async function client(port: number) {
-  const socket = dgram.createSocket('udp4');
-  socket.connect(port, '127.0.0.1');
+async function client(port: number, host = '127.0.0.1') {
+  const socket = dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4');
+  socket.connect(port, host);
   await once(socket, 'connect');
   return {
     close: () => socket.close(),
@@ -89,4 +89,37 @@ services:
     return (await gateway.metric('sluice_udp_flows_active{listener="dns"}')) === 0;
   });
   assert.equal(await one.ask('b'), 'one:b');
+});
+
+test('UDP over IPv6, over both, and to an endpoint on IPv6', async (t) => {
+  const server = await echo('four');
+  const six = dgram.createSocket('udp6');
+  six.on('message', (data, from) => six.send(`six:${data}`, from.port, from.address));
+  six.bind(0, '::1');
+  await once(six, 'listening');
+  const [only = 0, both = 0] = await freePorts(2);
+  const gateway = await Gateway.start(
+    `listeners:
+  only: { bind: "[::1]:${only}", protocol: udp, service: four }
+  both: { bind: ":${both}", protocol: udp, service: six, access: { deny: ["127.0.0.9/32"] } }
+services:
+  four: { endpoints: ["127.0.0.1:${server.port}"], health: false }
+  six: { endpoints: ["[::1]:${six.address().port}"], health: false }
+`,
+    { workers: 2 },
+  );
+  const clients = [
+    await client(only, '::1'),
+    await client(both, '::1'),
+    await client(both, '127.0.0.1'),
+  ];
+  t.after(async () => {
+    for (const one of clients) one.close();
+    server.close();
+    six.close();
+    await gateway.stop();
+  });
+  const answers = [];
+  for (const one of clients) answers.push(await one.ask('a'));
+  assert.deepEqual(answers, ['four:a', 'six:a', 'six:a']);
 });

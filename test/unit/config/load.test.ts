@@ -285,6 +285,14 @@ admin: { token: ${secret} }`);
     /~ listener web: connections stay\n {4}routes\.0\.basicAuth\.users\.u: another/,
   );
   assert.match(plan, /~ service app: connections stay\n {4}health\.headers\.x-api-key: another/);
+  const wrong = errors(
+    GOOD.replace(
+      'service: app',
+      'routes: [{ service: app, headers: { request: { set: { authorization: "hunter2\\n" } } } }]',
+    ),
+  );
+  assert.match(wrong, /headers\.request\.set\.authorization: is not valid/);
+  assert.doesNotMatch(wrong, /hunter/);
   // A running daemon tells its configuration without secrets.
   assert.deepEqual(planChange(redact(config('hunter2')), config('hunter2')), []);
 });
