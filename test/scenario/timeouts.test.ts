@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import http2 from 'node:http2';
 import net, { type AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
@@ -195,6 +196,18 @@ test('write: a client that does not read is cut', async () => {
     async () => (await gateway?.metric('sluice_service_active{service="flooding"}')) === 0,
   );
   assertInTime({ afterMs: performance.now() - startedAt });
+});
+
+test('write: an HTTP/2 stream that is not taken is given up', async (t) => {
+  const session = http2.connect(`http://127.0.0.1:${port(4)}`);
+  session.on('error', () => {});
+  t.after(() => session.destroy());
+  const stream = session.request({ ':path': '/' });
+  stream.on('error', () => {});
+  stream.pause();
+  const active = () => gateway?.metric('sluice_service_active{service="flooding"}');
+  await eventually('it is at work', async () => (await active()) === 1);
+  await eventually('the endpoint is let go', async () => (await active()) === 0);
 });
 
 test('tunnel: an upgraded connection without a byte is closed', async () => {
