@@ -1,9 +1,9 @@
 const CAPACITY = 1000;
-const PER_SECOND = 330;
+const PER_SECOND = 1000;
 
 /**
  * How much unpaid work a peer may cause: control frames, empty frames, streams that are opened and
- * thrown away. 1 000 units at once and 330 a second more; a reset of a request at work is 10 units.
+ * thrown away. 1 000 units at once and as many a second; a reset of a request at work is 10 units.
  * Body in either direction earns units, as honest peers answer it with control frames.
  */
 export class CalmBudget {
@@ -47,9 +47,17 @@ class RecentIds {
 
 /** How the streams of the near past ended: it decides what a late frame for them means. */
 export class ClosedStreams {
-  readonly #here = new RecentIds(256);
+  readonly #here: RecentIds;
   readonly #there = new RecentIds(64);
   readonly #finished = new RecentIds(64);
+
+  /**
+   * `resets`: how many streams reset here are remembered. As many as can be open at a time are
+   * enough, since a peer opens new ones only when it has heard of the end of old ones.
+   */
+  constructor(resets: number) {
+    this.#here = new RecentIds(resets);
+  }
 
   resetHere(id: number): void {
     this.#here.add(id);

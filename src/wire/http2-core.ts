@@ -159,7 +159,10 @@ export abstract class Http2Core extends Http2Streams {
     const stream = this.streams.get(streamId);
     if (!stream || stream.remoteEnded) {
       this.giveBack(size);
-      this.#onClosed(streamId, stream);
+      // Body that was under way when its stream was reset here is nobody's fault.
+      if (size === 0 || this.closed.how(streamId) !== 'reset-here') {
+        this.#onClosed(streamId, stream);
+      }
       return;
     }
     stream.receiveWindow -= size;
@@ -277,7 +280,8 @@ export abstract class Http2Core extends Http2Streams {
       return;
     }
     const increment = reader.buffer.readUInt32BE(reader.start) & MAX_WINDOW;
-    this.charge(1, 'window-updates');
+    // By zero it is an error of an open stream, which is counted as such.
+    if (increment > 0 || !this.streams.has(streamId)) this.charge(1, 'window-updates');
     if (this.failed) return;
     if (streamId === 0) this.#openConnection(increment);
     else if (this.isIdle(streamId)) this.fail(H2_ERROR.protocol, 'window-of-idle-stream');

@@ -10,6 +10,7 @@ import { Http2Sender, type SenderOwner } from './http2-sender.ts';
 import { Http2Stream, type StreamEndCause, type StreamHost } from './http2-stream.ts';
 
 const MAX_WINDOW_SHARE = 4;
+const MIN_REMEMBERED = 1024;
 
 /** What bounds a connection, for both roles. */
 export type Http2Options = {
@@ -53,7 +54,7 @@ export abstract class Http2Streams implements StreamHost, SenderOwner {
   /** Highest id of a stream that the peer has opened. */
   protected lastPeerId = 0;
   protected readonly events: Http2Events;
-  protected readonly closed = new ClosedStreams();
+  protected readonly closed: ClosedStreams;
   protected readonly calm = new CalmBudget();
   protected readonly isServer: boolean;
   protected now = 0;
@@ -66,6 +67,7 @@ export abstract class Http2Streams implements StreamHost, SenderOwner {
     this.isServer = isServer;
     this.options = options;
     this.events = events;
+    this.closed = new ClosedStreams(Math.max(MIN_REMEMBERED, options.maxConcurrentStreams * 2));
     this.sender = new Http2Sender(this);
     this.receiveWindow = options.connectionWindowBytes;
   }

@@ -291,6 +291,19 @@ test('resets of requests at work end the connection after 100, others after 1 00
   assert.deepEqual(pair.failures[0], [H2_ERROR.enhanceYourCalm, 'rapid-reset']);
 });
 
+test('body that was under way when its stream was reset costs the peer nothing', () => {
+  const pair = new Pair();
+  const late = frame(FRAME.data, 0, 1, Buffer.alloc(1000));
+  pair.open(GET, false);
+  pair.run();
+  pair.served[0]?.stream?.reset();
+  for (let turn = 0; turn < 3000; turn++) {
+    pair.server.receive(late, 1);
+    pair.run();
+  }
+  assert.deepEqual(pair.failures, []);
+});
+
 test('a ping is answered', () => {
   const pair = new Pair();
   pair.client.ping(Buffer.from('12345678'));
