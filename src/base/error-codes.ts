@@ -19,6 +19,14 @@ export const ERROR_CODES = {
   E_HOST_FAILED: 'The order was tried and the host refused it; its reason follows.',
   E_STORE_FAILED: 'The store of the daemon cannot be opened or read.',
   E_STORE_STALE: 'The object was changed in the meantime; read it again.',
+  E_AGENT_UNREACHABLE: 'The node agent does not answer.',
+  E_AGENT_LINK: 'The node agent and its client do not understand each other.',
+  E_AGENT_COMMAND: 'A command of the host, such as `ip` or `nft`, failed; its own words follow.',
+  E_AGENT_UNSUPPORTED: 'The host lacks what the order needs; `sluice agent doctor` lists it.',
+  E_AGENT_IMAGE: 'The node agent has no such image.',
+  E_AGENT_TASK: 'The node agent has no such task, or it is in another state.',
+  E_AGENT_SPEC: 'A task cannot run as it was described.',
+  E_AGENT_EXEC: 'The command of a task cannot be found or run.',
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

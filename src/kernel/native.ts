@@ -1,0 +1,178 @@
+import { closeSync, constants, openSync } from 'node:fs';
+
+/**
+ * The few system calls that Node does not offer. They come through an optional package; without
+ * it `loadNative` returns undefined and callers take their slower way.
+ */
+export interface Native {
+  /**
+   * Runs `work` with this thread in another network namespace. `work` has to be synchronous: no
+   * other code of this process runs in between. A namespace that cannot be left ends the process.
+   */
+  inNamespace<T>(path: string, work: () => T): T;
+  /**
+   * A socket in the thread's namespace, bound to an IPv4 address or to `::`. It does not block and
+   * belongs to the caller.
+   */
+  socket(kind: SocketKind, address: string, port: number): { fd: number; port: number };
+  /** A copy of another process's file descriptor; undefined when it cannot be had. */
+  takeFd(pid: number, fd: number): number | undefined;
+  /** A named pipe. */
+  makeFifo(path: string): void;
+  /** A new pseudo-terminal; both descriptors belong to the caller. */
+  openTerminal(): { master: number; slave: number };
+  resizeTerminal(master: number, columns: number, rows: number): void;
+}
+
+/** `listener`: a TCP socket that listens; `tcp`: one that is to connect. */
+export type SocketKind = 'udp' | 'listener' | 'tcp';
+
+type Call = (...args: unknown[]) => number | bigint;
+
+const CLONE_NEWNET = 0x40000000;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
+const SOCK_FLAGS = 0x800 | 0x80000;
+const LISTEN_BACKLOG = 128;
+const SYS = {
+  x64: { pidfdOpen: 434, pidfdGetfd: 438 },
+  arm64: { pidfdOpen: 434, pidfdGetfd: 438 },
+};
+const TIOCGPTN = 0x80045430;
+const TIOCSPTLCK = 0x40045431;
+const TIOCSWINSZ = 0x5414;
+const FIFO_MODE = 0o600;
+
+function ipv4Bytes(address: string): number[] {
+  return address.split('.').map(Number);
+}
+
+function sockaddr(address: string, port: number): Buffer {
+  const v6 = address.includes(':');
+  const bytes = Buffer.alloc(v6 ? 28 : 16);
+  bytes.writeUInt16LE(v6 ? AF_INET6 : AF_INET, 0);
+  bytes.writeUInt16BE(port, 2);
+  if (v6) {
+    if (address !== '::') throw new Error('only the unspecified IPv6 address can be bound here');
+  } else {
+    Buffer.from(ipv4Bytes(address)).copy(bytes, 4);
+  }
+  return bytes;
+}
+
+class KoffiNative implements Native {
+  readonly #call: Record<string, Call>;
+  readonly #errno: () => number;
+  readonly #own: number;
+
+  constructor(call: Record<string, Call>, errno: () => number) {
+    this.#call = call;
+    this.#errno = errno;
+    this.#own = openSync('/proc/thread-self/ns/net', constants.O_RDONLY);
+  }
+
+  #must(name: string, ...args: unknown[]): number {
+    const result = Number(this.#call[name]?.(...args) ?? -1);
+    if (result < 0) throw new Error(`${name} failed with errno ${this.#errno()}`);
+    return result;
+  }
+
+  inNamespace<T>(path: string, work: () => T): T {
+    const target = openSync(path, constants.O_RDONLY);
+    try {
+      this.#must('setns', target, CLONE_NEWNET);
+      try {
+        return work();
+      } finally {
+        if (Number(this.#call['setns']?.(this.#own, CLONE_NEWNET)) < 0) process.abort();
+      }
+    } finally {
+      closeSync(target);
+    }
+  }
+
+  socket(kind: SocketKind, address: string, port: number): { fd: number; port: number } {
+    const family = address.includes(':') ? AF_INET6 : AF_INET;
+    const type = (kind === 'udp' ? SOCK_DGRAM : SOCK_STREAM) | SOCK_FLAGS;
+    const fd = this.#must('socket', family, type, 0);
+    try {
+      const wanted = sockaddr(address, port);
+      this.#must('bind', fd, wanted, wanted.length);
+      if (kind === 'listener') this.#must('listen', fd, LISTEN_BACKLOG);
+      const got = Buffer.alloc(28);
+      const size = Buffer.alloc(4);
+      size.writeUInt32LE(got.length);
+      this.#must('getsockname', fd, got, size);
+      return { fd, port: got.readUInt16BE(2) };
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  takeFd(pid: number, fd: number): number | undefined {
+    const numbers = SYS[process.arch === 'arm64' ? 'arm64' : 'x64'];
+    const handle = Number(this.#call['syscall']?.(numbers.pidfdOpen, pid, 0, 0));
+    if (handle < 0) return undefined;
+    try {
+      const copy = Number(this.#call['syscall']?.(numbers.pidfdGetfd, handle, fd, 0));
+      return copy < 0 ? undefined : copy;
+    } finally {
+      closeSync(handle);
+    }
+  }
+
+  makeFifo(path: string): void {
+    this.#must('mkfifo', path, FIFO_MODE);
+  }
+
+  openTerminal(): { master: number; slave: number } {
+    const flags = constants.O_RDWR | constants.O_NOCTTY;
+    const master = openSync('/dev/ptmx', flags | constants.O_NONBLOCK);
+    try {
+      this.#must('ioctl', master, TIOCSPTLCK, Buffer.alloc(4));
+      const number = Buffer.alloc(4);
+      this.#must('ioctl', master, TIOCGPTN, number);
+      return { master, slave: openSync(`/dev/pts/${number.readUInt32LE(0)}`, flags) };
+    } catch (error) {
+      closeSync(master);
+      throw error;
+    }
+  }
+
+  resizeTerminal(master: number, columns: number, rows: number): void {
+    const size = Buffer.alloc(8);
+    size.writeUInt16LE(rows, 0);
+    size.writeUInt16LE(columns, 2);
+    this.#must('ioctl', master, TIOCSWINSZ, size);
+  }
+}
+
+/** Undefined where the package, the C library or the architecture is missing. */
+export async function loadNative(): Promise<Native | undefined> {
+  if (process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch)) return undefined;
+  try {
+    const { default: koffi } = await import('koffi');
+    const libc = koffi.load('libc.so.6');
+    const signatures = {
+      setns: 'int setns(int fd, int type)',
+      socket: 'int socket(int domain, int type, int protocol)',
+      bind: 'int bind(int fd, void *address, uint size)',
+      listen: 'int listen(int fd, int backlog)',
+      getsockname: 'int getsockname(int fd, void *address, void *size)',
+      mkfifo: 'int mkfifo(const char *path, uint mode)',
+      ioctl: 'int ioctl(int fd, ulong request, void *argument)',
+      syscall: 'long syscall(long number, long a, long b, long c)',
+    };
+    const calls: Record<string, Call> = {};
+    for (const [name, signature] of Object.entries(signatures)) {
+      // exempt(as): the library's functions take and give what their signature says
+      calls[name] = libc.func(signature) as unknown as Call;
+    }
+    return new KoffiNative(calls, () => koffi.errno());
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,158 @@
+import { SluiceError } from '../base/errors.ts';
+
+/** The type of one part of a key or value, as nftables names it. */
+export type PartType =
+  | 'ipv4_addr'
+  | 'ipv6_addr'
+  | 'inet_proto'
+  | 'inet_service'
+  | 'ifname'
+  | 'mark'
+  | 'verdict';
+
+/** A named set, or with `value` a map. */
+export type SetSpec = {
+  readonly name: string;
+  readonly key: readonly PartType[];
+  readonly value?: readonly PartType[];
+  /** Keys may be prefixes. */
+  readonly interval?: boolean;
+};
+
+/**
+ * A table whose chains are constant and whose content is data: a change of content is a change of
+ * elements, never of rules.
+ */
+export type TableSpec = {
+  readonly name: string;
+  readonly sets: readonly SetSpec[];
+  /** `chain NAME { … }` blocks that are always there. */
+  readonly chains: readonly { readonly name: string; readonly body: string }[];
+  /** The body of a chain that is there only when content names it. */
+  readonly chainOnDemand: (name: string) => string;
+};
+
+/** What a table holds: by set, key to value; a plain set's values are empty. */
+export type TableContent = {
+  readonly elements: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  /** Names of the chains on demand. */
+  readonly chains: ReadonlySet<string>;
+};
+
+/** An empty content. */
+export const EMPTY_CONTENT: TableContent = { elements: new Map(), chains: new Set() };
+
+const NO_ELEMENTS: ReadonlyMap<string, string> = new Map();
+/** Larger additions are cut: one huge message would hold the kernel's lock for its whole time. */
+const MAX_ELEMENTS_PER_COMMAND = 2000;
+
+/** Joins the parts of a key or value. */
+export function concat(...parts: readonly (string | number)[]): string {
+  return parts.join(' . ');
+}
+
+/** A link's name as an element. */
+export function quoted(name: string): string {
+  if (!/^[^"\\\n]{1,15}$/.test(name)) {
+    throw new SluiceError('E_AGENT_COMMAND', `"${name}" is not a link's name: 1 to 15 characters`);
+  }
+  return `"${name}"`;
+}
+
+function declaration(set: SetSpec): string {
+  const type = set.value
+    ? `${set.key.join(' . ')} : ${set.value.join(' . ')}`
+    : set.key.join(' . ');
+  const flags = set.interval ? ' flags interval;' : '';
+  return `${set.value ? 'map' : 'set'} ${set.name} { type ${type};${flags} }`;
+}
+
+function chainText(name: string, body: string): string {
+  return `chain ${name} {\n${body}\n}`;
+}
+
+function* batches<T>(items: readonly T[]): Generator<readonly T[]> {
+  for (let at = 0; at < items.length; at += MAX_ELEMENTS_PER_COMMAND) {
+    yield items.slice(at, at + MAX_ELEMENTS_PER_COMMAND);
+  }
+}
+
+function elementLines(
+  verb: 'add' | 'delete',
+  table: string,
+  set: string,
+  entries: readonly (readonly [string, string])[],
+): string[] {
+  return [...batches(entries)].map((part) => {
+    const texts = part.map(([key, value]) =>
+      verb === 'delete' || value === '' ? key : `${key} : ${value}`,
+    );
+    return `${verb} element inet ${table} ${set} { ${texts.join(', ')} }`;
+  });
+}
+
+/** The name of the chain that tells which constant chains a table was made with. */
+export function generationChain(spec: TableSpec): string {
+  const text = [...spec.sets.map(declaration), ...spec.chains.map(({ name, body }) => name + body)];
+  let hash = 0x811c9dc5;
+  for (const char of text.join('\n')) {
+    hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193) >>> 0;
+  }
+  return `gen-${hash.toString(16).padStart(8, '0')}`;
+}
+
+/** Text of one transaction that replaces the whole table, whether or not it is there. */
+export function replaceTable(spec: TableSpec, content: TableContent): string {
+  const { name } = spec;
+  const lines = [
+    `table inet ${name}`,
+    `delete table inet ${name}`,
+    `table inet ${name} {`,
+    ...spec.sets.map(declaration),
+    `chain ${generationChain(spec)} { }`,
+    ...[...content.chains].map((chain) => chainText(chain, spec.chainOnDemand(chain))),
+    ...spec.chains.map((chain) => chainText(chain.name, chain.body)),
+    '}',
+  ];
+  for (const set of spec.sets) {
+    lines.push(
+      ...elementLines('add', name, set.name, [...(content.elements.get(set.name) ?? NO_ELEMENTS)]),
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** What has to go and to come so that a set holds `to` instead of `from`. */
+function elementDiff(
+  from: ReadonlyMap<string, string>,
+  to: ReadonlyMap<string, string>,
+): { gone: [string, string][]; added: [string, string][] } {
+  const differs = (a: ReadonlyMap<string, string>, [key, value]: [string, string]) =>
+    a.get(key) !== value;
+  return {
+    gone: [...from].filter((entry) => differs(to, entry)),
+    added: [...to].filter((entry) => differs(from, entry)),
+  };
+}
+
+/**
+ * Text of one transaction that leads from one content to another; empty when they are the same.
+ * Chains on demand stay once they are there: they cost nothing and others may jump to them again.
+ */
+export function changeTable(spec: TableSpec, from: TableContent, to: TableContent): string {
+  const gone: string[] = [];
+  const added: string[] = [];
+  for (const { name } of spec.sets) {
+    const diff = elementDiff(
+      from.elements.get(name) ?? NO_ELEMENTS,
+      to.elements.get(name) ?? NO_ELEMENTS,
+    );
+    gone.push(...elementLines('delete', spec.name, name, diff.gone));
+    added.push(...elementLines('add', spec.name, name, diff.added));
+  }
+  const chains = [...to.chains]
+    .filter((chain) => !from.chains.has(chain))
+    .map((chain) => `table inet ${spec.name} {\n${chainText(chain, spec.chainOnDemand(chain))}\n}`);
+  const lines = [...chains, ...gone, ...added];
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+}
