@@ -31,6 +31,8 @@ export interface TaskStreams {
   endInput(): void;
   /** Lets go of the streams; the task runs on. */
   close(): void;
+  /** A slow reader holds the output back: the task waits when its pipe is full. */
+  pauseOutput(paused: boolean): void;
   onDrain: () => void;
   /** With a terminal everything is `stdout`. */
   onOutput: (stream: 'stdout' | 'stderr', data: Buffer) => void;
