@@ -1,0 +1,113 @@
+import type {
+  AgentEvents,
+  AgentPort,
+  ApplyReport,
+  Capability,
+  LogEntry,
+  LogQuery,
+  TaskStats,
+  TaskStreams,
+} from '../link/agent-port.ts';
+import type { HostDelta, HostIntent } from '../model/host-intent.ts';
+import type { ExecSpec, ImageInfo, TaskSpec, TaskState } from '../model/task-spec.ts';
+import { probeHost } from './doctor.ts';
+import { HostPlane } from './plane/host-plane.ts';
+import type { AgentTools } from './plane/tools.ts';
+import { Resolvers } from './resolver/resolvers.ts';
+import { ProcessRuntime } from './runtime/process-runtime.ts';
+
+/** The privileged plane of one host, in the process that has the privileges. */
+export class Agent implements AgentPort {
+  readonly #tools: AgentTools;
+  readonly #plane: HostPlane;
+  readonly #runtime: ProcessRuntime;
+
+  constructor(tools: AgentTools, logRoot: string, events: AgentEvents) {
+    this.#tools = tools;
+    this.#plane = new HostPlane(tools, new Resolvers(tools), (reason) => {
+      tools.logger.warn(reason);
+      events.degraded(reason);
+    });
+    this.#runtime = new ProcessRuntime(tools, logRoot, events);
+    this.#runtime.adopt();
+  }
+
+  sync(intent: HostIntent): Promise<ApplyReport> {
+    return this.#plane.sync(intent);
+  }
+
+  apply(delta: HostDelta): Promise<ApplyReport> {
+    return this.#plane.apply(delta);
+  }
+
+  doctor(): Promise<readonly Capability[]> {
+    return probeHost(this.#tools);
+  }
+
+  async images(): Promise<readonly ImageInfo[]> {
+    return this.#runtime.images();
+  }
+
+  createTask(spec: TaskSpec): Promise<void> {
+    return this.#runtime.create(spec);
+  }
+
+  startTask(id: string): Promise<TaskState> {
+    return this.#runtime.start(id);
+  }
+
+  async updateFiles(id: string, files: { hosts: string; resolvConf: string }): Promise<void> {
+    this.#runtime.updateFiles(id, files);
+  }
+
+  async signalTask(id: string, signal: string): Promise<void> {
+    this.#runtime.signal(id, signal);
+  }
+
+  async pauseTask(id: string, paused: boolean): Promise<void> {
+    await this.#runtime.pause(id, paused);
+  }
+
+  removeTask(id: string): Promise<void> {
+    return this.#runtime.remove(id);
+  }
+
+  async tasks(): Promise<readonly TaskState[]> {
+    return this.#runtime.list();
+  }
+
+  async attachTask(id: string): Promise<TaskStreams> {
+    return this.#runtime.attach(id);
+  }
+
+  startExec(spec: ExecSpec): Promise<TaskStreams> {
+    return this.#runtime.exec(spec);
+  }
+
+  async resize(id: string, columns: number, rows: number): Promise<void> {
+    this.#runtime.resize(id, columns, rows);
+  }
+
+  logs(
+    id: string,
+    query: LogQuery,
+    line: (entry: LogEntry) => void,
+    ended: () => void,
+  ): () => void {
+    return this.#runtime.logs(id, query, line, ended);
+  }
+
+  async stats(id: string): Promise<TaskStats> {
+    return this.#runtime.stats(id);
+  }
+
+  top(id: string, psArgs: readonly string[]): Promise<readonly (readonly string[])[]> {
+    return this.#runtime.top(id, psArgs);
+  }
+
+  /** Stops; networks, tasks and their names' sockets live on for the next agent. */
+  async close(): Promise<void> {
+    await this.#plane.close();
+    this.#runtime.release();
+  }
+}

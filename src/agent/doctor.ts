@@ -1,0 +1,193 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { findCgroups, usableCgroups } from '../kernel/cgroup.ts';
+import { COMMAND_PATH, type Exec } from '../kernel/exec.ts';
+import type { Capability } from '../link/agent-port.ts';
+import type { AgentTools } from './plane/tools.ts';
+
+type Probe = {
+  readonly name: string;
+  readonly purpose: string;
+  readonly required: boolean;
+  /** How to get it. */
+  readonly remedy: string;
+  /** What was found; undefined: it is not there. */
+  readonly find: () => Promise<string | undefined>;
+};
+
+function commandPath(name: string): string | undefined {
+  return COMMAND_PATH.split(':')
+    .map((folder) => `${folder}/${name}`)
+    .find((path) => existsSync(path));
+}
+
+function command(exec: Exec, name: string, purpose: string, from: string, required = true): Probe {
+  return {
+    name,
+    purpose,
+    required,
+    remedy: `install the package ${from}`,
+    find: async () => {
+      const path = commandPath(name);
+      if (path === undefined) return undefined;
+      const flag = name === 'ip' ? '-V' : '--version';
+      const { stdout, code } = await exec([path, flag]);
+      return code === 0 ? (stdout.split('\n')[0] ?? path) : path;
+    },
+  };
+}
+
+const CAP_NET_ADMIN = 12;
+const CAP_SYS_ADMIN = 21;
+
+async function rights(): Promise<string | undefined> {
+  const status = readFileSync('/proc/self/status', 'utf8');
+  const mask = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
+  const has = (bit: number) => (mask >> BigInt(bit)) & 1n;
+  return has(CAP_NET_ADMIN) && has(CAP_SYS_ADMIN) ? 'CAP_NET_ADMIN, CAP_SYS_ADMIN' : undefined;
+}
+
+/** Whether the kernel takes an object; it is only checked (`nft -c`), not made. */
+function ruleset(exec: Exec, text: string): () => Promise<string | undefined> {
+  return async () => {
+    const { code } = await exec(['nft', '-c', '-f', '-'], { input: text });
+    return code === 0 ? 'in the kernel' : undefined;
+  };
+}
+
+/** Whether a kind of link can be made, in a namespace that goes with the command. */
+function linkKind(exec: Exec, kind: string, line: string): () => Promise<string | undefined> {
+  return async () => {
+    const argv = ['unshare', '--net', 'ip', '-batch', '-'];
+    const { code } = await exec(argv, { input: line });
+    return code === 0 ? `${kind} links can be made` : undefined;
+  };
+}
+
+function kernelProbes(exec: Exec): Probe[] {
+  const nat = `table inet sluice_probe { chain c { type nat hook prerouting priority -105; fib daddr type local dnat ip to meta l4proto . th dport map { tcp . 1 : 127.0.0.1 . 1 }\n}\n}\n`;
+  const spread = `table inet sluice_probe { chain c { meta mark set numgen inc mod 2; meta mark set jhash ip saddr mod 2\n}\n}\n`;
+  const kernel = 'a kernel with the option, or the module loaded';
+  const link = (kind: string, purpose: string, line: string, required: boolean): Probe => ({
+    name: `kernel: ${kind}`,
+    purpose,
+    required,
+    remedy: `${kernel} (modprobe ${kind.replace('vlan (802.1q)', '8021q')})`,
+    find: linkKind(exec, kind, line),
+  });
+  return [
+    {
+      name: 'kernel: nftables nat',
+      purpose: 'publishing, masquerade, isolation',
+      required: true,
+      remedy: `${kernel}: nf_tables, nft_chain_nat, nft_masq, nft_fib_inet`,
+      find: ruleset(exec, nat),
+    },
+    {
+      name: 'kernel: nftables numgen and hash',
+      purpose: 'several targets behind one port',
+      required: true,
+      remedy: `${kernel}: nft_numgen, nft_hash`,
+      find: ruleset(exec, spread),
+    },
+    link(
+      'veth',
+      'joining sandboxes to networks',
+      'link add name p0 type veth peer name p1\n',
+      true,
+    ),
+    link('bridge', 'bridge networks', 'link add name p0 type bridge\n', true),
+    link(
+      'macvlan',
+      'macvlan networks',
+      'link add name p0 type veth peer name p1\nlink add link p0 name p2 type macvlan mode bridge\n',
+      false,
+    ),
+    link(
+      'vlan (802.1q)',
+      'macvlan networks on a VLAN',
+      'link add name p0 type veth peer name p1\nlink add link p0 name p0.2 type vlan id 2\n',
+      false,
+    ),
+    link('dummy', 'macvlan networks without a parent', 'link add name p0 type dummy\n', false),
+  ];
+}
+
+/** Packets that we accept may still meet a policy of others. */
+async function othersPolicy(exec: Exec): Promise<string | undefined> {
+  const { code, stdout } = await exec(['nft', '-a', 'list', 'chain', 'ip', 'filter', 'FORWARD']);
+  if (code !== 0 || !stdout.includes('policy drop')) return 'nothing stands in the way';
+  if (
+    stdout.includes('0x7067') ||
+    (await exec(['nft', 'list', 'ruleset'])).stdout.includes('0x00007067/')
+  ) {
+    return 'the drop policy of the chain FORWARD lets our packets pass';
+  }
+  return undefined;
+}
+
+function hostProbes(tools: AgentTools): Probe[] {
+  const { exec } = tools;
+  return [
+    {
+      name: 'koffi',
+      purpose: 'terminals, sockets that outlive the agent, fast resolvers',
+      required: false,
+      remedy: 'npm install --include=optional',
+      find: async () => (tools.native ? 'loaded' : undefined),
+    },
+    {
+      name: 'control groups',
+      purpose: 'limits, pause and figures of tasks',
+      required: false,
+      remedy: 'mount cgroup2 on /sys/fs/cgroup, writable',
+      find: async () => {
+        const found = usableCgroups(findCgroups(), tools.naming.table);
+        return found && `version ${found.version}`;
+      },
+    },
+    {
+      name: 'forwarding policy of others',
+      purpose: 'published ports beside Docker, firewalld or another firewall',
+      required: false,
+      remedy:
+        'let packets with our mark pass: iptables -I DOCKER-USER -m mark --mark 0x7067/0xffff -j ACCEPT (without Docker: the chain FORWARD)',
+      find: () => othersPolicy(exec),
+    },
+  ];
+}
+
+/** Looks at everything that the agent needs of the host; changes nothing. */
+export async function probeHost(tools: AgentTools): Promise<Capability[]> {
+  const { exec } = tools;
+  const probes: Probe[] = [
+    {
+      name: 'privileges',
+      purpose: 'everything',
+      required: true,
+      remedy: 'run the agent as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN',
+      find: rights,
+    },
+    command(exec, 'nft', 'the firewall table', 'nftables'),
+    command(exec, 'ip', 'links, addresses, routes', 'iproute2'),
+    command(exec, 'ss', 'naming who holds a port', 'iproute2', false),
+    command(exec, 'conntrack', 'cutting flows to targets that are gone', 'conntrack', false),
+    command(exec, 'nsenter', 'tasks', 'util-linux'),
+    command(exec, 'unshare', 'tasks', 'util-linux'),
+    command(exec, 'setpriv', 'tasks without privileges', 'util-linux'),
+    command(exec, 'ps', 'listing the processes of a task', 'procps', false),
+    ...kernelProbes(exec),
+    ...hostProbes(tools),
+  ];
+  const report: Capability[] = [];
+  for (const { name, purpose, required, remedy, find } of probes) {
+    const found = await find().catch(() => undefined);
+    report.push({
+      name,
+      purpose,
+      required,
+      available: found !== undefined,
+      detail: found ?? remedy,
+    });
+  }
+  return report;
+}

@@ -1,0 +1,83 @@
+import type { Nft } from '../../kernel/nft.ts';
+import type { TableContent, TableSpec } from '../../kernel/nft-table.ts';
+import {
+  changeTable,
+  EMPTY_CONTENT,
+  generationChain,
+  replaceTable,
+} from '../../kernel/nft-table.ts';
+
+/** What a pass over the table did. */
+export type FirewallOutcome = 'same' | 'changed' | 'replaced';
+
+/** Keeps one table as it has to be, by the smallest transaction that does it. */
+export class Firewall {
+  readonly #nft: Nft;
+  readonly #spec: TableSpec;
+  /** What the kernel holds as far as known; undefined: it has to be read first. */
+  #held: TableContent | undefined;
+
+  constructor(nft: Nft, spec: TableSpec) {
+    this.#nft = nft;
+    this.#spec = spec;
+  }
+
+  /** Brings the table to `content`; trusts what it loaded before. */
+  async update(content: TableContent): Promise<FirewallOutcome> {
+    if (!this.#held) return await this.verify(content);
+    const text = changeTable(this.#spec, this.#held, content);
+    if (text === '') return 'same';
+    const held = { elements: content.elements, chains: this.#held.chains.union(content.chains) };
+    try {
+      await this.#nft.run(text);
+    } catch {
+      // The kernel holds something else than was thought: read, and mend or report.
+      return await this.verify(content);
+    }
+    this.#held = held;
+    return 'changed';
+  }
+
+  /** Reads the table first: mends what somebody else changed. */
+  async verify(content: TableContent): Promise<FirewallOutcome> {
+    this.#held = undefined;
+    const listed = await this.#nft.list(this.#spec);
+    if (listed && this.#intact(listed.rules)) {
+      const text = changeTable(this.#spec, listed, content);
+      if (text !== '') await this.#nft.run(text);
+      this.#held = { elements: content.elements, chains: listed.chains.union(content.chains) };
+      return text === '' ? 'same' : 'changed';
+    }
+    await this.#nft.run(replaceTable(this.#spec, content));
+    this.#held = content;
+    return 'replaced';
+  }
+
+  /** Whether the chains are those that this version makes, with as many rules. */
+  #intact(rules: ReadonlyMap<string, number>): boolean {
+    if (!rules.has(generationChain(this.#spec))) return false;
+    const ruleCount = (body: string) =>
+      body.split('\n').filter((line) => line !== '' && !line.startsWith('type ')).length;
+    const constant = this.#spec.chains.every(
+      ({ name, body }) => rules.get(name) === ruleCount(body),
+    );
+    const known = new Set(this.#spec.chains.map(({ name }) => name));
+    const onDemand = [...rules].filter(([name]) => !known.has(name) && !name.startsWith('gen-'));
+    return (
+      constant &&
+      onDemand.every(([name, count]) => count === ruleCount(this.#spec.chainOnDemand(name)))
+    );
+  }
+
+  /** Removes the table. */
+  async remove(): Promise<void> {
+    this.#held = undefined;
+    const { name } = this.#spec;
+    await this.#nft.run(`table inet ${name}\ndelete table inet ${name}\n`);
+  }
+
+  /** What the kernel holds, as far as known. */
+  get held(): TableContent {
+    return this.#held ?? EMPTY_CONTENT;
+  }
+}

@@ -1,0 +1,110 @@
+import ipaddr from 'ipaddr.js';
+import { concat, quoted, type TableContent } from '../../kernel/nft-table.ts';
+import type { ForwardIntent, NetworkIntent } from '../../model/host-intent.ts';
+import { balanceChainName, MAX_TARGETS } from './host-table.ts';
+
+type Elements = Map<string, Map<string, string>>;
+
+function put(elements: Elements, set: string, key: string, value = ''): void {
+  let entries = elements.get(set);
+  if (!entries) {
+    entries = new Map();
+    elements.set(set, entries);
+  }
+  entries.set(key, value);
+}
+
+/** An address as the kernel writes it. */
+function canonical(address: string): string {
+  return ipaddr.parse(address).toString();
+}
+
+function familyOf(address: string): 4 | 6 {
+  return address.includes(':') ? 6 : 4;
+}
+
+/** A CIDR block as the kernel writes it: host bits clear, a single address without a length. */
+function canonicalPrefix(cidr: string): string {
+  const [address, length] = ipaddr.parseCIDR(cidr);
+  const v6 = address.kind() === 'ipv6';
+  if (length === (v6 ? 128 : 32)) return address.toString();
+  const network = v6
+    ? ipaddr.IPv6.networkAddressFromCIDR(cidr)
+    : ipaddr.IPv4.networkAddressFromCIDR(cidr);
+  return `${network.toString()}/${length}`;
+}
+
+function addNetwork(elements: Elements, network: NetworkIntent): void {
+  if (network.driver !== 'bridge') return;
+  const link = quoted(network.link);
+  put(elements, 'bridges', link);
+  if (network.internal) put(elements, 'internal', link);
+  if (network.icc) put(elements, 'same', concat(link, link));
+  for (const subnet of network.subnets) {
+    const family = familyOf(subnet);
+    put(elements, `hairpin${family}`, concat(canonicalPrefix(subnet), link));
+    if (network.masquerade && !network.internal) {
+      put(elements, `masquerade${family}`, canonicalPrefix(subnet));
+    }
+  }
+}
+
+function addFamily(
+  elements: Elements,
+  chains: Set<string>,
+  forward: ForwardIntent,
+  family: 4 | 6,
+): void {
+  const targets = forward.targets.filter(({ address }) => familyOf(address) === family);
+  const exact = forward.address !== undefined;
+  const scope = `${exact ? 'exact' : 'any'}${family}`;
+  const port = concat(forward.transport, forward.port);
+  const key = exact ? concat(canonical(forward.address ?? ''), port) : port;
+  const texts = targets
+    .slice(0, MAX_TARGETS)
+    .map((target) => concat(canonical(target.address), target.port));
+  const [first] = texts;
+  // What is for [::1] alone is carried by the socket that reserves the port.
+  if (first === undefined || (exact && canonical(forward.address ?? '') === '::1')) return;
+  if (texts.length === 1) {
+    put(elements, `to_${scope}`, key, first);
+    return;
+  }
+  const chain = balanceChainName({
+    family,
+    exact,
+    balance: forward.balance,
+    slots: texts.length,
+  });
+  chains.add(chain);
+  put(elements, `balance_${scope}`, key, `goto ${chain}`);
+  for (const [slot, text] of texts.entries()) {
+    put(elements, `slot_${scope}`, concat(key, slot), text);
+  }
+}
+
+function addForward(elements: Elements, chains: Set<string>, forward: ForwardIntent): void {
+  const { address, transport, port } = forward;
+  for (const family of [4, 6] as const) {
+    if (address === undefined || familyOf(address) === family) {
+      addFamily(elements, chains, forward, family);
+    }
+  }
+  if (forward.targets.length > 0) return;
+  if (address === undefined) put(elements, 'closed_any', concat(transport, port));
+  else {
+    put(elements, `closed_exact${familyOf(address)}`, concat(canonical(address), transport, port));
+  }
+}
+
+/** What the host's table has to hold for an intent. */
+export function hostContent(
+  networks: Iterable<NetworkIntent>,
+  forwards: Iterable<ForwardIntent>,
+): TableContent {
+  const elements: Elements = new Map();
+  const chains = new Set<string>();
+  for (const network of networks) addNetwork(elements, network);
+  for (const forward of forwards) addForward(elements, chains, forward);
+  return { elements, chains };
+}

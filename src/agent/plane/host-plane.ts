@@ -1,0 +1,179 @@
+import type { Timer } from '../../base/clock.ts';
+import { errorText } from '../../base/errors.ts';
+import { NftTool } from '../../kernel/nft.ts';
+import type { ApplyFailure, ApplyReport } from '../../link/agent-port.ts';
+import type { ForwardIntent, HostDelta, HostIntent } from '../../model/host-intent.ts';
+import { Firewall } from './firewall.ts';
+import { forgetFlows, staleFlows } from './flows.ts';
+import { hostContent } from './host-content.ts';
+import { hostTable } from './host-table.ts';
+import { type Change, IntentStore } from './intent-store.ts';
+import { LinkReconciler } from './links.ts';
+import { Reservations } from './reservations.ts';
+import type { AgentTools } from './tools.ts';
+import { KernelWatch } from './watch.ts';
+
+/** How often everything is compared with the kernel, whether or not it told of a change. */
+const FULL_PASS_EVERY_MS = 30_000;
+
+/** The resolver's side of a sandbox, as the plane needs it. */
+export interface SandboxServices {
+  /** Brings the resolvers in line with the intent; returns failures by sandbox. */
+  update(intent: IntentStore, change: Change | undefined): Promise<ReadonlyMap<string, string>>;
+  /** Lets go of a namespace by its name. */
+  release(netns: string): Promise<void>;
+  close(): void;
+}
+
+/**
+ * The kernel of one host: takes the intent, makes it so, and keeps it so. Orders run one after
+ * another; each reads what is there, and changes what differs.
+ */
+export class HostPlane {
+  readonly #tools: AgentTools;
+  readonly #intent = new IntentStore();
+  readonly #links: LinkReconciler;
+  readonly #firewall: Firewall;
+  readonly #reservations: Reservations;
+  readonly #services: SandboxServices;
+  readonly #watch: KernelWatch;
+  readonly #degraded: (reason: string) => void;
+  #last: Promise<unknown> = Promise.resolve();
+  #timer: Timer | undefined;
+  #synced = false;
+  #closed = false;
+
+  constructor(tools: AgentTools, services: SandboxServices, degraded: (reason: string) => void) {
+    this.#tools = tools;
+    this.#services = services;
+    this.#degraded = degraded;
+    this.#links = new LinkReconciler(tools, this.#intent, (netns) => services.release(netns));
+    this.#firewall = new Firewall(new NftTool(tools.exec), hostTable(tools.naming.table));
+    this.#reservations = new Reservations(tools.exec);
+    this.#watch = new KernelWatch(tools, () => void this.#look('an event of the kernel'));
+  }
+
+  /** The intent as it was last given; read only. */
+  get intent(): IntentStore {
+    return this.#intent;
+  }
+
+  sync(intent: HostIntent): Promise<ApplyReport> {
+    return this.#queue(async () => {
+      const change = this.#intent.replace(intent);
+      const report = await this.#pass(change, true);
+      if (!this.#synced) {
+        this.#synced = true;
+        this.#watch.start();
+        this.#schedule();
+      }
+      return report;
+    });
+  }
+
+  apply(delta: HostDelta): Promise<ApplyReport> {
+    return this.#queue(() => this.#pass(this.#intent.merge(delta), false));
+  }
+
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(async () => {
+      const { release } = this.#watch.hush();
+      try {
+        return await work();
+      } finally {
+        release();
+      }
+    });
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  /** `whole`: everything is read from the kernel, not only what the change touched. */
+  async #pass(change: Change, whole: boolean): Promise<ApplyReport> {
+    const failures = new Map<string, ApplyFailure>();
+    const usable = await this.#reserve(failures);
+    // Ports close before what they lead to goes, and open after it is there.
+    await this.#links.reconcile(whole ? { ...change, sandboxes: this.#every() } : change, failures);
+    await this.#load(usable, whole, failures);
+    await Promise.all([
+      forgetFlows(this.#tools, staleFlows(change, this.#intent.forwards)),
+      this.#resolve(whole ? undefined : change, failures),
+    ]);
+    return { failures: [...failures.values()] };
+  }
+
+  #every(): Set<string> {
+    return new Set(this.#intent.sandboxes.keys());
+  }
+
+  async #reserve(failures: Map<string, ApplyFailure>): Promise<ForwardIntent[]> {
+    const refused = await this.#reservations.update(this.#intent.forwards);
+    for (const [id, message] of refused) failures.set(id, { kind: 'forward', id, message });
+    return [...this.#intent.forwards.values()].filter(({ id }) => !refused.has(id));
+  }
+
+  async #load(
+    forwards: readonly ForwardIntent[],
+    read: boolean,
+    failures: Map<string, ApplyFailure>,
+  ): Promise<boolean> {
+    try {
+      const content = hostContent(this.#intent.networks.values(), forwards);
+      const outcome = read
+        ? await this.#firewall.verify(content)
+        : await this.#firewall.update(content);
+      return outcome !== 'same';
+    } catch (error) {
+      const message = errorText(error);
+      for (const { id } of forwards) failures.set(id, { kind: 'forward', id, message });
+      for (const { id, driver } of this.#intent.networks.values()) {
+        if (driver === 'bridge') failures.set(id, { kind: 'network', id, message });
+      }
+      return false;
+    }
+  }
+
+  async #resolve(change: Change | undefined, failures: Map<string, ApplyFailure>) {
+    for (const [id, message] of await this.#services.update(this.#intent, change)) {
+      if (!failures.has(id)) failures.set(id, { kind: 'sandbox', id, message });
+    }
+  }
+
+  /** Compares everything with the kernel and mends it. */
+  async #look(cause: string): Promise<void> {
+    if (this.#closed) return;
+    try {
+      await this.#queue(async () => {
+        const failures = new Map<string, ApplyFailure>();
+        const usable = await this.#reserve(failures);
+        const links = await this.#links.reconcile(undefined, failures);
+        const table = await this.#load(usable, true, failures);
+        await this.#resolve(undefined, failures);
+        const mended = [links ? 'links' : [], table ? 'the firewall table' : []].flat();
+        if (mended.length > 0) this.#degraded(`${mended.join(' and ')} repaired after ${cause}`);
+        for (const { kind, id, message } of failures.values()) {
+          this.#degraded(`${kind} ${id}: ${message}`);
+        }
+      });
+    } catch (error) {
+      this.#degraded(`the kernel could not be compared: ${errorText(error)}`);
+    }
+  }
+
+  #schedule(): void {
+    this.#timer = this.#tools.clock.after(FULL_PASS_EVERY_MS, async () => {
+      await this.#look('a difference was found');
+      if (!this.#closed) this.#schedule();
+    });
+  }
+
+  /** Stops; what the kernel holds stays and works on. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    this.#watch.close();
+    await this.#last;
+    this.#reservations.close();
+    this.#services.close();
+  }
+}

@@ -1,0 +1,137 @@
+import type { TableSpec } from '../../kernel/nft-table.ts';
+
+/** Set in the low half of the mark of every packet that our forwarding accepts. */
+export const ACCEPT_MARK = 0x7067;
+/** Targets of one forward and family; the slot number has to fit the low half of the mark. */
+export const MAX_TARGETS = 1024;
+
+export type BalanceChain = {
+  readonly family: 4 | 6;
+  /** Whether the key starts with an address of the host. */
+  readonly exact: boolean;
+  readonly balance: 'round-robin' | 'random' | 'source-hash';
+  readonly slots: number;
+};
+
+/** The name of the chain that picks one of a number of slots. */
+export function balanceChainName(chain: BalanceChain): string {
+  return `${chain.balance}-${chain.slots}-${chain.exact ? 'exact' : 'any'}${chain.family}`;
+}
+
+function balanceChainBody(name: string): string {
+  const [, balance, slots, scope, family] = /^(.+)-(\d+)-(any|exact)([46])$/.exec(name) ?? [];
+  const ip = family === '6' ? 'ip6' : 'ip';
+  const pick = {
+    'round-robin': 'numgen inc',
+    random: 'numgen random',
+    'source-hash': `jhash ${ip} saddr`,
+  }[balance ?? ''];
+  const key = `${scope === 'exact' ? `${ip} daddr . ` : ''}meta l4proto . th dport . meta mark`;
+  return [
+    `meta mark set ${pick} mod ${slots}`,
+    `meta l4proto { tcp, udp, sctp } dnat ${ip} to ${key} map @slot_${scope}${family}`,
+  ].join('\n');
+}
+
+const PUBLISH_EXACT = `
+dnat ip to ip daddr . meta l4proto . th dport map @to_exact4
+dnat ip6 to ip6 daddr . meta l4proto . th dport map @to_exact6
+ip daddr . meta l4proto . th dport vmap @balance_exact4
+ip6 daddr . meta l4proto . th dport vmap @balance_exact6`;
+
+// No IPv6 packet leaves the loopback with [::1] as its source: there our own socket carries.
+const PUBLISH_ANY = `
+meta nfproto ipv4 dnat ip to meta l4proto . th dport map @to_any4
+ip6 daddr ::1 return
+meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @to_any6
+meta nfproto ipv4 meta l4proto . th dport vmap @balance_any4
+meta nfproto ipv6 meta l4proto . th dport vmap @balance_any6`;
+
+const PUBLISH = `
+jump publish_exact
+fib daddr type local jump publish_any`;
+
+// An accept here ends this chain only: other tables' chains still decide, and may know our mark.
+const FORWARD = `
+type filter hook forward priority -5;
+iifname != @bridges oifname != @bridges accept
+ct state invalid drop
+meta mark set meta mark & 0xffff0000 | ${ACCEPT_MARK}
+ct state { established, related } accept
+iifname @internal oifname != @internal drop
+oifname @internal iifname != @internal drop
+ct status dnat accept
+iifname . oifname @same accept
+oifname @bridges drop`;
+
+const POSTROUTING = `
+type nat hook postrouting priority 95;
+ct status dnat ip saddr . oifname @hairpin4 masquerade
+ct status dnat ip6 saddr . oifname @hairpin6 masquerade
+fib saddr type local oifname @bridges ct status dnat masquerade
+ip saddr @masquerade4 oifname != @bridges masquerade
+ip6 saddr @masquerade6 oifname != @bridges masquerade`;
+
+const CLOSED = `
+ip daddr . meta l4proto . th dport @closed_exact4 jump refuse
+ip6 daddr . meta l4proto . th dport @closed_exact6 jump refuse
+fib daddr type local meta l4proto . th dport @closed_any jump refuse`;
+
+const REFUSE = `
+meta l4proto tcp reject with tcp reset
+reject with icmpx type port-unreachable`;
+
+// Routing 127.0.0.0/8 (for published ports on the loopback) must not open it to the outside.
+const MARTIAN = `
+type filter hook prerouting priority -300;
+iifname != "lo" ip daddr 127.0.0.0/8 fib daddr type local drop`;
+
+/**
+ * The one table of a host. Chains never change; networks, published ports and their targets are
+ * elements. `to_*` forward to a single target, `balance_*` to one of several by a slot number in
+ * the mark, `closed_*` refuse.
+ */
+export function hostTable(name: string): TableSpec {
+  const port = ['inet_proto', 'inet_service'] as const;
+  const families = ([4, 6] as const).flatMap((family) => {
+    const address = `ipv${family}_addr` as const;
+    const target = [address, 'inet_service'] as const;
+    const exact = [address, ...port] as const;
+    return [
+      { name: `to_exact${family}`, key: exact, value: target },
+      { name: `to_any${family}`, key: port, value: target },
+      { name: `balance_exact${family}`, key: exact, value: ['verdict'] as const },
+      { name: `balance_any${family}`, key: port, value: ['verdict'] as const },
+      { name: `slot_exact${family}`, key: [...exact, 'mark'] as const, value: target },
+      { name: `slot_any${family}`, key: [...port, 'mark'] as const, value: target },
+      { name: `closed_exact${family}`, key: exact },
+      { name: `hairpin${family}`, key: [address, 'ifname'] as const, interval: true },
+      { name: `masquerade${family}`, key: [address], interval: true },
+    ];
+  });
+  return {
+    name,
+    sets: [
+      ...families,
+      { name: 'closed_any', key: port },
+      { name: 'bridges', key: ['ifname'] },
+      { name: 'internal', key: ['ifname'] },
+      { name: 'same', key: ['ifname', 'ifname'] },
+    ],
+    chains: [
+      { name: 'publish_exact', body: PUBLISH_EXACT },
+      { name: 'publish_any', body: PUBLISH_ANY },
+      { name: 'refuse', body: REFUSE },
+      { name: 'closed', body: CLOSED },
+      { name: 'nat_in', body: `type nat hook prerouting priority -105;${PUBLISH}` },
+      { name: 'nat_out', body: `type nat hook output priority -105;${PUBLISH}` },
+      { name: 'nat_post', body: POSTROUTING },
+      { name: 'forwarding', body: `${FORWARD}` },
+      { name: 'closed_in', body: 'type filter hook input priority -5;\njump closed' },
+      { name: 'closed_out', body: 'type filter hook output priority -5;\njump closed' },
+      { name: 'closed_forward', body: 'type filter hook forward priority -6;\njump closed' },
+      { name: 'martian', body: MARTIAN },
+    ],
+    chainOnDemand: balanceChainBody,
+  };
+}

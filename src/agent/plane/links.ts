@@ -1,0 +1,305 @@
+import { errorText } from '../../base/errors.ts';
+import { IpTool, type Link, type OwnedLine } from '../../kernel/ip.ts';
+import { addNetns, listNetns, removeNetns } from '../../kernel/netns.ts';
+import { writeSysctl, writeSysctlsIn } from '../../kernel/sysctl.ts';
+import type { ApplyFailure } from '../../link/agent-port.ts';
+import type { AttachmentIntent, NetworkIntent, SandboxIntent } from '../../model/host-intent.ts';
+import type { Change, IntentStore } from './intent-store.ts';
+import {
+  attachmentPlan,
+  bridgePlan,
+  innerPlan,
+  linkSysctls,
+  type Plan,
+  parentPlan,
+} from './link-plan.ts';
+import { type AgentTools, eachOf } from './tools.ts';
+
+/** Commands that run side by side. */
+const WIDTH = 4;
+
+type Links = ReadonlyMap<string, Link>;
+type Failures = Map<string, ApplyFailure>;
+
+const byName = (links: readonly Link[]): Links => new Map(links.map((link) => [link.name, link]));
+
+/** The links, addresses, routes and namespaces of a host: read, compared, and what lacks is made. */
+export class LinkReconciler {
+  readonly #tools: AgentTools;
+  readonly #ip: IpTool;
+  readonly #intent: IntentStore;
+  /** Called before a namespace goes: a socket in it would keep it alive. */
+  readonly #release: (sandbox: string) => Promise<void>;
+
+  constructor(tools: AgentTools, intent: IntentStore, release: (sandbox: string) => Promise<void>) {
+    this.#tools = tools;
+    this.#ip = new IpTool(tools.exec);
+    this.#intent = intent;
+    this.#release = release;
+  }
+
+  /** Undefined change: everything is looked at. Whether anything had to be mended is returned. */
+  async reconcile(change: Change | undefined, failures: Failures): Promise<boolean> {
+    const links = byName(await this.#ip.links());
+    const removed = await this.#removeLinks(links, change);
+    const netns = new Set(listNetns(this.#tools.naming.netnsPrefix));
+    await this.#removeNamespaces(netns);
+    const present = new Map([...links].filter(([name]) => !removed.has(name)));
+    const mendedNetworks = await this.#makeNetworks(present, failures);
+    const mended = await this.#makeSandboxes(present, netns, change, failures);
+    return removed.size > 0 || mendedNetworks || mended;
+  }
+
+  async #run(lines: readonly OwnedLine[], failures: Failures, kind: ApplyFailure['kind']) {
+    for (const [id, message] of await this.#ip.batch(lines)) {
+      failures.set(id, { kind, id, message });
+    }
+  }
+
+  /** Removes what carries our tag and is not wanted, and what has to be made anew. */
+  async #removeLinks(links: Links, change: Change | undefined): Promise<Set<string>> {
+    const attachments = new Set<string>();
+    for (const sandbox of this.#intent.sandboxes.values()) {
+      for (const { id } of sandbox.attachments) attachments.add(id);
+    }
+    const wanted = (kind: string, id: string, name: string) =>
+      kind === 'net'
+        ? this.#intent.networks.get(id)?.link === name
+        : attachments.has(id) && !change?.remade.has(id);
+    const gone = [...links.values()].filter((link) => {
+      const tag = this.#tools.naming.tagged(link.alias);
+      return tag !== undefined && !wanted(tag.kind, tag.id, link.name);
+    });
+    // Ports go before their bridge, sub-interfaces before nothing: the order does not matter.
+    const lines = gone.map(({ name }) => ({ owner: name, line: `link delete ${name}` }));
+    for (const [name, message] of await this.#ip.batch(lines)) {
+      this.#tools.logger.warn('a link that is not wanted could not be removed', { name, message });
+    }
+    return new Set(gone.map(({ name }) => name));
+  }
+
+  async #removeNamespaces(netns: Set<string>): Promise<void> {
+    const wanted = new Set(
+      [...this.#intent.sandboxes.keys()].map((id) => this.#tools.naming.netns(id)),
+    );
+    await eachOf(
+      [...netns].filter((name) => !wanted.has(name)),
+      WIDTH,
+      async (name) => {
+        await this.#release(name);
+        try {
+          await removeNetns(this.#tools.exec, name);
+        } catch (error) {
+          this.#tools.logger.warn('a namespace that is not wanted could not be removed', {
+            name,
+            message: errorText(error),
+          });
+        }
+        netns.delete(name);
+      },
+    );
+  }
+
+  async #makeNetworks(links: Links, failures: Failures): Promise<boolean> {
+    const lines: OwnedLine[] = [];
+    const made: string[] = [];
+    for (const network of this.#intent.networks.values()) {
+      const plan = this.#networkPlan(network, links);
+      if (plan.refusal !== undefined) {
+        failures.set(network.id, { kind: 'network', id: network.id, message: plan.refusal });
+      }
+      lines.push(...plan.lines);
+      if (network.driver === 'bridge' && plan.refusal === undefined) made.push(network.link);
+    }
+    await this.#run(lines, failures, 'network');
+    if (made.length > 0) {
+      writeSysctl('net.ipv4.ip_forward', '1');
+      this.#tryForwarding6();
+    }
+    for (const link of made) this.#bridgeSettings(link, failures);
+    return lines.length > 0;
+  }
+
+  #tryForwarding6(): void {
+    const wanted = [...this.#intent.networks.values()].some(({ subnets }) =>
+      subnets.some((subnet) => subnet.includes(':')),
+    );
+    if (wanted) writeSysctl('net.ipv6.conf.all.forwarding', '1');
+  }
+
+  #bridgeSettings(link: string, failures: Failures): void {
+    try {
+      // For ports published on 127.0.0.1; the table's guard keeps the outside off.
+      writeSysctl(`net.ipv4.conf.${link.replaceAll('.', '/')}.route_localnet`, '1');
+    } catch (error) {
+      const network = [...this.#intent.networks.values()].find((one) => one.link === link);
+      if (!network || failures.has(network.id)) return;
+      failures.set(network.id, { kind: 'network', id: network.id, message: errorText(error) });
+    }
+  }
+
+  #networkPlan(network: NetworkIntent, links: Links): Plan {
+    if (network.driver === 'bridge') {
+      return bridgePlan(this.#tools.naming, network, links.get(network.link));
+    }
+    if (network.driver === 'macvlan') return parentPlan(this.#tools.naming, network, links);
+    return { lines: [] };
+  }
+
+  async #makeSandboxes(
+    links: Links,
+    netns: Set<string>,
+    change: Change | undefined,
+    failures: Failures,
+  ): Promise<boolean> {
+    const sandboxes = [...this.#intent.sandboxes.values()].filter(
+      ({ id }) => !change || change.sandboxes.has(id),
+    );
+    const before = new Map<string, Links>();
+    const fresh = sandboxes.filter(({ id }) => !netns.has(this.#tools.naming.netns(id)));
+    await eachOf(fresh, WIDTH, (sandbox) => this.#makeNamespace(sandbox, failures));
+    await eachOf(sandboxes, WIDTH, async ({ id }) => {
+      if (failures.has(id) || !netns.has(this.#tools.naming.netns(id))) return;
+      before.set(id, byName(await this.#ip.links(this.#tools.naming.netns(id))));
+    });
+    await eachOf(sandboxes, WIDTH, (sandbox) =>
+      this.#dropInner(sandbox, before.get(sandbox.id), change),
+    );
+    const outer = sandboxes.flatMap((sandbox) =>
+      failures.has(sandbox.id)
+        ? []
+        : sandbox.attachments.flatMap((attachment) =>
+            this.#outerLines(sandbox, attachment, links, before.get(sandbox.id), change, failures),
+          ),
+    );
+    await this.#run(outer, failures, 'attachment');
+    let mended = outer.length > 0 || fresh.length > 0;
+    await eachOf(sandboxes, WIDTH, async (sandbox) => {
+      if (failures.has(sandbox.id)) return;
+      const there = before.get(sandbox.id);
+      if (await this.#makeInner(sandbox, there, change, failures)) mended = true;
+    });
+    return mended;
+  }
+
+  async #makeNamespace(sandbox: SandboxIntent, failures: Failures): Promise<void> {
+    const name = this.#tools.naming.netns(sandbox.id);
+    try {
+      await addNetns(this.#tools.exec, name);
+      await writeSysctlsIn(this.#tools, name, {
+        'net.ipv4.conf.all.rp_filter': '0',
+        ...sandbox.sysctls,
+      });
+    } catch (error) {
+      failures.set(sandbox.id, { kind: 'sandbox', id: sandbox.id, message: errorText(error) });
+    }
+  }
+
+  /** Links that only the sandbox sees (macvlan) and that are not wanted or to be made anew. */
+  async #dropInner(
+    sandbox: SandboxIntent,
+    inner: Links | undefined,
+    change: Change | undefined,
+  ): Promise<void> {
+    const wanted = new Set(sandbox.attachments.map(({ id }) => id));
+    const gone = [...(inner?.values() ?? [])].filter((link) => {
+      const tag = this.#tools.naming.tagged(link.alias);
+      return link.kind === 'macvlan' && tag && (!wanted.has(tag.id) || change?.remade.has(tag.id));
+    });
+    await this.#ip.batch(
+      gone.map(({ name }) => ({ owner: name, line: `link delete ${name}` })),
+      this.#tools.naming.netns(sandbox.id),
+    );
+  }
+
+  #outerLines(
+    sandbox: SandboxIntent,
+    attachment: AttachmentIntent,
+    links: Links,
+    inner: Links | undefined,
+    change: Change | undefined,
+    failures: Failures,
+  ): readonly OwnedLine[] {
+    const network = this.#intent.networks.get(attachment.network);
+    if (!network || failures.has(network.id)) {
+      const message = network
+        ? (failures.get(network.id)?.message ?? '')
+        : `network ${attachment.network} is not part of the intent`;
+      failures.set(attachment.id, { kind: 'attachment', id: attachment.id, message });
+      return [];
+    }
+    const tag = this.#tools.naming.tag('ep', attachment.id);
+    const there = inner?.get(attachment.link);
+    const remade = change?.remade.has(attachment.id) ?? false;
+    if (network.driver === 'macvlan' && there?.alias === tag && !remade) return [];
+    const netns = this.#tools.naming.netns(sandbox.id);
+    return attachmentPlan(this.#tools.naming, netns, attachment, network, links).lines;
+  }
+
+  async #makeInner(
+    sandbox: SandboxIntent,
+    inner: Links | undefined,
+    change: Change | undefined,
+    failures: Failures,
+  ): Promise<boolean> {
+    const netns = this.#tools.naming.netns(sandbox.id);
+    const lines: OwnedLine[] = [];
+    for (const attachment of sandbox.attachments) {
+      if (failures.has(attachment.id)) continue;
+      const link = change?.remade.has(attachment.id) ? undefined : inner?.get(attachment.link);
+      const plan = innerPlan(this.#tools.naming, attachment, this.#ours(attachment, link)).lines;
+      if (plan.length > 0) {
+        try {
+          await writeSysctlsIn(this.#tools, netns, linkSysctls(attachment));
+        } catch (error) {
+          // A kernel without IPv6 has none of these settings.
+          this.#tools.logger.debug('link settings', { message: errorText(error) });
+        }
+      }
+      lines.push(...plan);
+    }
+    lines.push(...(await this.#routeLines(sandbox, netns, inner !== undefined, change)));
+    for (const [id, message] of await this.#ip.batch(lines, netns)) {
+      const kind = id === sandbox.id ? 'sandbox' : 'attachment';
+      failures.set(id, { kind, id, message });
+    }
+    return lines.length > 0;
+  }
+
+  /** A link of the wanted name that another attachment left is no basis for a comparison. */
+  #ours(attachment: AttachmentIntent, link: Link | undefined): Link | undefined {
+    return link?.alias === this.#tools.naming.tag('ep', attachment.id) ? link : undefined;
+  }
+
+  async #routeLines(
+    sandbox: SandboxIntent,
+    netns: string,
+    known: boolean,
+    change: Change | undefined,
+  ): Promise<OwnedLine[]> {
+    const routes = known ? await this.#ip.routes(netns) : [];
+    const lines: OwnedLine[] = [];
+    for (const attachment of sandbox.attachments) {
+      for (const gateway of attachment.gateways) {
+        const there = routes.some(
+          (route) =>
+            route.destination === 'default' &&
+            route.gateway === gateway &&
+            route.link === attachment.link,
+        );
+        if (there) continue;
+        const family = gateway.includes(':') ? '::/0' : 'default';
+        lines.push({
+          owner: attachment.id,
+          line: `route replace ${family} via ${gateway} dev ${attachment.link}`,
+        });
+      }
+    }
+    if (!change?.gatewayless.has(sandbox.id)) return lines;
+    const stale = routes.filter(({ destination }) => destination === 'default');
+    return stale.map(({ gateway, link }) => ({
+      owner: sandbox.id,
+      line: `route delete ${gateway.includes(':') ? '::/0' : 'default'} via ${gateway} dev ${link}`,
+    }));
+  }
+}

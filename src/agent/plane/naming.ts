@@ -1,0 +1,35 @@
+import { createHash } from 'node:crypto';
+
+const VETH_DIGITS = 11;
+const SHORT_ID = 12;
+
+/** What a host's objects are called and how ours are told from others'. */
+export type Naming = {
+  /** The firewall table. */
+  readonly table: string;
+  /** A sandbox's network namespace. */
+  readonly netns: (sandbox: string) => string;
+  readonly netnsPrefix: string;
+  /** The host's end of an attachment. */
+  readonly veth: (attachment: string) => string;
+  /** Alias of a link that we made. */
+  readonly tag: (kind: 'net' | 'ep', id: string) => string;
+  /** What an alias of ours names; undefined when it is not ours. */
+  readonly tagged: (alias: string | undefined) => { kind: string; id: string } | undefined;
+};
+
+/** Several agents can share a host when their prefixes differ: none is another's beginning. */
+export function createNaming(prefix: string): Naming {
+  const digest = (text: string) => createHash('sha256').update(`${prefix}:${text}`).digest('hex');
+  return {
+    table: prefix,
+    netnsPrefix: `${prefix}-`,
+    netns: (sandbox) => `${prefix}-${sandbox.slice(0, SHORT_ID)}`,
+    veth: (attachment) => `veth${digest(attachment).slice(0, VETH_DIGITS)}`,
+    tag: (kind, id) => `${prefix}:${kind}:${id}`,
+    tagged: (alias) => {
+      const [owner, kind, id] = alias?.split(':') ?? [];
+      return owner === prefix && kind && id ? { kind, id } : undefined;
+    },
+  };
+}

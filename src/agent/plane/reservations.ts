@@ -1,0 +1,162 @@
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { connect, createServer, type Server } from 'node:net';
+import { systemCode } from '../../base/errors.ts';
+import type { Exec } from '../../kernel/exec.ts';
+import type { ForwardIntent } from '../../model/host-intent.ts';
+
+/** Connections that one reserved port carries itself at the same time. */
+const MAX_CARRIED = 512;
+const CONNECT_TIMEOUT_MS = 5000;
+/** Errors that mean that the host has no IPv6. */
+const NO_FAMILY = ['EAFNOSUPPORT', 'EADDRNOTAVAIL'];
+
+type Held = { readonly close: () => void; retarget: (forward: ForwardIntent) => void };
+
+/** What each port needs: one socket per address family, or one for its own address. */
+function bindings(forward: ForwardIntent): { address: string; optional: boolean }[] {
+  if (forward.address !== undefined) return [{ address: forward.address, optional: false }];
+  return [
+    { address: '0.0.0.0', optional: false },
+    { address: '::', optional: true },
+  ];
+}
+
+/**
+ * Carries what the kernel's rules cannot forward: IPv6 clients (`[::1]` above all) of a target
+ * that has only an IPv4 address.
+ */
+function carry(server: Server, target: () => { address: string; port: number } | undefined): void {
+  server.maxConnections = MAX_CARRIED;
+  server.on('connection', (client) => {
+    const to = target();
+    client.on('error', () => client.destroy());
+    if (!to) {
+      client.resetAndDestroy();
+      return;
+    }
+    const upstream = connect({ host: to.address, port: to.port, allowHalfOpen: true });
+    const timer = setTimeout(() => upstream.destroy(), CONNECT_TIMEOUT_MS);
+    upstream.on('connect', () => clearTimeout(timer));
+    upstream.on('error', () => client.resetAndDestroy());
+    upstream.on('close', () => {
+      clearTimeout(timer);
+      client.destroy();
+    });
+    client.on('close', () => upstream.destroy());
+    client.pipe(upstream).pipe(client);
+  });
+}
+
+function holdTcp(forward: ForwardIntent, address: string): Promise<Held> {
+  let current = forward;
+  let next = 0;
+  const server = createServer({ allowHalfOpen: true });
+  carry(server, () => current.targets[next++ % Math.max(1, current.targets.length)]);
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host: address, port: forward.port, ipv6Only: true, exclusive: true }, () => {
+      server.on('error', () => {});
+      resolve({
+        close: () => server.close(),
+        retarget: (changed) => {
+          current = changed;
+        },
+      });
+    });
+  });
+}
+
+function holdUdp(forward: ForwardIntent, address: string): Promise<Held> {
+  const type = address.includes(':') ? 'udp6' : 'udp4';
+  const socket: UdpSocket = createSocket({ type, ipv6Only: type === 'udp6' });
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject);
+    socket.bind({ address, port: forward.port, exclusive: true }, () => {
+      socket.on('error', () => {});
+      resolve({ close: () => socket.close(), retarget: () => {} });
+    });
+  });
+}
+
+/** Who listens on a port, as a user would name it; undefined when it cannot be told. */
+async function ownerOf(exec: Exec, transport: string, port: number): Promise<string | undefined> {
+  const kind = transport === 'udp' ? '-u' : '-t';
+  try {
+    const { stdout } = await exec(['ss', '-H', '-l', '-n', '-p', kind, `sport = :${port}`]);
+    const [, name, pid] = /users:\(\("([^"]+)",pid=(\d+)/.exec(stdout) ?? [];
+    return name === undefined ? undefined : `${name} (pid ${pid})`;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Holds every published port with a socket, so that no process of the host can listen there
+ * unnoticed, and tells when one does already.
+ */
+export class Reservations {
+  readonly #exec: Exec;
+  readonly #held = new Map<string, { key: string; sockets: Held[] }>();
+
+  constructor(exec: Exec) {
+    this.#exec = exec;
+  }
+
+  /** Brings the sockets in line with the forwards; returns what could not be had, by forward. */
+  async update(forwards: ReadonlyMap<string, ForwardIntent>): Promise<Map<string, string>> {
+    const failures = new Map<string, string>();
+    const keyOf = ({ transport, address, port }: ForwardIntent) =>
+      `${transport} ${address ?? '*'} ${port}`;
+    for (const [id, held] of this.#held) {
+      const forward = forwards.get(id);
+      if (forward?.kind === 'published' && keyOf(forward) === held.key) continue;
+      for (const socket of held.sockets) socket.close();
+      this.#held.delete(id);
+    }
+    for (const forward of forwards.values()) {
+      // Node has no SCTP sockets: such a port is forwarded without being held.
+      if (forward.kind !== 'published' || forward.transport === 'sctp') continue;
+      const held = this.#held.get(forward.id);
+      if (held) {
+        for (const socket of held.sockets) socket.retarget(forward);
+        continue;
+      }
+      const outcome = await this.#hold(forward);
+      if (typeof outcome === 'string') failures.set(forward.id, outcome);
+      else this.#held.set(forward.id, { key: keyOf(forward), sockets: outcome });
+    }
+    return failures;
+  }
+
+  async #hold(forward: ForwardIntent): Promise<Held[] | string> {
+    const sockets: Held[] = [];
+    const hold = forward.transport === 'tcp' ? holdTcp : holdUdp;
+    for (const { address, optional } of bindings(forward)) {
+      try {
+        sockets.push(await hold(forward, address));
+      } catch (error) {
+        const code = systemCode(error) ?? '';
+        if (optional && NO_FAMILY.includes(code)) continue;
+        for (const socket of sockets) socket.close();
+        return this.#refusal(forward, address, code);
+      }
+    }
+    return sockets;
+  }
+
+  async #refusal(forward: ForwardIntent, address: string, code: string): Promise<string> {
+    const host = address.includes(':') ? `[${address}]` : address;
+    const what = `failed to bind host port ${host}:${forward.port}/${forward.transport}`;
+    if (code !== 'EADDRINUSE') {
+      const why = code === 'EADDRNOTAVAIL' ? 'cannot assign requested address' : code;
+      return `${what}: ${why}`;
+    }
+    const owner = await ownerOf(this.#exec, forward.transport, forward.port);
+    return `${what}: address already in use${owner === undefined ? '' : ` by ${owner}`}`;
+  }
+
+  close(): void {
+    for (const { sockets } of this.#held.values()) for (const socket of sockets) socket.close();
+    this.#held.clear();
+  }
+}

@@ -1,0 +1,126 @@
+import type { Socket as UdpSocket } from 'node:dgram';
+import type { Server, Socket } from 'node:net';
+import type { Rng } from '../../base/rng.ts';
+import { localAnswers, type NameView, parseQuery, type Query, respond } from './answer.ts';
+import type { Forwarder } from './forwarder.ts';
+
+/** TCP clients of one sandbox at the same time, and how long one may be silent. */
+const MAX_TCP_CLIENTS = 64;
+const TCP_IDLE_MS = 10_000;
+/** Queries of one TCP client that wait for an answer. */
+const MAX_TCP_WAITING = 64;
+
+/** How a sandbox's names are resolved at the moment. */
+export type ResolverView = {
+  readonly names: NameView;
+  readonly servers: readonly string[];
+  readonly ndots: number | undefined;
+  /** False where no network leads outside. */
+  readonly forwards: boolean;
+};
+
+/** Figures since the start. */
+export type ResolverCounts = {
+  local: number;
+  forwarded: number;
+  failed: number;
+  malformed: number;
+};
+
+/** The resolver of one sandbox; the sockets tell whose queries they are. */
+export class SandboxResolver {
+  readonly #view: () => ResolverView;
+  readonly #forwarder: Forwarder;
+  readonly #rng: Rng;
+  readonly #udp: UdpSocket;
+  readonly #tcp: Server;
+  readonly #clients = new Set<Socket>();
+  readonly counts: ResolverCounts = { local: 0, forwarded: 0, failed: 0, malformed: 0 };
+
+  /** Owns the sockets. */
+  constructor(
+    sockets: { udp: UdpSocket; tcp: Server },
+    view: () => ResolverView,
+    forwarder: Forwarder,
+    rng: Rng,
+  ) {
+    this.#view = view;
+    this.#forwarder = forwarder;
+    this.#rng = rng;
+    this.#udp = sockets.udp;
+    this.#tcp = sockets.tcp;
+    this.#udp.on('error', () => {});
+    this.#udp.on('message', async (bytes, from) => {
+      const answer = await this.answer(bytes, true);
+      if (answer) this.#udp.send(answer, from.port, from.address, () => {});
+    });
+    this.#tcp.maxConnections = MAX_TCP_CLIENTS;
+    this.#tcp.on('error', () => {});
+    this.#tcp.on('connection', (client) => this.#serve(client));
+  }
+
+  #serve(client: Socket): void {
+    let got = Buffer.alloc(0);
+    let waiting = 0;
+    this.#clients.add(client);
+    client.setTimeout(TCP_IDLE_MS, () => client.destroy());
+    client.on('error', () => client.destroy());
+    client.on('close', () => this.#clients.delete(client));
+    client.on('data', async (data: Buffer) => {
+      got = Buffer.concat([got, data]);
+      while (got.length >= 2 && got.length >= 2 + got.readUInt16BE(0)) {
+        const end = 2 + got.readUInt16BE(0);
+        const query = got.subarray(2, end);
+        got = got.subarray(end);
+        if (waiting >= MAX_TCP_WAITING) {
+          client.destroy();
+          return;
+        }
+        waiting += 1;
+        this.answer(query, false).then((answer) => {
+          waiting -= 1;
+          if (!answer || client.destroyed) return;
+          const length = Buffer.alloc(2);
+          length.writeUInt16BE(answer.length);
+          client.write(Buffer.concat([length, answer]));
+        });
+      }
+    });
+  }
+
+  /** The answer to a message; undefined for what is no query. */
+  async answer(bytes: Buffer, udp: boolean): Promise<Buffer | undefined> {
+    const query = parseQuery(bytes);
+    if (!query) {
+      this.counts.malformed += 1;
+      return undefined;
+    }
+    const view = this.#view();
+    const answers = localAnswers(query, view.names, this.#rng);
+    if (answers) {
+      this.counts.local += 1;
+      return respond(query, { rcode: 'fine', answers, own: true }, udp);
+    }
+    // A bare name that is to be completed by a search domain is nothing for the outside.
+    if (view.ndots !== undefined && view.ndots > 0 && isBareName(query)) {
+      return respond(query, { rcode: 'missing', answers: [], own: false }, udp);
+    }
+    const answer = view.forwards ? await this.#forwarder.ask(bytes, view.servers, udp) : undefined;
+    if (answer) {
+      this.counts.forwarded += 1;
+      return answer;
+    }
+    this.counts.failed += 1;
+    return respond(query, { rcode: 'failed', answers: [], own: false }, udp);
+  }
+
+  close(): void {
+    this.#udp.close();
+    this.#tcp.close();
+    for (const client of this.#clients) client.destroy();
+  }
+}
+
+function isBareName(query: Query): boolean {
+  return (query.type === 'A' || query.type === 'AAAA') && !query.name.includes('.');
+}

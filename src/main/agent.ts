@@ -1,0 +1,95 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Agent } from '../agent/agent.ts';
+import { probeHost } from '../agent/doctor.ts';
+import { createNaming } from '../agent/plane/naming.ts';
+import type { AgentTools } from '../agent/plane/tools.ts';
+import { systemClock } from '../base/clock.ts';
+import { execCommand } from '../kernel/exec.ts';
+import { loadNative } from '../kernel/native.ts';
+import { AgentServer } from '../link/agent-server.ts';
+import { createPinoLogger } from './pino-logger.ts';
+
+const USAGE = `Usage: agent [options]
+  --exec-root DIR    sockets, tasks and other files that end with the host (default /run/sluice)
+  --log-root DIR     output of tasks (default /var/lib/sluice/logs)
+  --socket PATH      where orders are taken (default EXEC-ROOT/agent.sock)
+  --owner UID:GID    who may give orders besides root
+  --prefix NAME      names of our table, namespaces and links (default sluice)
+  --log-level LEVEL  debug, info, warn or error (default info)`;
+
+const PREFIX = /^[a-z][a-z0-9]{0,31}$/;
+
+function fail(message: string): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+}
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        'exec-root': { type: 'string', default: '/run/sluice' },
+        'log-root': { type: 'string', default: '/var/lib/sluice/logs' },
+        socket: { type: 'string' },
+        owner: { type: 'string' },
+        prefix: { type: 'string', default: 'sluice' },
+        'log-level': { type: 'string', default: 'info' },
+      },
+    }).values;
+  } catch (error) {
+    fail(`${error instanceof Error ? error.message : error}\n${USAGE}`);
+  }
+}
+
+const options = readOptions();
+const level = (['debug', 'info', 'warn', 'error'] as const).find(
+  (one) => one === options['log-level'],
+);
+if (!level) fail(`unknown log level "${options['log-level']}"\n${USAGE}`);
+if (!PREFIX.test(options.prefix)) {
+  fail(`--prefix ${options.prefix}: lower-case letters and digits are valid, a letter first`);
+}
+const owner = /^(\d+):(\d+)$/.exec(options.owner ?? '');
+if (options.owner !== undefined && !owner) fail(`--owner ${options.owner}: UID:GID is valid`);
+
+const logger = createPinoLogger(level);
+const execRoot = options['exec-root'];
+mkdirSync(execRoot, { recursive: true, mode: 0o711 });
+const tools: AgentTools = {
+  exec: execCommand,
+  native: await loadNative(),
+  naming: createNaming(options.prefix),
+  clock: systemClock,
+  logger,
+  execRoot,
+};
+
+const lacking = (await probeHost(tools)).filter((one) => one.required && !one.available);
+if (lacking.length > 0) {
+  fail(
+    [
+      'the agent cannot work on this host:',
+      ...lacking.map(({ name, purpose, detail }) => `  ${name} (for ${purpose}): ${detail}`),
+    ].join('\n'),
+  );
+}
+
+const server = new AgentServer(logger);
+const agent = new Agent(tools, options['log-root'], server.events);
+const path = options.socket ?? join(execRoot, 'agent.sock');
+await server.listen(agent, {
+  path,
+  owner: owner ? { uid: Number(owner[1]), gid: Number(owner[2]) } : undefined,
+  logger,
+});
+logger.info('the agent takes orders', { socket: path, prefix: options.prefix });
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.once(signal, async () => {
+    server.close();
+    await agent.close();
+    process.exit(0);
+  });
+}
