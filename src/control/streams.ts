@@ -56,6 +56,10 @@ export class DeferredStreams implements TaskStreams {
     this.#target?.close();
   }
 
+  pauseOutput(paused: boolean): void {
+    this.#target?.pauseOutput(paused);
+  }
+
   /** Nothing more comes. Idempotent. */
   end(): void {
     if (this.#closed) return;

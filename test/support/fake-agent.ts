@@ -45,6 +45,8 @@ class FakeStreams implements TaskStreams {
   }
 
   close(): void {}
+
+  pauseOutput(): void {}
 }
 
 type FakeTask = { spec: TaskSpec; state: TaskState; streams: FakeStreams[]; log: LogEntry[] };

@@ -61,9 +61,11 @@ export function pump(
 ): void {
   streams.onOutput = (stream, data) => {
     if (!wanted[stream] && !wanted.tty) return;
-    if (output.writable) output.write(wanted.tty ? data : frame(stream, data));
+    if (!output.writable) return;
+    if (!output.write(wanted.tty ? data : frame(stream, data))) streams.pauseOutput(true);
     if (output.writableLength > MAX_UNREAD) output.destroy();
   };
+  output.on('drain', () => streams.pauseOutput(false));
   streams.onEnd = () => {
     if (output.writable) output.end();
     // What the client still sends has no reader any more.
