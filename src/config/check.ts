@@ -206,7 +206,7 @@ function checkRoute(
   }
   checkRouteRegexes(route, path, report);
   for (const [user, stored] of Object.entries(route.basicAuth?.users ?? {})) {
-    const wrong = storedPasswordFault(stored);
+    const wrong = typeof stored === 'string' ? storedPasswordFault(stored) : undefined;
     if (wrong) report([...path, 'basicAuth', 'users', user], wrong);
   }
 }

@@ -67,13 +67,9 @@ export function resolvePaths(
 
 type Secret = NonNullable<NonNullable<GatewayConfig['admin']>['token']>;
 
-function resolveSecret(secret: Secret, io: ConfigIo, report: (message: string) => void): string {
+function textOf(secret: Secret, io: ConfigIo, report: (message: string) => void): string {
   if (typeof secret === 'string') return secret;
-  if ('env' in secret) {
-    const value = io.env[secret.env];
-    // An unset token is no token: Consul's own tools read it that way.
-    return value ?? '';
-  }
+  if ('env' in secret) return io.env[secret.env] ?? '';
   const text = io.readFile(secret.file);
   if (text === undefined) report(`cannot read the secret's file ${secret.file}`);
   return (text ?? '').trim();
@@ -81,26 +77,23 @@ function resolveSecret(secret: Secret, io: ConfigIo, report: (message: string) =
 
 /** Puts the texts of secrets in their places. */
 export function resolveSecrets(config: GatewayConfig, io: ConfigIo, report: Report): void {
-  const consul = config.discovery.consul;
-  if (consul?.token !== undefined) {
-    consul.token = resolveSecret(consul.token, io, (m) =>
-      report(['discovery', 'consul', 'token'], m),
-    );
+  for (const { path, secret, set } of secretPlaces(config)) {
+    const text = textOf(secret, io, (message) => report(path, message));
+    set(text);
+    // An unset token of Consul is no token: its own tools read it that way. Anything else would
+    // leave open what was meant to be closed.
+    const may = path[0] === 'discovery' || (typeof secret === 'string' && path[0] !== 'admin');
+    if (text !== '' || may) continue;
+    const unset = typeof secret === 'object' && 'env' in secret;
+    report(path, unset ? `the environment has no ${secret.env}` : 'the secret is empty');
   }
-  if (config.admin?.token !== undefined) {
-    const { token } = config.admin;
-    config.admin.token = resolveSecret(config.admin.token, io, (m) =>
-      report(['admin', 'token'], m),
-    );
-    // An empty token would leave open what was meant to be closed.
-    if (config.admin.token === '') {
-      const unset = typeof token === 'object' && 'env' in token;
-      const message = unset ? `the environment has no ${token.env}` : 'the token is empty';
-      report(['admin', 'token'], message);
-    }
+  const { cookieKey } = config;
+  if (typeof cookieKey === 'string' && cookieKey !== '' && cookieKey.length < MIN_COOKIE_KEY) {
+    report(['cookieKey'], `must be at least ${MIN_COOKIE_KEY} characters long`);
   }
 }
 
+const MIN_COOKIE_KEY = 16;
 const REDACTED = '[redacted]';
 /** Names of headers whose values are not shown. */
 export const SECRET_HEADER = /^(?:proxy-)?authorization$|^(?:set-)?cookie$|token|secret|api-?key/;
@@ -121,6 +114,7 @@ export function secretPlaces(
       if (SECRET_HEADER.test(name)) add(path, holder, name);
     }
   };
+  add([], config, 'cookieKey');
   add(['admin'], config.admin, 'token');
   add(['discovery', 'consul'], config.discovery.consul, 'token');
   for (const [name, listener] of Object.entries(config.listeners)) {

@@ -84,6 +84,11 @@ export const gatewayConfig = z.strictObject({
     .strictObject({ rotate: duration.prefault('12h') })
     .prefault({})
     .describe('TLS session tickets, shared by the workers.'),
+  cookieKey: secret
+    .optional()
+    .describe(
+      'Signs sticky cookies: the same on every host that is to know them, and across restarts. Default: made anew at each start.',
+    ),
   demo: z
     .strictObject({ whoami: oneOrMore(binds).transform((lists) => lists.flat()) })
     .optional()

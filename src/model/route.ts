@@ -8,6 +8,7 @@ import {
   headerName,
   headerValue,
   oneOrMore,
+  secret,
 } from './fields.ts';
 import { timeouts } from './timeouts.ts';
 
@@ -135,7 +136,7 @@ export const route = z.strictObject({
     .strictObject({
       realm: headerValue.default('restricted'),
       users: z
-        .record(z.string().min(1), z.string())
+        .record(z.string().min(1), secret)
         .describe('Name → `{SHA256}base64`, `{SCRYPT}N:salt:hash` or the plain password.'),
     })
     .optional(),

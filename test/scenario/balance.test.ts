@@ -208,3 +208,32 @@ test('a queue is served in the order of arrival', async () => {
   await Promise.all([holding, ...waiting]);
   assert.deepEqual(order, [0, 1, 2, 3, 4, 5]);
 });
+
+test('a sticky cookie holds on another daemon that has the same key, and on no other', async (t) => {
+  const [web = 0] = await freePorts(1);
+  const start = (key: string) =>
+    Gateway.start(`cookieKey: ${key}
+listeners: { web: { bind: "127.0.0.1:${web}", protocol: http, service: app } }
+services:
+  app:
+    sticky: { cookie: {} }
+    health: false
+    endpoints: [${servers.map((one) => `"127.0.0.1:${one.port}"`).join(', ')}]
+`);
+  const cookies: string[] = [];
+  for (const key of ['0123456789abcdef', '0123456789abcdef', 'fedcba9876543210']) {
+    const daemon = await start(key);
+    t.after(() => daemon.stop());
+    const answer = await fetch(`http://127.0.0.1:${web}/`, {
+      headers: { cookie: cookies[0] ?? '', connection: 'close' },
+    });
+    await answer.arrayBuffer();
+    cookies.push(answer.headers.get('set-cookie')?.split(';')[0] ?? '');
+    await daemon.stop();
+  }
+  assert.deepEqual(
+    cookies.map((cookie) => cookie !== ''),
+    [true, false, true],
+  );
+  assert.notEqual(cookies[0], cookies[2]);
+});

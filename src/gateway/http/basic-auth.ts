@@ -58,7 +58,8 @@ export class PasswordGate {
     const colon = text.indexOf(':');
     const user = text.slice(0, Math.max(0, colon));
     const stored = Object.hasOwn(users, user) ? users[user] : undefined;
-    if (stored === undefined || encoded === undefined || colon < 0) return 'refused';
+    // Secrets have been read when the configuration was loaded.
+    if (typeof stored !== 'string' || encoded === undefined || colon < 0) return 'refused';
     const password = text.slice(colon + 1);
     const fits = stored.startsWith('{SCRYPT}')
       ? this.#computedOnce(password, stored, nowMs)

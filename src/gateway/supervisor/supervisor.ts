@@ -54,7 +54,7 @@ export class Supervisor {
   readonly #discovery: DiscoveryHub;
   readonly #states = new Map<string, ServiceState>();
   readonly #usage = new Map<WorkerProcess, EndpointUsage[]>();
-  readonly #cookieKey = randomBytes(32).toString('base64');
+  readonly #cookieKey: string;
   #ticketKey = randomBytes(48).toString('base64');
   #loaded: LoadedConfig;
   #generation = 1;
@@ -65,6 +65,9 @@ export class Supervisor {
   constructor(loaded: LoadedConfig, deps: SupervisorDeps) {
     this.#loaded = loaded;
     this.#deps = deps;
+    const { cookieKey } = loaded.config;
+    this.#cookieKey =
+      typeof cookieKey === 'string' ? cookieKey : randomBytes(32).toString('base64');
     this.startedAt = deps.clock.wall();
     this.#sockets = new SocketSet(deps.slots, deps.descriptors);
     this.#discovery = new DiscoveryHub({

@@ -323,3 +323,20 @@ test('JSON has the value that it has as YAML, with the same places', () => {
     assert.match(errors(text), expected);
   }
 });
+
+test('passwords and the key of cookies come from the environment; unset ones are errors', () => {
+  const text = `${GOOD.replace(
+    'service: app',
+    'routes: [{ service: app, basicAuth: { users: { u: { env: PASSWORD } } } }]',
+  )}cookieKey: { env: KEY }\n`;
+  const env = { PASSWORD: 'hunter2', KEY: '0123456789abcdef' };
+  const result = load(text, env);
+  assert.ok(result.ok, errors(text, env));
+  const users = result.config.listeners['web']?.routes[0]?.basicAuth?.users;
+  assert.deepEqual([users, result.config.cookieKey], [{ u: 'hunter2' }, env.KEY]);
+  assert.doesNotMatch(JSON.stringify(redact(result.config)), /hunter2|0123456789/);
+  const unset = errors(text);
+  assert.match(unset, /2:\d+: .*users\.u: the environment has no PASSWORD/);
+  assert.match(unset, /cookieKey: the environment has no KEY/);
+  assert.match(errors(text, { ...env, KEY: 'short' }), /cookieKey: must be at least 16 characters/);
+});
