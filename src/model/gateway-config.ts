@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { binds } from './address.ts';
-import { count, duration, oneOrMore, percent, secret } from './fields.ts';
+import { cidr, count, duration, oneOrMore, percent, secret } from './fields.ts';
 import { listener } from './listener.ts';
 import { service } from './service.ts';
 import { timeouts } from './timeouts.ts';
@@ -77,6 +77,15 @@ export const gatewayConfig = z.strictObject({
           datacenter: z.string().optional(),
         })
         .optional(),
+      allow: z
+        .array(cidr)
+        .default([])
+        .describe(
+          'Addresses that Consul and DNS may name although they are link-local, or loopback when the source is not on this host.',
+        ),
+      emptyAfter: duration
+        .prefault('3s')
+        .describe('A source that has named endpoints must name none for so long to be believed.'),
     })
     .prefault({}),
   shutdown: z.strictObject({ timeout: duration.prefault('30s') }).prefault({}),

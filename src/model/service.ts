@@ -36,7 +36,8 @@ export const discover = z.union([
       port: z.int().min(1).max(65_535).optional().describe('Needed for A and AAAA.'),
       refresh: duration
         .optional()
-        .describe('Fixed interval; default: the TTL, between 1s and 60s.'),
+        .describe('Fixed interval; default: the TTL, at least `minTtl` and at most 60s; SRV: 10s.'),
+      minTtl: duration.prefault('1s').describe('Shortest interval, however short the TTL is.'),
       server: endpointAddress.optional().describe('DNS server; default: the system’s.'),
     }),
   }),

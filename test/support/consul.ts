@@ -42,8 +42,8 @@ export class ConsulServer {
     await ended;
   }
 
-  async register(id: string, port: number): Promise<void> {
-    const body = JSON.stringify({ ID: id, Name: 'app', Address: '127.0.0.1', Port: port });
+  async register(id: string, port: number, address = '127.0.0.1'): Promise<void> {
+    const body = JSON.stringify({ ID: id, Name: 'app', Address: address, Port: port });
     await this.#put('register', body);
   }
 

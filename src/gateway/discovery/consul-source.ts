@@ -3,6 +3,8 @@ import Consul from 'consul';
 import { jitter, systemRng } from '../../base/rng.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Discover } from '../../model/service.ts';
+import { isLoopback } from './forbidden.ts';
+import { NameResolver } from './names.ts';
 import { endpointSpec, type Source } from './source.ts';
 
 const MIN_PAUSE_MS = 50;
@@ -40,9 +42,10 @@ export function consulSource(
     defaults: token ? { token } : {},
   });
   const context = new QueryContext();
+  const names = new NameResolver();
   let index = '0';
-  let wasEmpty = false;
-  const read: Source['read'] = async () => {
+  const read: Source['read'] = async (again) => {
+    if (again) index = '0';
     const options = {
       service: query.service,
       passing: query.passingOnly,
@@ -60,27 +63,25 @@ export function consulSource(
     const next = Number(answer.headers['x-consul-index'] ?? 0);
     // An index that goes back tells of a restored server. Source: Consul, blocking queries.
     index = next > 0 && next >= Number(index) ? String(next) : '0';
-    // That there is nothing is believed when said twice: have it said again at once.
-    const emptied = entries.length === 0 && !wasEmpty;
-    wasEmpty = entries.length === 0;
-    if (emptied) index = '0';
+    const specs = entries.map(({ Node, Service }) => ({
+      ...endpointSpec(
+        Service.Address || Node.Address,
+        Service.Port,
+        Math.min(256, Service.Weights?.Passing ?? 1),
+      ),
+      metadata: Service.Meta ?? {},
+    }));
     return {
-      specs: entries.map(({ Node, Service }) => ({
-        ...endpointSpec(
-          Service.Address || Node.Address,
-          Service.Port,
-          Math.min(256, Service.Weights?.Passing ?? 1),
-        ),
-        metadata: Service.Meta ?? {},
-      })),
+      specs: await names.resolve(specs),
       nextMs: jitter(systemRng, MIN_PAUSE_MS, 0.5),
     };
   };
   return {
     tellsChanges: true,
+    local: isLoopback(url.hostname.replace(/^\[|\]$/g, '')),
     // A server that came back may have started its index anew, so a failure forgets ours.
-    read: () =>
-      read().catch((error: unknown) => {
+    read: (again) =>
+      read(again).catch((error: unknown) => {
         index = '0';
         throw error;
       }),

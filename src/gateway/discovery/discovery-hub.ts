@@ -1,5 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
+import type { MetricRegistry } from '../../base/metrics.ts';
 import { formatEndpointAddress } from '../../model/address.ts';
 import type { EndpointSpec } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
@@ -10,6 +11,7 @@ import { createProvider, type Provider } from './provider.ts';
 export type DiscoveryDeps = {
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: MetricRegistry;
   readonly onEndpoints: (service: string, specs: readonly EndpointSpec[]) => void;
 };
 
@@ -68,6 +70,13 @@ export class DiscoveryHub {
       clock: this.#deps.clock,
       logger: this.#deps.logger.child({ service: name }),
       consul: config.discovery.consul,
+      allow: config.discovery.allow,
+      emptyAfterMs: config.discovery.emptyAfter,
+      onRefused: (forbidden, overLimit) => {
+        const family = 'sluice_discovery_refused_endpoints';
+        this.#deps.metrics.cell(family, name, 'forbidden').value = forbidden;
+        this.#deps.metrics.cell(family, name, 'over-limit').value = overLimit;
+      },
       onEndpoints: (specs) => this.#deps.onEndpoints(name, specs),
     });
   }

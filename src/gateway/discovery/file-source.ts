@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { formatEndpointAddress, parseEndpointAddress } from '../../model/address.ts';
 import type { EndpointSpec } from '../../model/endpoint-state.ts';
@@ -6,6 +6,7 @@ import type { Source } from './source.ts';
 
 const FILE_LOOK_MS = 1000;
 const MAX_WEIGHT = 256;
+const MAX_BYTES = 16 * 1024 * 1024;
 
 /** The lines when each is an address; `#` starts a comment. */
 function addressLines(text: string): string[] | undefined {
@@ -30,7 +31,10 @@ function readItem(item: unknown): EndpointSpec | undefined {
 export function fileSource(path: string): Source {
   return {
     tellsChanges: false,
+    local: true,
     read: async () => {
+      const { size } = await stat(path);
+      if (size > MAX_BYTES) throw new Error(`${path} is larger than 16 MiB`);
       const text = await readFile(path, 'utf8');
       const items: unknown = addressLines(text) ?? parse(text);
       if (!Array.isArray(items)) throw new Error(`${path} is not a list of endpoints`);

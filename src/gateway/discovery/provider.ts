@@ -8,11 +8,13 @@ import type { Discover } from '../../model/service.ts';
 import { consulSource } from './consul-source.ts';
 import { dnsSource } from './dns-source.ts';
 import { fileSource } from './file-source.ts';
-import { isForbidden } from './forbidden.ts';
+import { forbiddenReason } from './forbidden.ts';
 import type { Reading, Source } from './source.ts';
 
 const MAX_ENDPOINTS = 10_000;
 const EMPTY_AGAIN_MS = 1000;
+/** Endpoints that a complaint names. */
+const MAX_NAMED = 10;
 /** Short enough that a source that came back is heard within 5 s. */
 const MAX_BACKOFF_MS = 4000;
 
@@ -21,20 +23,25 @@ export type ProviderDeps = {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly consul: GatewayConfig['discovery']['consul'];
+  readonly emptyAfterMs: number;
+  readonly allow: readonly string[];
+  /** Told with every reading: how many endpoints were left out. */
+  readonly onRefused: (forbidden: number, overLimit: number) => void;
   readonly onEndpoints: (specs: readonly EndpointSpec[]) => void;
 };
 
 /**
  * Follows one source. What it last said stays in force while it is away; that it has nothing at all
- * is believed when it says so twice.
+ * is believed when it has said so, and nothing else, for `emptyAfterMs`.
  */
 export class Provider {
   readonly #source: Source;
   readonly #deps: ProviderDeps;
   #timer: Timer | undefined;
   #failures = 0;
-  #empties = 0;
+  #emptySince: number | undefined;
   #last = '';
+  #told = '';
   #closed = false;
   #answeredAt: number;
   #answered = false;
@@ -59,7 +66,8 @@ export class Provider {
   }
 
   async #round(): Promise<void> {
-    const delay = await this.#source.read().then(
+    // While it says that there is nothing, it is to say so again at once.
+    const delay = await this.#source.read(this.#emptySince !== undefined).then(
       (reading) => this.#take(reading),
       (error: unknown) => this.#failed(error),
     );
@@ -67,18 +75,45 @@ export class Provider {
   }
 
   #take({ specs, nextMs }: Reading): number {
+    const now = this.#deps.clock.now();
     this.#failures = 0;
     this.#answered = true;
-    this.#answeredAt = this.#deps.clock.now();
-    const allowed = specs.filter(({ address }) => !isForbidden(address)).slice(0, MAX_ENDPOINTS);
-    this.#empties = allowed.length === 0 ? this.#empties + 1 : 0;
-    if (this.#empties === 1 && this.#last !== '') return Math.min(nextMs, EMPTY_AGAIN_MS);
+    this.#answeredAt = now;
+    const allowed = this.#sift(specs);
+    if (allowed.length === 0 && this.#last !== '' && this.#last !== '[]') {
+      this.#emptySince ??= now;
+      if (now - this.#emptySince < this.#deps.emptyAfterMs) return Math.min(nextMs, EMPTY_AGAIN_MS);
+    }
+    this.#emptySince = undefined;
     const text = JSON.stringify(allowed);
     if (text !== this.#last && !this.#closed) {
       this.#last = text;
       this.#deps.onEndpoints(allowed);
     }
     return nextMs;
+  }
+
+  /** Each endpoint once, without those that the source may not name and those beyond the bound. */
+  #sift(specs: readonly EndpointSpec[]): EndpointSpec[] {
+    const fence = { allow: this.#deps.allow, local: this.#source.local };
+    const once = [...new Map(specs.map((spec) => [spec.id, spec])).values()];
+    const forbidden = once.flatMap(({ id, address }) => {
+      const reason = forbiddenReason(address, fence);
+      return reason === undefined ? [] : [`${id} (${reason})`];
+    });
+    const allowed = once.filter(({ address }) => !forbiddenReason(address, fence));
+    const overLimit = Math.max(0, allowed.length - MAX_ENDPOINTS);
+    this.#deps.onRefused(forbidden.length, overLimit);
+    const complaint = JSON.stringify([forbidden, overLimit]);
+    if (complaint !== this.#told && forbidden.length + overLimit > 0) {
+      this.#deps.logger.warn('discovery named endpoints that are left out', {
+        forbidden: forbidden.slice(0, MAX_NAMED),
+        overLimit,
+        hint: '`discovery.allow` lets address blocks in',
+      });
+    }
+    this.#told = complaint;
+    return allowed.slice(0, MAX_ENDPOINTS);
   }
 
   #failed(error: unknown): number {

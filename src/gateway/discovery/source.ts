@@ -8,7 +8,10 @@ export type Reading = { specs: EndpointSpec[]; nextMs: number };
 export interface Source {
   /** Whether a reading stays open until there is something new. */
   readonly tellsChanges: boolean;
-  read(): Promise<Reading>;
+  /** Whether it is on this host, and may name it. */
+  readonly local: boolean;
+  /** With `again` it answers at once, though nothing may be new. */
+  read(again: boolean): Promise<Reading>;
   /** Gives up a reading that is under way. */
   close(): void;
 }

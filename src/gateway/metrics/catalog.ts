@@ -141,6 +141,12 @@ export const METRICS: readonly MetricFamily[] = [
     'Since the source of the endpoints last answered.',
     'service',
   ),
+  gauge(
+    'sluice_discovery_refused_endpoints',
+    'Endpoints that a source named and that are left out, by reason.',
+    'service',
+    'reason',
+  ),
   counter(
     'sluice_tls_handshakes_total',
     'TLS handshakes finished, by version.',

@@ -73,6 +73,7 @@ export class Supervisor {
     this.#discovery = new DiscoveryHub({
       clock: deps.clock,
       logger: deps.logger,
+      metrics: this.#registry,
       onEndpoints: (service: string, specs: readonly EndpointSpec[]) =>
         this.#board.setEndpoints(service, specs),
     });

@@ -22,7 +22,7 @@ const lists: [string, string[]][] = [
 ];
 for (const [text, ids] of lists) {
   test(`reads ${JSON.stringify(text)}`, async (t) => {
-    const { specs } = await fileSource(fileOf(t, text)).read();
+    const { specs } = await fileSource(fileOf(t, text)).read(false);
     assert.deepEqual(
       specs.map(({ id }) => id),
       ids,
@@ -39,6 +39,6 @@ for (const text of [
   '127.0.0.1:99999',
 ]) {
   test(`refuses ${JSON.stringify(text)}`, async (t) => {
-    await assert.rejects(fileSource(fileOf(t, text)).read());
+    await assert.rejects(fileSource(fileOf(t, text)).read(false));
   });
 }
