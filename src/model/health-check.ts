@@ -71,6 +71,16 @@ export const healthCheck = z.discriminatedUnion('type', [
     send: z.string().optional().describe('\\r, \\n, \\t and \\xHH are read as such.'),
     expect: z.union([z.string(), z.strictObject({ regex: z.string() })]),
   }),
+  z.strictObject({
+    type: z.literal('grpc'),
+    ...timing,
+    service: z
+      .string()
+      .regex(/^[!-~]{0,127}$/, 'must be a service name such as "shop.Cart"')
+      .default('')
+      .describe('Asked for by grpc.health.v1; default: the server as a whole.'),
+    authority: z.string().min(1).optional(),
+  }),
   z.strictObject({ type: z.literal('exec'), ...timing, command: oneOrMore(z.string().min(1)) }),
 ]);
 

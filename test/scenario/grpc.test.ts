@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import http2 from 'node:http2';
 import { type TestContext, test } from 'node:test';
 import * as grpc from '@grpc/grpc-js';
+import { Example } from '../support/example.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 import { EchoClient, startGrpcServer } from '../support/grpc-service.ts';
 
@@ -176,4 +177,27 @@ test('statuses of a failing server put it aside, those of a wrong caller do not'
   for (let at = 0; at < 20; at++) await failureOf(client.unary('fail:13'));
   await eventually('one is put aside', async () => (await ejected()).length === 1);
   assert.ok(ports.some((port) => port > 0));
+});
+
+test('09-grpc: a server that says it is not serving gets no calls', async (t) => {
+  const example = await Example.read('09-grpc');
+  const one = await startGrpcServer(example.port(50061), 'one');
+  const two = await startGrpcServer(example.port(50062), 'two');
+  t.after(one.stop);
+  t.after(two.stop);
+  const gateway = await example.start(t);
+  const client = new EchoClient(example.port(50051));
+  t.after(() => client.close());
+  const answers = async () => {
+    const texts = new Set<string>();
+    for (let at = 0; at < 20; at++) texts.add((await client.unary('x')).text);
+    return [...texts].sort().join();
+  };
+  assert.equal(await answers(), 'one:x,two:x');
+  one.health.setStatus('', 'NOT_SERVING');
+  await eventually('one is out', async () => (await answers()) === 'two:x', 10_000);
+  const { text } = await gateway.admin('/v1/services/backend/endpoints');
+  assert.match(text, /"reason":"check: NOT_SERVING"/);
+  one.health.setStatus('', 'SERVING');
+  await eventually('one is back', async () => (await answers()) === 'one:x,two:x', 10_000);
 });

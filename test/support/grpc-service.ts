@@ -1,4 +1,5 @@
 import * as grpc from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
 
 const identity = (bytes: Buffer): Buffer => bytes;
 
@@ -27,7 +28,7 @@ type Call = { metadata: grpc.Metadata };
 export type Observed = { calls: number; cancelledAt: number[]; metadata: grpc.Metadata[] };
 
 /**
- * A real gRPC server. Unary answers its name and the text; `fail:<code>` fails with that status and
+ * A real gRPC server with a health service. Unary answers its name and the text; `fail:<code>` fails with that status and
  * `hang` never answers. Down repeats the text, Up counts bytes, Both echoes.
  */
 export async function startGrpcServer(port: number, name: string) {
@@ -78,13 +79,15 @@ export async function startGrpcServer(port: number, name: string) {
       call.on('end', () => call.end());
     },
   });
+  const health = new HealthImplementation({ '': 'SERVING', 'shop.Cart': 'SERVING' });
+  health.addToServer(server);
   await new Promise<void>((resolve, reject) => {
     const credentials = grpc.ServerCredentials.createInsecure();
     server.bindAsync(`127.0.0.1:${port}`, credentials, (error) =>
       error ? reject(error) : resolve(),
     );
   });
-  return { server, observed, stop: () => server.forceShutdown() };
+  return { health, observed, stop: () => server.forceShutdown() };
 }
 
 /** A real gRPC client of that service. */

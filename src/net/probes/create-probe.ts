@@ -7,6 +7,7 @@ import type { UpstreamTls } from '../dial.ts';
 import { DnsProbe } from './dns-probe.ts';
 import { readEscapes } from './escapes.ts';
 import { ExecProbe } from './exec-probe.ts';
+import { GrpcProbe } from './grpc-probe.ts';
 import { judgeHttp } from './http-judge.ts';
 import { failedProbe, PASSED, type Probe } from './probe.ts';
 import { StreamProbe } from './stream-probe.ts';
@@ -36,6 +37,38 @@ function httpRequest(check: HttpHealthCheck): Buffer {
   );
 }
 
+function probeTls(
+  { verify, serverName }: { verify: boolean; serverName?: string | undefined },
+  { tls }: Service,
+  file: (path: string) => string,
+  alpn: readonly string[],
+): UpstreamTls {
+  const text = (path: string | undefined) => (path === undefined ? undefined : file(path));
+  return {
+    verify,
+    ca: text(tls?.ca),
+    serverName: serverName ?? tls?.serverName,
+    cert: text(tls?.cert),
+    key: text(tls?.key),
+    alpn,
+  };
+}
+
+function grpcProbe(
+  check: Extract<HealthCheck, { type: 'grpc' }>,
+  service: Service,
+  file: (path: string) => string,
+): Probe {
+  const { tls } = service;
+  return new GrpcProbe({
+    service: check.service,
+    authority: check.authority ?? tls?.serverName ?? 'localhost',
+    timeoutMs: check.timeout,
+    port: check.port,
+    tls: tls && probeTls(tls, service, file, ['h2']),
+  });
+}
+
 /** Makes the check that a service asks for; `file` yields the text of a file it names. */
 export function createProbe(
   check: HealthCheck,
@@ -44,17 +77,10 @@ export function createProbe(
 ): Probe {
   if (check.type === 'exec') return new ExecProbe(check.command, check.timeout);
   if (check.type === 'dns') return new DnsProbe(check);
+  if (check.type === 'grpc') return grpcProbe(check, service, file);
   const encrypted = check.type === 'https' || check.type === 'tls';
-  const tls: UpstreamTls | undefined = encrypted
-    ? {
-        verify: check.verify,
-        ca: service.tls?.ca === undefined ? undefined : file(service.tls.ca),
-        serverName: check.serverName ?? service.tls?.serverName,
-        cert: service.tls?.cert === undefined ? undefined : file(service.tls.cert),
-        key: service.tls?.key === undefined ? undefined : file(service.tls.key),
-        alpn: check.type === 'https' ? ['http/1.1'] : [],
-      }
-    : undefined;
+  const alpn = check.type === 'https' ? ['http/1.1'] : [];
+  const tls = encrypted ? probeTls(check, service, file, alpn) : undefined;
   const base = { timeoutMs: check.timeout, port: check.port, tls, preamble: undefined };
   if (check.type === 'http' || check.type === 'https') {
     return new StreamProbe({ ...base, send: httpRequest(check), judge: judgeHttp(check) });
