@@ -150,7 +150,7 @@ type Def = {
 };
 
 function defOf(schema: Schema): Def {
-  // exempt(cast): zod's definition objects differ by kind; every field read here is optional.
+  // exempt(as): zod's definition objects differ by kind; every field read here is optional.
   return schema._zod.def as unknown as Def;
 }
 

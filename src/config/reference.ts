@@ -41,7 +41,7 @@ function rows(schema: Schema, path: string): string[] {
 
 /** The reference of every key, from the JSON Schema. */
 export function configReference(schema: unknown): string {
-  // exempt(cast): a JSON Schema made by zod; the fields read here are all optional.
+  // exempt(as): a JSON Schema made by zod; the fields read here are all optional.
   const lines = [...new Set(rows(schema as Schema, ''))];
   return `# Configuration\n\n| key | type | default | meaning |\n|---|---|---|---|\n${lines.join('\n')}\n`;
 }

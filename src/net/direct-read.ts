@@ -28,7 +28,7 @@ function findInternals(socket: Socket): Internals | undefined {
 
 function readInto(socket: Socket, onData: (data: Buffer) => void): (() => void) | undefined {
   const found = findInternals(socket);
-  // exempt(cast): fields of Node's own that its types do not show; each is looked for before use.
+  // exempt(as): fields of Node's own that its types do not show; each is looked for before use.
   const fields = socket as unknown as Fields;
   const handle = fields._handle;
   if (!found || !handle?.useUserBuffer) return undefined;

@@ -24,7 +24,7 @@ type UdpHandle = TcpHandle;
 type PipeHandle = { fd: number; close(): void; bind(path: string): number };
 
 // Node's public API can only bind and accept in one step, and the supervisor must not accept.
-// exempt(cast): process.binding has no types; the shapes above are Node's tcp_wrap, udp_wrap, pipe_wrap.
+// exempt(as): process.binding has no types; the shapes above are Node's tcp_wrap, udp_wrap, pipe_wrap.
 const binding = (process as unknown as { binding(name: string): Binding }).binding;
 
 const SERVER = 1;
@@ -116,7 +116,7 @@ export function bindStream(bind: Bind, descriptors: ReadonlyMap<string, number>)
 /** The kind of socket that a bound datagram handle is. */
 export function datagramType(handle: NativeHandle): 'udp4' | 'udp6' {
   const name: { family?: string } = {};
-  // exempt(cast): bindDatagram makes no others.
+  // exempt(as): bindDatagram makes no others.
   (handle as UdpHandle).getsockname(name);
   return name.family === 'IPv6' ? 'udp6' : 'udp4';
 }

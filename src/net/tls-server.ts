@@ -189,7 +189,7 @@ export class TlsTerminator {
   }
 
   #info(socket: tls.TLSSocket): TlsInfo {
-    // exempt(cast): the servername property is missing from the types of a server's socket.
+    // exempt(as): the servername property is missing from the types of a server's socket.
     const name = (socket as unknown as { servername?: string | false }).servername;
     const serverName = name ? name.toLowerCase() : undefined;
     const entry = (serverName && this.#find(serverName)) || this.#entries[0];

@@ -106,7 +106,7 @@ test('a socket that the service manager passes is named by `fd:`', async (t) => 
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  // exempt(cast): Node has no public way to the descriptor of a server.
+  // exempt(as): Node has no public way to the descriptor of a server.
   const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
   const config = join(directory, 'sluice.yaml');
   writeFileSync(

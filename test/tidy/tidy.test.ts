@@ -128,6 +128,24 @@ test('nothing is left to be done', () => {
   );
 });
 
+/** What may be broken with `// exempt(rule): reason`. */
+const RULES = ['any', 'as', 'clock', 'default-export', 'env', 'function-size', 'todo'];
+
+test('an exemption names a rule that there is, and its reason', (t) => {
+  const counts = new Map<string, number>();
+  const wrong = sources().flatMap(({ path, lines }) =>
+    lines.flatMap((line, index) => {
+      const mark = /\/\/ exempt\(([\w-]*)\)(: \S.{9,})?/.exec(line);
+      if (!mark) return [];
+      const [, rule = '', reason] = mark;
+      counts.set(rule, (counts.get(rule) ?? 0) + 1);
+      return RULES.includes(rule) && reason ? [] : [`${path}:${index + 1}: ${line.trim()}`];
+    }),
+  );
+  for (const [rule, count] of counts) t.diagnostic(`${count} exemptions from ${rule}`);
+  assert.deepEqual(wrong, []);
+});
+
 test('files stay short enough to read in one go', () => {
   const wrong = sources().filter(({ lines }) => lines.length > MAX_FILE_LINES);
   assert.deepEqual(

@@ -55,7 +55,7 @@ export class Exposition {
         }),
         reset() {},
       };
-      // exempt(cast): the registry needs `name` and `get` only; its types ask for its own classes.
+      // exempt(as): the registry needs `name` and `get` only; its types ask for its own classes.
       this.#registry.registerMetric(metric as never);
     }
   }

@@ -14,7 +14,7 @@ test('a reader of events that does not read is cut off', async (t) => {
         tell = undefined;
       };
     },
-    // exempt(cast): the server asks for nothing else here.
+    // exempt(as): the server asks for nothing else here.
   } as unknown as AdminBackend;
   const [port = 0] = await freePorts(1);
   const server = new AdminServer(backend, undefined);

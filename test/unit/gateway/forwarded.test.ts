@@ -20,7 +20,7 @@ function forwarder() {
   return new Forwarder(parsed.forwarded);
 }
 
-// exempt(cast): only what a forwarder reads of a head and a connection.
+// exempt(as): only what a forwarder reads of a head and a connection.
 const head = (headers: string[]) =>
   ({ headers, scheme: 'http', authority: 'a.test' }) as unknown as RequestHead;
 const from = (address: string) =>
