@@ -128,9 +128,13 @@ export class Fleet {
   }
 
   #beat(): void {
+    const due = this.#clock.now() + PULSE_MS;
     this.#pulse = this.#clock.after(PULSE_MS, () => {
       const now = this.#clock.now();
+      // Who was asleep itself, or at work on a large file, has not heard what they said meanwhile.
+      const slept = now - due > PULSE_MS;
       for (const worker of this.#workers.values()) {
+        if (slept) worker.heardAt = now;
         if (now - worker.heardAt > STUCK_MS) worker.kill('SIGKILL');
       }
       this.requestStats();
