@@ -11,7 +11,6 @@ export async function launch(name) {
   const source = `${root}src/main/${name}.ts`;
   const entry = existsSync(source) ? source : `${root}dist/main/${name}.js`;
   if (Number.parseInt(process.versions.node, 10) >= OLDEST_MAJOR) {
-    process.argv[1] = entry;
     await import(pathToFileURL(entry).href);
     return;
   }

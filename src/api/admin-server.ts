@@ -1,10 +1,11 @@
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { ListenOptions } from 'node:net';
 import { errorText, SluiceError } from '../base/errors.ts';
 import type { AdminBackend } from '../client/admin-types.ts';
 import { type Bind, formatBind } from '../model/address.ts';
+import type { NativeHandle } from '../net/handles.ts';
 import { type Answer, fault, OPERATIONS, type Operation, type Stream } from './operations.ts';
-import { listenOnPath } from './unix-socket.ts';
 
 const MAX_BODY = 1024 * 1024;
 const MAX_CONNECTIONS = 256;
@@ -47,35 +48,32 @@ export class AdminServer {
     this.#token = token;
   }
 
-  /** Throws `E_BIND_FAILED`. A unix socket is for its owner and group alone. */
-  async listen(binds: readonly Bind[]): Promise<void> {
-    for (const bind of binds) {
+  /** Serves on sockets that are bound already. Throws `E_BIND_FAILED`. */
+  async listen(sockets: readonly { bind: Bind; handle: NativeHandle }[]): Promise<void> {
+    for (const { bind, handle } of sockets) {
       const server = createServer((request, response) => void this.#serve(request, response, bind));
       server.headersTimeout = 10_000;
       server.requestTimeout = 15_000;
       server.maxConnections = MAX_CONNECTIONS;
-      await this.#open(server, bind).catch((error: unknown) => {
-        const message = `cannot serve admin on ${formatBind(bind)}: ${errorText(error)}`;
-        throw new SluiceError('E_BIND_FAILED', message);
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', (error) => {
+          const message = `cannot serve admin on ${formatBind(bind)}: ${errorText(error)}`;
+          reject(new SluiceError('E_BIND_FAILED', message));
+        });
+        server.listen({ _handle: handle } as ListenOptions, resolve);
       });
       this.#servers.push(server);
     }
   }
 
-  async close(): Promise<void> {
-    for (const server of this.#servers) {
-      server.closeAllConnections();
-      server.close();
-    }
+  /** Takes no new connections; calls under way get their answers. */
+  leave(): void {
+    for (const server of this.#servers) server.close();
   }
 
-  async #open(server: Server, bind: Bind): Promise<void> {
-    if (bind.kind === 'unix') return listenOnPath(server, bind.path);
-    if (bind.kind === 'fd') throw new Error('admin cannot listen on a passed descriptor');
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host: bind.host, port: bind.port }, resolve);
-    });
+  close(): void {
+    this.leave();
+    for (const server of this.#servers) server.closeAllConnections();
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse, bind: Bind): Promise<void> {

@@ -59,7 +59,9 @@ export const OPERATIONS: readonly Operation[] = [
     summary: 'Every worker serves; 503 while starting or draining.',
     statuses: { 503: 'Not every worker serves, or the daemon drains.' },
     run: ({ backend }) =>
-      backend.ready ? ok({ ready: true }) : fault(503, 'not-ready', 'not every worker serves'),
+      backend.unready === undefined
+        ? ok({ ready: true })
+        : fault(503, 'not-ready', backend.unready),
   },
   {
     method: 'GET',
@@ -126,6 +128,17 @@ export const OPERATIONS: readonly Operation[] = [
     run: async ({ backend }) => {
       await backend.reload();
       return ok({ reloaded: true });
+    },
+  },
+  {
+    method: 'POST',
+    path: '/v1/upgrade',
+    summary: 'Lets a new daemon, from the files as they are now, take over.',
+    statuses: { 400: 'It could not; the one that answers serves on.' },
+    run: async ({ backend }) => {
+      const pid = await backend.upgrade();
+      // The next call is the new daemon's.
+      return { status: 200, body: { pid }, headers: { connection: 'close' } };
     },
   },
   {

@@ -4,7 +4,8 @@ import { connect, type Server } from 'node:net';
 /** Nobody but owner and group may open the socket. */
 const UMASK = 0o117;
 
-function answers(path: string): Promise<boolean> {
+/** Whether a process listens at a unix path. */
+export function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
     socket.once('connect', () => {

@@ -55,6 +55,13 @@ export function addOrders(program: Command, context: Context): void {
       await client().reload();
       show({ reloaded: true }, 'reloaded');
     });
+  program
+    .command('upgrade')
+    .description('lets a new daemon, from the installed files, take over without a lost connection')
+    .action(async () => {
+      const upgraded = await client().upgrade();
+      show(upgraded, `process ${upgraded.pid} serves; the one before it finishes its work`);
+    });
 }
 
 async function drainTimeout(client: AdminClient, service: string): Promise<number> {

@@ -47,6 +47,10 @@ export class AdminClient {
     return this.#call('POST', '/v1/reload');
   }
 
+  upgrade(): Promise<{ pid: number }> {
+    return this.#call('POST', '/v1/upgrade');
+  }
+
   config(): Promise<unknown> {
     return this.#call('GET', '/v1/config');
   }

@@ -4,6 +4,7 @@ import type { AdminState, ServiceState } from '../model/endpoint-state.ts';
 /** What `GET /v1/status` tells. */
 export type Status = {
   readonly version: string;
+  readonly pid: number;
   readonly startedAt: string;
   readonly generation: number;
   readonly ready: boolean;
@@ -53,7 +54,8 @@ export type EndpointOrder = { readonly state?: AdminState; readonly weight?: num
 
 /** What the admin API asks of the daemon. */
 export interface AdminBackend {
-  readonly ready: boolean;
+  /** Why it is not ready, in words. */
+  readonly unready: string | undefined;
   status(): Status;
   listeners(): ListenerInfo[];
   services(): Promise<ServiceInfo[]>;
@@ -61,6 +63,8 @@ export interface AdminBackend {
   order(service: string, endpoint: string, order: EndpointOrder): boolean;
   /** Rejects with the reason when the files have errors. */
   reload(): Promise<void>;
+  /** The process that serves from now on. Rejects with the reason when it could not take over. */
+  upgrade(): Promise<number>;
   /** The running configuration, without secrets. */
   config(): unknown;
   /** What the text would change. */

@@ -29,7 +29,10 @@ export type EndpointUsage = {
 /** Tokens taken from a rate limit's bucket since the last report. */
 export type RateUse = { readonly limit: string; readonly key: string; readonly tokens: number };
 
-/** Supervisor → worker. A `listen` message carries one socket handle. */
+/**
+ * Supervisor → worker. A `listen` message carries one handle of a socket's group; `adoption` carries
+ * the socket on which a worker without a supervisor waits to be adopted.
+ */
 export type ToWorker =
   | {
       type: 'configure';
@@ -37,22 +40,24 @@ export type ToWorker =
       config: GatewayConfig;
       material: ConfigMaterial;
       services: ServiceState[];
-      /** TLS session ticket key, 48 bytes, base64. */
-      ticketKey: string;
+      /** TLS session ticket keys, newest first, 48 bytes each, base64. */
+      ticketKeys: readonly string[];
       /** Signs sticky cookies; the same for all workers and across reloads. */
       cookieKey: string;
       /** Workers of this host: each enforces its share of every limit, rounded up. */
       workers: number;
     }
-  | { type: 'listen'; socket: string }
-  | { type: 'unlisten'; socket: string }
+  | { type: 'listen'; socket: string; index: number }
+  | { type: 'unlisten'; socket: string; index: number }
+  | { type: 'adoption' }
   | { type: 'service'; state: ServiceState }
   | { type: 'material'; material: ConfigMaterial }
-  | { type: 'ticket-key'; key: string }
+  | { type: 'ticket-keys'; keys: readonly string[] }
   | { type: 'reopen-logs' }
   | { type: 'rate-use'; uses: RateUse[] }
   | { type: 'stats-request'; id: number }
-  | { type: 'drain'; timeoutMs: number };
+  /** `idle: 'wait'` leaves kept connections to their next request, which then ends them. */
+  | { type: 'drain'; timeoutMs: number; idle: 'close' | 'wait' };
 
 /** Worker → supervisor. */
 export type FromWorker =
@@ -62,7 +67,7 @@ export type FromWorker =
   | { type: 'suspect'; service: string; endpoint: string }
   | { type: 'rate-use'; uses: RateUse[] }
   | { type: 'stats'; id: number; samples: SeriesSample[]; usage: EndpointUsage[]; lagMs: number }
-  | { type: 'drained' };
+  | { type: 'drained'; cut: number };
 
 /** How a worker's parts speak to the supervisor; does nothing while there is none. */
 export interface SupervisorLink {

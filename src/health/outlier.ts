@@ -72,6 +72,19 @@ export class OutlierTracker {
     return (this.#tracks.get(endpoint)?.until ?? 0) > 0;
   }
 
+  /** The endpoints that are put aside now: for how many ms yet, and how often before. */
+  ejections(now: number): { endpoint: string; leftMs: number; count: number }[] {
+    return [...this.#tracks].flatMap(([endpoint, { until, count }]) =>
+      until > now ? [{ endpoint, leftMs: until - now, count }] : [],
+    );
+  }
+
+  /** Puts an endpoint aside as another tracker has decided. */
+  restore(endpoint: string, leftMs: number, count: number, now: number): void {
+    const track = this.#tracks.get(endpoint);
+    if (track) Object.assign(track, { until: now + leftMs, count });
+  }
+
   /** Takes reports of unknown endpoints for nothing: they have left since. */
   report(batches: readonly EndpointOutcomes[], now: number): OutlierEvent[] {
     for (const batch of batches) {

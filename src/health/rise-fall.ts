@@ -51,6 +51,14 @@ export class RiseFall {
     return this.#since;
   }
 
+  /** Takes over a state that another machine has found out; `rise` and `fall` hold from here on. */
+  restore(state: 'up' | 'down', now: number): void {
+    this.#state = state;
+    this.#since = now;
+    this.#fresh = false;
+    this.#against = 0;
+  }
+
   /** Takes the result of a check that ended at `now`. */
   result(ok: boolean, now: number): CheckStep {
     const verdict = ok ? 'up' : 'down';

@@ -18,10 +18,15 @@ import { METRICS } from '../gateway/metrics/catalog.ts';
 import { Exposition } from '../gateway/metrics/exposition.ts';
 import { DrainWatch } from '../gateway/supervisor/drain-watch.ts';
 import type { Supervisor } from '../gateway/supervisor/supervisor.ts';
-import { formatBind } from '../model/address.ts';
+import { type Bind, formatBind } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
+import type { NativeHandle } from '../net/handles.ts';
 import type { ConfigSource } from './config-source.ts';
+import type { OwnSockets } from './own-sockets.ts';
 import { VERSION } from './version.ts';
+
+/** What is asked of the whole daemon. */
+export type AdminOrders = { reload(): Promise<void>; upgrade(): Promise<number> };
 
 /** Puts the supervisor behind the admin API. */
 export class AdminGate implements AdminBackend {
@@ -29,11 +34,14 @@ export class AdminGate implements AdminBackend {
   readonly #source: ConfigSource;
   readonly #logger: Logger;
   readonly #exposition = new Exposition(METRICS);
+  readonly #bound: { bind: Bind; handle: NativeHandle }[] = [];
   #server: AdminServer | undefined;
   readonly #drains: DrainWatch;
-  #draining = false;
+  readonly #orders: AdminOrders;
+  #phase: 'starting' | 'serving' | 'draining' = 'starting';
 
-  constructor(supervisor: Supervisor, source: ConfigSource, logger: Logger) {
+  constructor(supervisor: Supervisor, source: ConfigSource, logger: Logger, orders: AdminOrders) {
+    this.#orders = orders;
     this.#supervisor = supervisor;
     this.#source = source;
     this.#logger = logger;
@@ -47,32 +55,51 @@ export class AdminGate implements AdminBackend {
     });
   }
 
+  /** Opens the addresses. Throws `E_BIND_FAILED` when one is taken. */
+  async open({ admin }: GatewayConfig, sockets: OwnSockets): Promise<void> {
+    for (const bind of admin?.bind ?? []) {
+      this.#bound.push({ bind, handle: await sockets.open(bind) });
+    }
+  }
+
+  /** Answers from now on. */
   async listen({ admin }: GatewayConfig): Promise<void> {
     if (!admin) return;
     const token = typeof admin.token === 'string' && admin.token !== '' ? admin.token : undefined;
     this.#server = new AdminServer(this, token);
-    await this.#server.listen(admin.bind);
+    await this.#server.listen(this.#bound);
     this.#logger.debug('admin API listens', { bind: admin.bind.map(formatBind) });
   }
 
   /** From now on not ready, so that balancers in front look elsewhere. */
   draining(): void {
-    this.#draining = true;
+    this.#phase = 'draining';
   }
 
-  async close(): Promise<void> {
+  /** The daemon's start is complete. */
+  serving(): void {
+    this.#phase = 'serving';
+  }
+
+  /** Leaves new connections to a successor. */
+  leave(): void {
+    this.#server?.leave();
+  }
+
+  close(): void {
     this.#drains.close();
-    await this.#server?.close();
+    this.#server?.close();
   }
 
-  get ready(): boolean {
-    return !this.#draining && this.#supervisor.ready;
+  get unready(): string | undefined {
+    return this.#phase === 'serving' ? this.#supervisor.unready : this.#phase;
   }
 
   status(): Status {
     const { startedAt, generation, workers } = this.#supervisor;
     const started = new Date(startedAt).toISOString();
-    return { version: VERSION, startedAt: started, generation, ready: this.ready, workers };
+    const ready = this.unready === undefined;
+    return { version: VERSION, pid: process.pid, startedAt: started, generation, ready, workers };
   }
 
   listeners(): ListenerInfo[] {
@@ -109,7 +136,11 @@ export class AdminGate implements AdminBackend {
   }
 
   reload(): Promise<void> {
-    return this.#supervisor.reload();
+    return this.#orders.reload();
+  }
+
+  upgrade(): Promise<number> {
+    return this.#orders.upgrade();
   }
 
   config(): unknown {

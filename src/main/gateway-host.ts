@@ -1,78 +1,220 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../base/clock.ts';
-import { Supervisor } from '../gateway/supervisor/supervisor.ts';
+import { errorText, SluiceError } from '../base/errors.ts';
+import type { Inheritance } from '../gateway/supervisor/handover.ts';
+import { type LoadedConfig, Supervisor } from '../gateway/supervisor/supervisor.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import { AdminGate } from './admin-gate.ts';
-import { printBanner } from './banner.ts';
-import { ConfigSource } from './config-source.ts';
+import { dismissOrphans, openSocket, takePlace } from './adoption.ts';
+import type { ConfigSource } from './config-source.ts';
 import type { DaemonPart } from './daemon-part.ts';
 import { startDemo } from './demo.ts';
 import { identityOf } from './identity.ts';
 import { watchMaterial } from './material-watch.ts';
-import { createPinoLogger } from './pino-logger.ts';
+import { OwnSockets } from './own-sockets.ts';
+import type { LeveledLogger } from './pino-logger.ts';
+import type { RunDirectory } from './run-directory.ts';
+import type { ServiceManager } from './service-manager.ts';
+import { startSuccessor } from './succession.ts';
 
 const WORKER_ENTRY = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
 );
+
+function slotsOf(config: GatewayConfig): number {
+  return config.workers === 'auto' ? availableParallelism() : config.workers;
+}
+
 /**
  * V8 moves allocation sites whose objects once survived a scavenge to the old space for good. A
  * request's objects are garbage within a millisecond, but from there they keep all they refer to
  * alive until the next full collection: a tenth of a loaded worker's time went into copying that.
  */
 const WORKER_FLAGS = ['--no-allocation-site-pretenuring'];
-function workerCount(config: GatewayConfig): number {
-  return config.workers === 'auto' ? availableParallelism() : config.workers;
-}
 
-/** Starts the gateway from its configuration files. Throws when one is refused. */
-export async function startGateway(
-  paths: readonly string[],
-  descriptors: ReadonlyMap<string, number>,
-): Promise<DaemonPart> {
-  const source = new ConfigSource(paths, process.env);
-  // A reader of the banner that is gone, or a full disk, is no reason to end.
-  process.stdout.on('error', () => {});
-  const loaded = source.load();
-  const { config } = loaded;
-  const logger = createPinoLogger(config.log.level);
-  const supervisor = new Supervisor(loaded, {
-    clock: systemClock,
-    logger,
-    launch: {
-      entry: WORKER_ENTRY,
-      execArgv: [...process.execArgv, ...WORKER_FLAGS],
-      ...identityOf(config),
-    },
-    slots: workerCount(config),
-    descriptors: descriptors,
-    load: () => source.load(),
-    setLogLevel: (level) => logger.setLevel(level),
-  });
-  const demo = await startDemo(config);
-  const admin = new AdminGate(supervisor, source, logger);
-  // First, so that nothing serves yet when the address is taken.
-  await admin.listen(config);
-  await supervisor.start();
-  const stopMaterial = watchMaterial(supervisor, source, logger);
-  const rotation = setInterval(() => supervisor.rotateTicketKey(), config.tickets.rotate);
-  printBanner(config, supervisor);
-  return {
-    stop: async (signal) => {
-      logger.info('draining', { signal, timeoutMs: config.shutdown.timeout });
-      admin.draining();
+/** For the workers of a daemon whose start has failed. */
+const ABANDON_MS = 2000;
+
+/** What a gateway's process is built on. */
+export type GatewayHostDeps = {
+  readonly source: ConfigSource;
+  readonly loaded: LoadedConfig;
+  readonly logger: LeveledLogger;
+  readonly inheritance: Inheritance;
+  readonly directory: RunDirectory | undefined;
+  /** Whether a running daemon waits for this one to take over. */
+  readonly succeeds: boolean;
+  readonly manager: ServiceManager;
+  /** Called when the work that a successor has not taken over is done. */
+  readonly onLeft: () => void;
+};
+
+/** The supervisor with all that stands around it in its process, from its start to its end. */
+export class GatewayHost implements DaemonPart {
+  readonly #deps: GatewayHostDeps;
+  readonly #sockets: OwnSockets;
+  readonly supervisor: Supervisor;
+  readonly #admin: AdminGate;
+  #demo: { close(): void } = { close() {} };
+  #stopTimers: () => void = () => {};
+  #state: 'serving' | 'upgrading' | 'ending' = 'serving';
+  #superseded = false;
+  #stopSuccessor: () => void = () => {};
+
+  constructor(deps: GatewayHostDeps) {
+    const { source, loaded, logger, inheritance, directory } = deps;
+    this.#deps = deps;
+    this.#sockets = new OwnSockets(inheritance.own);
+    this.supervisor = new Supervisor(loaded, {
+      clock: systemClock,
+      logger,
+      launch: {
+        entry: WORKER_ENTRY,
+        execArgv: [...process.execArgv, ...WORKER_FLAGS],
+        ...identityOf(loaded.config),
+      },
+      slotsOf,
+      inheritance,
+      adoption: (slot) => directory && openSocket(directory.worker(slot), logger),
+      load: () => source.load(),
+      setLogLevel: (level) => logger.setLevel(level),
+    });
+    this.#admin = new AdminGate(this.supervisor, source, logger, {
+      reload: () => this.#reload(),
+      upgrade: () => this.upgrade(),
+    });
+  }
+
+  /** Resolves when everything serves; `announce` says so. */
+  async start(): Promise<void> {
+    const { loaded, source, logger, manager, directory, succeeds } = this.#deps;
+    const { config } = loaded;
+    try {
+      this.#demo = await startDemo(config, this.#sockets);
+      // First, so that nothing serves yet when the address is taken.
+      await this.#admin.open(config, this.#sockets);
+      if (!succeeds) await this.#admin.listen(config);
+      await this.supervisor.start();
+      if (succeeds) await this.#admin.listen(config);
+    } catch (error) {
+      await this.supervisor.drain(ABANDON_MS);
+      throw error;
+    }
+    this.#sockets.dropInherited();
+    if (directory) takePlace(directory, logger);
+    this.supervisor.offerAdoption();
+    const stopMaterial = watchMaterial(this.supervisor, source, logger);
+    const rotate = () => this.supervisor.rotateTicketKey();
+    const rotation = setInterval(rotate, config.tickets.rotate);
+    this.#stopTimers = () => {
       stopMaterial();
       clearInterval(rotation);
-      await supervisor.drain(supervisor.config.shutdown.timeout);
-      await admin.close();
-      demo.close();
-      await logger.settle();
-    },
-    reopenLogs: () => supervisor.reopenLogs(),
-    reload: () => {
-      supervisor.reopenLogs();
-      // The refusal has been logged and counted by the supervisor.
-      supervisor.reload().catch(() => {});
-    },
-  };
+      manager.close();
+    };
+  }
+
+  /** Tells everybody that this process serves. */
+  announce(): void {
+    const { manager, inheritance } = this.#deps;
+    this.#admin.serving();
+    manager.ready(this.#statusText());
+    dismissOrphans(inheritance.orphans);
+  }
+
+  reopenLogs(): void {
+    this.supervisor.reopenLogs();
+  }
+
+  reload(): void {
+    this.reopenLogs();
+    // A refusal has been logged and counted where it was found.
+    this.#reload().catch(() => {});
+  }
+
+  async #reload(): Promise<void> {
+    this.#mustServe('reload');
+    const { manager } = this.#deps;
+    manager.reloading();
+    try {
+      await this.supervisor.reload();
+    } finally {
+      manager.ready(this.#statusText());
+    }
+  }
+
+  /**
+   * Lets a new daemon take over, and ends this one when its work is done. Resolves with the new
+   * process; rejects with `E_UPGRADE_REFUSED`, in which case this one serves on.
+   */
+  async upgrade(): Promise<number> {
+    this.#mustServe('upgrade');
+    this.#state = 'upgrading';
+    const { logger } = this.#deps;
+    try {
+      const pid = await startSuccessor(
+        (send) => {
+          this.#sockets.handOver(send);
+          this.supervisor.handOver(send);
+        },
+        (stop) => {
+          this.#stopSuccessor = stop;
+        },
+      );
+      logger.info('a new daemon has taken over', { pid });
+      void this.#leave();
+      return pid;
+    } catch (error) {
+      if (this.#state === 'upgrading') this.#state = 'serving';
+      logger.error('upgrade refused, this daemon serves on', { why: errorText(error) });
+      throw error;
+    } finally {
+      this.#stopSuccessor = () => {};
+    }
+  }
+
+  /** Finishes the work under way; asked again, at once. */
+  async stop(signal: string): Promise<void> {
+    const { logger, manager, directory } = this.#deps;
+    const again = this.#state === 'ending';
+    this.#state = 'ending';
+    this.#stopSuccessor();
+    const timeoutMs = again ? 0 : this.supervisor.config.shutdown.timeout;
+    logger.info(again ? 'ending at once' : 'draining', { signal, timeoutMs });
+    manager.stopping();
+    this.#admin.draining();
+    this.#stopTimers();
+    const cut = await this.supervisor.drain(timeoutMs);
+    if (!this.#superseded) directory?.clear();
+    await this.#end(cut);
+  }
+
+  /** Ends after the work that a successor has not taken over. */
+  async #leave(): Promise<void> {
+    this.#state = 'ending';
+    this.#superseded = true;
+    this.#stopTimers();
+    this.#admin.leave();
+    this.#demo.close();
+    await this.#end(await this.supervisor.leave(this.supervisor.config.shutdown.timeout));
+    this.#deps.onLeft();
+  }
+
+  async #end(cut: number): Promise<void> {
+    this.#deps.logger.info('ended', { connectionsCut: cut });
+    this.#admin.close();
+    this.#demo.close();
+    await this.#deps.logger.settle();
+  }
+
+  #mustServe(what: string): void {
+    if (this.#state === 'serving') return;
+    const why = { upgrading: 'an upgrade is under way', ending: 'this daemon is ending' };
+    throw new SluiceError('E_BUSY', `no ${what} now: ${why[this.#state]}`);
+  }
+
+  #statusText(): string {
+    const { workers, generation } = this.supervisor;
+    return `${workers.length} workers serve configuration ${generation}`;
+  }
 }

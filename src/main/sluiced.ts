@@ -1,39 +1,83 @@
 import { Command } from 'commander';
 import { errorText, SluiceError } from '../base/errors.ts';
-import { startGateway } from './gateway-host.ts';
-import { notifyServiceManager, startWatchdog } from './service-manager.ts';
+import type { Logger } from '../base/logger.ts';
+import { type Inheritance, InheritanceBuilder } from '../gateway/supervisor/handover.ts';
+import { type NativeHandle, openDescriptor } from '../net/handles.ts';
+import { adopt, checkPlace } from './adoption.ts';
+import { printBanner } from './banner.ts';
+import { ConfigSource } from './config-source.ts';
+import { GatewayHost } from './gateway-host.ts';
+import { PidFile } from './pid-file.ts';
+import { createPinoLogger } from './pino-logger.ts';
+import { openRunDirectory, type RunDirectory } from './run-directory.ts';
+import { ServiceManager } from './service-manager.ts';
+import { answerPredecessor, inherit, isSuccessor } from './succession.ts';
 import { VERSION } from './version.ts';
 
 const FIRST_PASSED_DESCRIPTOR = 3;
 
+type Options = { config: string[]; pidFile?: string };
+
 /** Sockets that the service manager passed. Source: sd_listen_fds(3). */
-function passedDescriptors(env: NodeJS.ProcessEnv): Map<string, number> {
-  const descriptors = new Map<string, number>();
+function passedDescriptors(env: NodeJS.ProcessEnv): Map<string, NativeHandle> {
+  const descriptors = new Map<string, NativeHandle>();
   if (env['LISTEN_PID'] !== String(process.pid)) return descriptors;
   const names = (env['LISTEN_FDNAMES'] ?? '').split(':');
   for (let index = 0; index < Number(env['LISTEN_FDS'] ?? 0); index++) {
-    descriptors.set(names[index] || `fd${index}`, FIRST_PASSED_DESCRIPTOR + index);
+    const handle = openDescriptor(FIRST_PASSED_DESCRIPTOR + index);
+    descriptors.set(names[index] || `fd${index}`, handle);
   }
   return descriptors;
 }
 
-async function run(paths: readonly string[]): Promise<void> {
-  const gateway = await startGateway(paths, passedDescriptors(process.env));
-  const stopWatchdog = startWatchdog(process.env);
-  notifyServiceManager(process.env, 'READY=1');
-  let stopping = false;
-  const stop = async (signal: string) => {
-    if (stopping) return;
-    stopping = true;
-    notifyServiceManager(process.env, 'STOPPING=1');
-    stopWatchdog();
-    await gateway.stop(signal);
-    process.exit(0);
-  };
-  process.on('SIGTERM', () => void stop('SIGTERM'));
-  process.on('SIGINT', () => void stop('SIGINT'));
+/** Everything that this process takes over: of a predecessor, of its orphans, of the manager. */
+async function takeOver(
+  succeeds: boolean,
+  directory: RunDirectory | undefined,
+  logger: Logger,
+): Promise<Inheritance> {
+  const passed = passedDescriptors(process.env);
+  const predecessor = succeeds ? await inherit() : undefined;
+  if (directory && !succeeds) await checkPlace(directory);
+  const left = directory && !succeeds ? await adopt(directory, logger) : undefined;
+  const inheritance = predecessor ?? left ?? new InheritanceBuilder().result;
+  return { ...inheritance, descriptors: new Map([...inheritance.descriptors, ...passed]) };
+}
+
+async function run({ config: paths, pidFile }: Options, succeeds: boolean): Promise<void> {
+  // A reader of the banner that is gone, or a full disk, is no reason to end.
+  process.stdout.on('error', () => {});
+  const source = new ConfigSource(paths, process.env);
+  const loaded = source.load();
+  const logger = createPinoLogger(loaded.config.log.level);
+  const directory = openRunDirectory(process.env, paths, logger);
+  const pid = new PidFile(pidFile);
+  const gateway = new GatewayHost({
+    source,
+    loaded,
+    logger,
+    inheritance: await takeOver(succeeds, directory, logger),
+    directory,
+    succeeds,
+    manager: new ServiceManager(process.env, logger),
+    onLeft: () => process.exit(0),
+  });
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    process.on(signal, async () => {
+      await gateway.stop(signal);
+      pid.release();
+      process.exit(0);
+    });
+  }
+  await gateway.start();
+  pid.hold();
+  await answerPredecessor({ type: 'ready' });
+  gateway.announce();
+  printBanner(loaded.config, gateway.supervisor);
   process.on('SIGHUP', () => gateway.reload());
-  process.on('SIGUSR1', () => gateway.reopenLogs?.());
+  process.on('SIGUSR1', () => gateway.reopenLogs());
+  // A refusal has been logged where it was found.
+  process.on('SIGUSR2', () => gateway.upgrade().catch(() => {}));
 }
 
 const program = new Command('sluiced')
@@ -43,12 +87,18 @@ const program = new Command('sluiced')
     '-c, --config <path...>',
     'configuration file or directory, YAML or JSON; several add up',
   )
-  .action(async (options: { config: string[] }) => {
+  .option('--pid-file <file>', 'file that holds the process number of the daemon while it serves')
+  .action(async (options: Options) => {
+    const succeeds = isSuccessor(process.env);
+    // Workers and later successors are told by their own starter.
+    delete process.env['SLUICE_SUCCESSOR'];
     try {
-      await run(options.config);
+      await run(options, succeeds);
     } catch (error) {
       const code = error instanceof SluiceError ? ` (${error.code})` : '';
-      process.stderr.write(`${errorText(error)}${code}\n`);
+      const why = `${errorText(error)}${code}`;
+      process.stderr.write(`${why}\n`);
+      if (succeeds) await answerPredecessor({ type: 'failed', why });
       process.exit(1);
     }
   });

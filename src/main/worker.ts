@@ -4,31 +4,38 @@ import type { FromWorker, ToWorker } from '../gateway/ipc.ts';
 import { startLagMeter } from '../gateway/metrics/worker-lag.ts';
 import { Worker } from '../gateway/worker/worker.ts';
 import type { NativeHandle } from '../net/handles.ts';
-import { watchForSuccessor } from './orphan.ts';
+import { outliveSupervisor } from './orphan.ts';
 import { createPinoLogger } from './pino-logger.ts';
 
 const logger = createPinoLogger('info', { worker: Number(process.argv[2] ?? 0) });
+
+let adoption: NativeHandle | undefined;
+let supervised = true;
+let draining = false;
 
 const worker = new Worker({
   clock: systemClock,
   logger,
   send: (message: FromWorker) => {
     // A supervisor that ends at this moment is noticed by `disconnect`.
-    if (process.connected) process.send?.(message, undefined, {}, () => {});
+    if (supervised && process.connected) process.send?.(message, undefined, {}, () => {});
   },
   openAccessLog,
   setLogLevel: (level) => logger.setLevel(level),
   lagMs: startLagMeter(),
 });
 
-async function end(drainMs: number): Promise<void> {
-  await worker.drain(drainMs);
+/** Ends this process when its work is done; a later, shorter deadline holds as well. */
+async function drain(timeoutMs: number, idle: 'close' | 'wait'): Promise<void> {
+  draining = true;
+  await worker.drain(timeoutMs, idle);
   await logger.settle();
   process.exit(0);
 }
 
 process.on('message', (message: ToWorker, handle: unknown) => {
-  if (message.type === 'drain') void end(message.timeoutMs);
+  if (message.type === 'drain') void drain(message.timeoutMs, message.idle);
+  else if (message.type === 'adoption') adoption = handle as NativeHandle | undefined;
   else worker.receive(message, handle as NativeHandle | undefined);
 });
 
@@ -37,11 +44,13 @@ process.on('SIGINT', () => {});
 process.on('SIGHUP', () => {});
 // A log rotation may signal the whole group.
 process.on('SIGUSR1', () => worker.reopenLogs());
-process.on('SIGTERM', () => void end(0));
+process.on('SIGTERM', () => void drain(0, 'close'));
 
-process.on('disconnect', () => {
+process.once('disconnect', () => {
+  supervised = false;
+  if (draining) return;
   logger.warn('the supervisor is gone; serving on without it');
-  watchForSuccessor(worker, logger);
+  outliveSupervisor(worker, adoption, logger);
 });
 
 process.send?.({ type: 'started' } satisfies FromWorker);

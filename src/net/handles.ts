@@ -31,6 +31,7 @@ const SERVER = 1;
 const IPV6_ONLY = 1;
 const TCP_REUSEPORT = 2;
 const UDP_REUSEPORT = 64;
+const PRIVATE_MODE = '660';
 
 const CAUSES: Readonly<Record<number, string>> = {
   [-98]: 'another process listens there',
@@ -60,12 +61,20 @@ function create<T>(name: 'TCP' | 'UDP' | 'Pipe', type: number): T {
   return new Handle(type);
 }
 
+/** Opens a descriptor that this process was started with, whatever kind of socket it is. */
+export function openDescriptor(fd: number): NativeHandle {
+  const handle = create<TcpHandle>('TCP', SERVER);
+  // The kind matters to whoever accepts only, and is found out anew when the handle travels there.
+  handle.open(fd);
+  return handle;
+}
+
 function passed(
   bind: Extract<Bind, { kind: 'fd' }>,
-  descriptors: ReadonlyMap<string, number>,
-): number {
-  const fd = descriptors.get(bind.name);
-  if (fd !== undefined) return fd;
+  descriptors: ReadonlyMap<string, NativeHandle>,
+): NativeHandle {
+  const handle = descriptors.get(bind.name);
+  if (handle) return handle;
   const names = [...descriptors.keys()].join(', ') || 'none';
   throw new SluiceError(
     'E_BIND_FAILED',
@@ -77,7 +86,7 @@ let temporaryPaths = 0;
 
 /**
  * Binds beside the path and moves the socket there: clients find the old one or the new one, and
- * closing the old one does not take the new one's file away.
+ * closing the old one does not take the new one's file away: `removePath` does.
  */
 function bindPath(bind: Extract<Bind, { kind: 'unix' }>): NativeHandle {
   const { path, mode } = bind;
@@ -89,27 +98,39 @@ function bindPath(bind: Extract<Bind, { kind: 'unix' }>): NativeHandle {
   const result = pipe.bind(beside);
   if (result !== 0) throw failed(bind, result);
   if (mode !== undefined) chmodSync(beside, Number.parseInt(mode, 8));
-  const { ino } = lstatSync(beside);
   renameSync(beside, path);
-  const close = pipe.close.bind(pipe);
-  pipe.close = () => {
-    if (lstatSync(path, { throwIfNoEntry: false })?.ino === ino) unlinkSync(path);
-    close();
-  };
   return pipe;
+}
+
+/** Takes the file of a unix socket away, at the end of whoever listens there. */
+export function removePath(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket()) unlinkSync(path);
 }
 
 /**
  * Binds a stream socket in the SO_REUSEPORT group of its address. Throws `E_BIND_FAILED`. A socket
- * file left over at a unix path is replaced; anything else there is refused.
+ * file at a unix path is replaced; anything else there is refused. A passed descriptor is not opened
+ * anew: its handle is the one in `descriptors`, which stays open.
  */
-export function bindStream(bind: Bind, descriptors: ReadonlyMap<string, number>): NativeHandle {
-  if (bind.kind === 'unix') {
-    return bindPath(bind);
-  }
+export function bindStream(
+  bind: Bind,
+  descriptors: ReadonlyMap<string, NativeHandle>,
+): NativeHandle {
+  if (bind.kind === 'unix') return bindPath(bind);
+  if (bind.kind === 'fd') return passed(bind, descriptors);
   const handle = create<TcpHandle>('TCP', SERVER);
-  if (bind.kind === 'fd') handle.open(passed(bind, descriptors));
-  else bindAddress(handle, bind, TCP_REUSEPORT);
+  bindAddress(handle, bind, TCP_REUSEPORT);
+  return handle;
+}
+
+/**
+ * Binds a stream socket for this process alone; a unix socket may be opened by its owner and group,
+ * unless its mode says otherwise. Throws `E_BIND_FAILED`.
+ */
+export function bindExclusive(bind: Exclude<Bind, { kind: 'fd' }>): NativeHandle {
+  if (bind.kind === 'unix') return bindPath({ mode: PRIVATE_MODE, ...bind });
+  const handle = create<TcpHandle>('TCP', SERVER);
+  bindAddress(handle, bind, 0);
   return handle;
 }
 
@@ -122,10 +143,15 @@ export function datagramType(handle: NativeHandle): 'udp4' | 'udp6' {
 }
 
 /** Binds a datagram socket in the SO_REUSEPORT group of its address. Throws `E_BIND_FAILED`. */
-export function bindDatagram(bind: Bind, descriptors: ReadonlyMap<string, number>): NativeHandle {
+export function bindDatagram(
+  bind: Bind,
+  descriptors: ReadonlyMap<string, NativeHandle>,
+): NativeHandle {
+  if (bind.kind === 'fd') return passed(bind, descriptors);
+  if (bind.kind === 'unix') {
+    throw new SluiceError('E_BIND_FAILED', `cannot take datagrams on ${formatBind(bind)}`);
+  }
   const handle = create<UdpHandle>('UDP', 0);
-  if (bind.kind === 'fd') handle.open(passed(bind, descriptors));
-  else if (bind.kind === 'ip') bindAddress(handle, bind, UDP_REUSEPORT);
-  else throw new SluiceError('E_BIND_FAILED', `cannot take datagrams on ${formatBind(bind)}`);
+  bindAddress(handle, bind, UDP_REUSEPORT);
   return handle;
 }

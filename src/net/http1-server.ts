@@ -56,6 +56,7 @@ export class Http1Connection implements Timed {
   #exchange: Http1Exchange | undefined;
   #served = 0;
   #closing = false;
+  #idleWaits = false;
   #ended = false;
   /** The client sends nothing more, but what has come is still served. */
   #halfClosed = false;
@@ -82,10 +83,18 @@ export class Http1Connection implements Timed {
     return this.#exchange !== undefined;
   }
 
-  /** Finishes the exchange under way, then closes; an idle connection closes at once. */
-  shutdown(): void {
+  get idle(): boolean {
+    return !this.#exchange && !this.#tunnel && this.#buffer.length === 0;
+  }
+
+  /**
+   * Finishes the exchange under way, then closes. An idle connection closes at once, or waits for a
+   * request that may be on its way already, answers it and closes then.
+   */
+  shutdown(idle: 'close' | 'wait'): void {
     this.#closing = true;
-    if (!this.#exchange && !this.#tunnel) this.connection.socket.end();
+    this.#idleWaits = idle === 'wait';
+    if (!this.#idleWaits && this.idle) this.connection.socket.end();
   }
 
   get closing(): boolean {
@@ -117,7 +126,8 @@ export class Http1Connection implements Timed {
   /** The exchange is over: the next request may begin, or the connection ends. */
   done(keep: boolean): void {
     this.#exchange = undefined;
-    if (!keep || this.#closing || this.#ended) {
+    // An answer that has promised to keep the connection is followed by one more request.
+    if (!keep || this.#ended || (this.#closing && !this.#idleWaits)) {
       this.connection.socket.end();
       this.#linger();
       return;

@@ -4,6 +4,7 @@ import tls from 'node:tls';
 import type { ListenerTls } from '../model/listener.ts';
 import { readClientHello, UNRECOGNIZED_NAME_ALERT } from '../wire/client-hello.ts';
 import type { TlsInfo } from './stream-connection.ts';
+import type { TicketKeys } from './ticket-keys.ts';
 
 /** A finished handshake. */
 export type SecureSocket = { readonly socket: tls.TLSSocket; readonly info: TlsInfo };
@@ -27,12 +28,18 @@ export class TlsTerminator {
   readonly #waiting = new WeakMap<Socket, (result: SecureSocket | string) => void>();
   #entries: Entry[] = [];
   #strict = false;
-  #ticketKey: Buffer | undefined;
+  readonly #tickets: TicketKeys;
   #config: ListenerTls;
   #file: (path: string) => string;
 
   /** Throws when no certificate can be used. */
-  constructor(config: ListenerTls, alpn: readonly string[], file: (path: string) => string) {
+  constructor(
+    config: ListenerTls,
+    alpn: readonly string[],
+    file: (path: string) => string,
+    tickets: TicketKeys,
+  ) {
+    this.#tickets = tickets;
     this.#config = config;
     this.#file = file;
     this.#load();
@@ -82,12 +89,6 @@ export class TlsTerminator {
     return { answer: UNRECOGNIZED_NAME_ALERT, reason: 'UNRECOGNIZED_NAME' };
   }
 
-  setTicketKey(key: string): void {
-    this.#ticketKey = Buffer.from(key, 'base64');
-    this.#server.setTicketKeys(this.#ticketKey);
-    this.#load();
-  }
-
   /**
    * Takes new settings or new contents of files, for new connections. Throws, with the old ones in
    * force, on bad ones.
@@ -99,7 +100,6 @@ export class TlsTerminator {
     try {
       this.#load();
       this.#server = this.#createServer(alpn);
-      if (this.#ticketKey) this.#server.setTicketKeys(this.#ticketKey);
     } catch (error) {
       this.#config = before.config;
       this.#file = before.file;
@@ -117,6 +117,7 @@ export class TlsTerminator {
       rejectUnauthorized: clientAuth?.mode === 'require',
       SNICallback: (name, done) => this.#choose(name, done),
     });
+    this.#tickets.attach(server);
     server.on('secureConnection', (socket) =>
       this.#settle(socket, { socket, info: this.#info(socket) }),
     );
@@ -135,7 +136,6 @@ export class TlsTerminator {
         context: tls.createSecureContext({
           ...this.#common(),
           ...pair,
-          ...(this.#ticketKey ? { ticketKeys: this.#ticketKey } : {}),
         }),
         names: namesOf(leaf),
         notAfter: Date.parse(leaf.validTo) / 1000,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { lstatSync, writeFileSync } from 'node:fs';
+import { copyFileSync, lstatSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -216,7 +216,9 @@ listeners: { web: { bind: "127.0.0.1:${port}", protocol: http, routes: [{ respon
     15_000,
   );
   assert.equal(lstatSync(path).mode & 0o777, 0o660);
-  const third = daemon(t, config);
+  const other = join(gateway.directory, 'third.yaml');
+  copyFileSync(config, other);
+  const third = daemon(t, other);
   await eventually('another one is refused', () => third.process.exitCode !== null, 15_000);
   assert.match(third.output(), /another process answers there/);
   const { workers } = JSON.parse((await sluice(`unix:${path}`, 'status', '--json')).out);

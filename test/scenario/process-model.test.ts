@@ -4,8 +4,11 @@ import { type TestContext, test } from 'node:test';
 import { Backend } from '../support/backend.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 import { failures, pacedLoad } from '../support/paced-load.ts';
+import { endAll, isAlive } from '../support/processes.ts';
 
 type Status = { workers: { slot: number; pid: number }[] };
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function one(t: TestContext, workers: number, extra = '') {
   const [port = 0, backendPort = 0, other = 0] = await freePorts(3);
@@ -44,32 +47,61 @@ test('a killed worker is replaced and new connections are served', async (t) => 
   assert.equal(await gateway.metric('sluice_worker_restarts_total'), 1);
 });
 
-test('workers serve on when the supervisor is killed, and end by SIGTERM', async (t) => {
+test('the supervisor is killed: workers serve on, and a new one takes over without an error', async (t) => {
   const { port, gateway } = await one(t, 2);
-  const pids = await workerPids(gateway);
-  t.after(() => {
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has ended, as it should.
-      }
-    }
+  const orphans = await workerPids(gateway);
+  t.after(() => endAll(orphans));
+  const load = pacedLoad(port, { perSecond: 300, seconds: 4 });
+  await pause(500);
+  gateway.process.kill('SIGKILL');
+  await eventually('the supervisor is gone', () => !isAlive(gateway.pid));
+  await pause(1000);
+  assert.ok(orphans.every(isAlive));
+  await gateway.startAgain();
+  await eventually('the workers of before have left', () => !orphans.some(isAlive));
+  assert.deepEqual(failures(await load), []);
+  assert.match(gateway.output, /adopting the sockets/);
+  assert.equal((await workerPids(gateway)).length, 2);
+});
+
+test('workers without a supervisor end by SIGTERM', async (t) => {
+  const { port, gateway } = await one(t, 2);
+  const orphans = await workerPids(gateway);
+  t.after(() => endAll(orphans));
+  gateway.process.kill('SIGKILL');
+  assert.deepEqual(failures(await pacedLoad(port, { perSecond: 100, seconds: 1 })), []);
+  endAll(orphans, 'SIGTERM');
+  await eventually('the workers end', () => !orphans.some(isAlive));
+});
+
+test('a worker without a supervisor still fails over: a dead endpoint is put aside', async (t) => {
+  const [port = 0, first = 0, second = 0] = await freePorts(3);
+  const backends = [new Backend(first, 'first'), new Backend(second, 'second')];
+  for (const backend of backends) await backend.start();
+  const gateway = await Gateway.start(
+    `listeners:
+  web: { bind: "127.0.0.1:${port}", protocol: http, service: app }
+services:
+  app: { endpoints: ["127.0.0.1:${first}", "127.0.0.1:${second}"] }
+`,
+    { workers: 1 },
+  );
+  const orphans = await workerPids(gateway);
+  t.after(async () => {
+    await gateway.stop();
+    endAll(orphans);
+    for (const backend of backends) await backend.kill();
   });
   gateway.process.kill('SIGKILL');
-  const shots = await pacedLoad(port, { perSecond: 100, seconds: 2 });
-  assert.deepEqual(failures(shots), []);
-  for (const pid of pids) process.kill(pid, 'SIGTERM');
-  await eventually('the workers end', () =>
-    pids.every((pid) => {
-      try {
-        process.kill(pid, 0);
-        return false;
-      } catch {
-        return true;
-      }
-    }),
-  );
+  await eventually('the worker notices', () => gateway.output.includes('serving on without it'));
+  await backends[0]?.kill();
+  assert.deepEqual(failures(await pacedLoad(port, { perSecond: 100, seconds: 1 })), []);
+  await eventually('the endpoint is down', () => /endpoint down/.test(gateway.output));
+  // It comes back, and is seen to.
+  await backends[0]?.start();
+  await eventually('the endpoint is up', () => /endpoint up/.test(gateway.output), 15_000);
+  const shots = await pacedLoad(port, { perSecond: 100, seconds: 1 });
+  assert.ok(shots.some(({ backend }) => backend === 'first'));
 });
 
 test('reload under load: nothing fails and an idle connection of an unchanged listener stays', async (t) => {
@@ -149,4 +181,53 @@ test('a renamed listener, one that comes back at once and one that changes its p
   await reload(config);
   await new Promise((resolve) => setTimeout(resolve, 1500));
   assert.deepEqual(failures(await pacedLoad(port, { perSecond: 50, seconds: 1 })), []);
+});
+
+test('the number of workers changes by a reload, without a failed request', async (t) => {
+  const { port, gateway, config } = await one(t, 1);
+  const load = pacedLoad(port, { perSecond: 200, seconds: 5, newConnections: true });
+  for (const workers of [3, 2, 1, 2]) {
+    gateway.write(config, workers);
+    const { status, text } = await gateway.admin('/v1/reload', { method: 'POST' });
+    assert.equal(status, 200, text);
+    await eventually(`${workers} workers serve`, async () => {
+      const ready = (await gateway.admin('/readyz')).status === 200;
+      return ready && (await workerPids(gateway)).length === workers;
+    });
+    await pause(500);
+  }
+  assert.deepEqual(failures(await load), []);
+  assert.equal(await gateway.metric('sluice_worker_restarts_total'), 0);
+});
+
+test('workers that crash again and again: the others serve, /readyz and a metric say so', async (t) => {
+  const { port, gateway } = await one(t, 2);
+  const killed = new Set<number>();
+  const killSecond = async () => {
+    const { text } = await gateway.admin('/v1/status');
+    const second = (JSON.parse(text) as Status).workers.find(({ slot }) => slot === 1);
+    if (!second || killed.has(second.pid)) return;
+    killed.add(second.pid);
+    endAll([second.pid]);
+  };
+  await eventually('the loop is seen', async () => {
+    await killSecond();
+    return (await gateway.admin('/readyz')).text.includes('crashes at its start');
+  });
+  assert.ok(killed.size >= 2);
+  const { status, text } = await gateway.admin('/readyz');
+  assert.equal(status, 503);
+  assert.match(text, /worker 1 crashes at its start: \d+ times in a row, last with SIGKILL/);
+  assert.equal(await gateway.metric('sluice_worker_crash_loops'), 1);
+  // The sockets of the empty slot are served by the other worker, also while it stays empty.
+  const load = pacedLoad(port, { perSecond: 200, seconds: 2, newConnections: true });
+  const killing = setInterval(() => void killSecond(), 20);
+  const shots = await load;
+  clearInterval(killing);
+  assert.ok(failures(shots).length <= killed.size, `${failures(shots).length} failed`);
+  await eventually(
+    'it recovers',
+    async () => (await gateway.admin('/readyz')).status === 200,
+    15_000,
+  );
 });

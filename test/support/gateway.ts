@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { endAll, isAlive } from './processes.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
 const START_TIMEOUT_MS = 20_000;
@@ -25,47 +26,100 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+/** How a test starts its daemon. */
+export type StartOptions = {
+  readonly workers?: number;
+  readonly prepare?: (directory: string) => unknown;
+  /** More arguments; `{DIR}` stands for the daemon's directory. */
+  readonly args?: readonly string[];
+  /** A program and its arguments, which run the daemon. */
+  readonly prefix?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+};
+
 /** A real daemon that a test started, with its own directory. */
 export class Gateway {
   readonly directory: string;
   readonly configPath: string;
   readonly adminPort: number;
-  readonly process: ChildProcess;
-  /** Everything that it printed. */
+  readonly #options: StartOptions;
+  /** The process that the test has started last. */
+  process: ChildProcess;
+  /** The process that serves: another one than was started, after an upgrade. */
+  pid: number;
+  /** Everything that it and its successors printed. */
   output = '';
 
-  constructor(directory: string, adminPort: number, child: ChildProcess) {
+  constructor(directory: string, adminPort: number, options: StartOptions) {
     this.directory = directory;
     this.configPath = join(directory, 'sluice.yaml');
     this.adminPort = adminPort;
-    this.process = child;
-    const collect = (data: Buffer) => {
-      this.output += data.toString();
-    };
-    child.stdout?.on('data', collect);
-    child.stderr?.on('data', collect);
+    this.#options = options;
+    this.process = this.#spawn();
+    this.pid = this.process.pid ?? 0;
   }
 
   /**
    * Starts `sluiced` on a configuration without `admin` (it is added) and waits until it is
    * ready. `{DIR}` in the text stands for the daemon's directory; `prepare` may put files there.
    */
-  static async start(
-    config: string,
-    options: { workers?: number; prepare?: (directory: string) => unknown } = {},
-  ): Promise<Gateway> {
+  static async start(config: string, options: StartOptions = {}): Promise<Gateway> {
     const directory = mkdtempSync(join(tmpdir(), 'sluice-test-'));
     const [adminPort = 0] = await freePorts(1);
     await options.prepare?.(directory);
     const path = join(directory, 'sluice.yaml');
     writeFileSync(path, Gateway.#complete(config, directory, adminPort, options.workers));
-    const child = spawn(process.execPath, [join(ROOT, 'src/main/sluiced.ts'), '--config', path], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      cwd: directory,
-    });
-    const gateway = new Gateway(directory, adminPort, child);
+    const gateway = new Gateway(directory, adminPort, options);
     await gateway.#untilReady();
     return gateway;
+  }
+
+  /** Starts the daemon again, after its process has ended, and waits until it is ready. */
+  async startAgain(): Promise<void> {
+    this.process = this.#spawn();
+    this.pid = this.process.pid ?? 0;
+    await this.#untilReady();
+  }
+
+  /** Runs a second daemon on the same configuration until it ends. */
+  async startSecond(): Promise<{ code: number | null; output: string }> {
+    const child = this.#spawn();
+    let output = '';
+    child.stderr?.on('data', (data) => {
+      output += data;
+    });
+    const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+    return { code, output };
+  }
+
+  /** Lets a new daemon take over; the answer of the one before. */
+  async upgrade(): Promise<{ status: number; text: string }> {
+    const answer = await this.admin('/v1/upgrade', { method: 'POST' });
+    if (answer.status === 200) this.pid = (JSON.parse(answer.text) as { pid: number }).pid;
+    return answer;
+  }
+
+  /** Pids of the workers that serve. */
+  async workers(): Promise<number[]> {
+    const { text } = await this.admin('/v1/status');
+    return (JSON.parse(text) as { workers: { pid: number }[] }).workers.map(({ pid }) => pid);
+  }
+
+  #spawn(): ChildProcess {
+    const args = (this.#options.args ?? []).map((arg) => arg.replaceAll('{DIR}', this.directory));
+    const command = [process.execPath, join(ROOT, 'src/main/sluiced.ts')];
+    const [program = '', ...rest] = [...(this.#options.prefix ?? []), ...command];
+    const child = spawn(program, [...rest, '--config', this.configPath, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: this.directory,
+      env: { ...process.env, RUNTIME_DIRECTORY: this.directory, ...this.#options.env },
+    });
+    const collect = (data: Buffer) => {
+      this.output += data.toString();
+    };
+    child.stdout?.on('data', collect);
+    child.stderr?.on('data', collect);
+    return child;
   }
 
   /** Writes a new configuration; the daemon is not told. */
@@ -91,18 +145,16 @@ export class Gateway {
 
   /** Ends the daemon (its workers follow) and removes its directory. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    if (this.process.exitCode === null && this.process.signalCode === null) {
-      const ended = new Promise((resolve) => this.process.once('exit', resolve));
-      this.process.kill(signal);
-      const last = setTimeout(() => this.process.kill('SIGKILL'), 10_000);
-      await ended;
-      clearTimeout(last);
-    }
+    const started = this.process.pid ?? 0;
+    endAll([this.pid], signal);
+    const ended = () => !isAlive(this.pid) && !isAlive(started);
+    await eventually('the daemon ends', ended, 10_000).catch(() => endAll([this.pid, started]));
     rmSync(this.directory, { recursive: true, force: true });
   }
 
   static #complete(config: string, directory: string, adminPort: number, workers = 1): string {
-    const own = `admin: { bind: "127.0.0.1:${adminPort}" }\nworkers: ${workers}\nshutdown: { timeout: 1s }\n`;
+    const shutdown = config.includes('shutdown:') ? '' : 'shutdown: { timeout: 1s }\n';
+    const own = `admin: { bind: "127.0.0.1:${adminPort}" }\nworkers: ${workers}\n${shutdown}`;
     return own + config.replaceAll('{DIR}', directory);
   }
 

@@ -37,9 +37,9 @@ function shoot(agent: Agent, port: number, path: string, startedMs: number): Pro
  */
 export async function pacedLoad(
   port: number,
-  options: { perSecond: number; seconds: number; path?: string },
+  options: { perSecond: number; seconds: number; path?: string; newConnections?: boolean },
 ): Promise<Shot[]> {
-  const agent = new Agent({ keepAlive: true, maxSockets: 256 });
+  const agent = new Agent({ keepAlive: options.newConnections !== true, maxSockets: 256 });
   const shots: Promise<Shot>[] = [];
   const total = options.perSecond * options.seconds;
   const start = performance.now();

@@ -24,6 +24,20 @@ export type HealthEvent = {
   readonly reason: string;
 };
 
+/** What one board tells another, in another process, of the same services. */
+export type BoardSnapshot = {
+  readonly services: readonly ServiceState[];
+  /** For how long endpoints are put aside yet, and how often they were before. */
+  readonly ejections: readonly {
+    service: string;
+    endpoint: string;
+    leftMs: number;
+    count: number;
+  }[];
+  /** An operator's overrides. */
+  readonly weights: readonly { service: string; endpoint: string; weight: number }[];
+};
+
 /** What a board is built on. */
 export type HealthBoardDeps = {
   readonly clock: Clock;
@@ -82,6 +96,58 @@ export class HealthBoard {
           : (service.health ?? defaultCheck(service, http.has(name)));
       this.#configureService(name, service, check);
     }
+  }
+
+  /** Everything that is known now. */
+  snapshot(): BoardSnapshot {
+    const now = this.#deps.clock.now();
+    const services = [...this.#services].map(([service, { endpoints }]) => ({
+      service,
+      endpoints: [...endpoints.values()].map(({ state }) => state),
+      staleSeconds: 0,
+    }));
+    const ejections = [...this.#services].flatMap(([service, { outliers }]) =>
+      (outliers?.ejections(now) ?? []).map((ejection) => ({ service, ...ejection })),
+    );
+    const weights = [...this.#services].flatMap(([service, { endpoints }]) =>
+      [...endpoints].flatMap(([endpoint, { weight }]) =>
+        weight === undefined ? [] : [{ service, endpoint, weight }],
+      ),
+    );
+    return { services, ejections, weights };
+  }
+
+  /**
+   * Takes what another board knew, of services that are configured: their endpoints, orders and
+   * health. Discovery and checks go on from there.
+   */
+  restore({ services, ejections, weights }: BoardSnapshot): void {
+    for (const { service, endpoints } of services) {
+      const watched = this.#services.get(service);
+      if (!watched) continue;
+      // Of a written list only what it names; of discovery the last that was good.
+      if (watched.config.discover && watched.endpoints.size === 0) {
+        this.setEndpoints(service, endpoints);
+      }
+      for (const state of endpoints) {
+        watched.endpoints.get(state.id)?.restore(state, watched.outliers !== undefined);
+        if (state.ejected) this.#restoreEjection(watched, service, state.id, ejections);
+      }
+      this.#changed(service);
+    }
+    for (const { service, endpoint, weight } of weights) this.setWeight(service, endpoint, weight);
+  }
+
+  #restoreEjection(
+    { outliers, config }: Watched,
+    service: string,
+    endpoint: string,
+    ejections: BoardSnapshot['ejections'],
+  ): void {
+    const known = ejections.find((one) => one.service === service && one.endpoint === endpoint);
+    const fallback = config.passive === false ? 0 : config.passive.ejectFor;
+    const { leftMs, count } = known ?? { leftMs: fallback, count: 1 };
+    outliers?.restore(endpoint, leftMs, count, this.#deps.clock.now());
   }
 
   /** Takes the endpoints of a service, from its list or from discovery. */

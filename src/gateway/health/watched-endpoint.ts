@@ -113,6 +113,16 @@ export class WatchedEndpoint {
     };
   }
 
+  /** Takes over what another process knew of it; an ejection only where somebody can end it. */
+  restore(state: EndpointState, mayEject: boolean): void {
+    this.admin = state.admin;
+    this.#upSince = state.upSince;
+    this.#ejected = state.ejected && mayEject;
+    if (state.ejected) this.#ejectedReason = state.reason.replace('live traffic: ', '');
+    else if (state.check === 'down') this.#reason = state.reason;
+    if (state.check !== 'unknown') this.#machine?.restore(state.check, this.#clock.now());
+  }
+
   setEjected(ejected: boolean, reason: string): void {
     this.#ejected = ejected;
     this.#ejectedReason = reason;

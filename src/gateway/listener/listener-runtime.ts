@@ -8,6 +8,7 @@ import type { Listener } from '../../model/listener.ts';
 import { resolveTimeouts, TCP_IDLE_MS, type Timeouts, UDP_IDLE_MS } from '../../model/timeouts.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import type { PeerAddress, StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
+import type { TicketKeys } from '../../net/ticket-keys.ts';
 import { TlsTerminator } from '../../net/tls-server.ts';
 import type { ProxyHeader } from '../../wire/proxy-protocol.ts';
 import type { AccessRecord } from '../access-record.ts';
@@ -26,7 +27,13 @@ const BACKLOG = 4096;
 export type StreamHandler = (connection: StreamConnection, listener: ListenerRuntime) => void;
 
 /** Something that a drain has to wait for. */
-export type Drainable = { shutdown(): void; destroy(): void };
+export type Drainable = {
+  /** Take no new work; `idle: 'wait'` lets an idle client send one more request, then closes. */
+  shutdown(idle: 'close' | 'wait'): void;
+  destroy(): void;
+  /** Nothing is under way: cutting it off loses no work. */
+  readonly idle?: boolean;
+};
 
 /** What a listener is built on. */
 export type ListenerDeps = {
@@ -35,10 +42,11 @@ export type ListenerDeps = {
   readonly metrics: MetricRegistry;
   readonly services: (name: string) => ServiceHandle | undefined;
   readonly handlers: { readonly http: StreamHandler };
+  readonly tickets: TicketKeys;
   readonly accessLog: (record: AccessRecord) => void;
   readonly defaults: GatewayConfig['defaults'];
   /** Workers of this host: each takes its share of `maxConnections`, rounded up. */
-  readonly workers: number;
+  readonly workers: () => number;
 };
 
 /** A connection on its way to its session. */
@@ -65,7 +73,6 @@ export class ListenerRuntime {
   #rules: AddressRules;
   #proxies: AddressSet;
   #tls: TlsTerminator | undefined;
-  #ticketKey: string | undefined;
   #nextId = 1;
   #onEmpty: (() => void) | undefined;
 
@@ -119,11 +126,6 @@ export class ListenerRuntime {
     this.#loadTls();
   }
 
-  setTicketKey(key: string): void {
-    this.#ticketKey = key;
-    this.#tls?.setTicketKey(key);
-  }
-
   /** Accepts from a socket that the supervisor has bound. */
   addHandle(key: string, handle: NativeHandle): void {
     if (this.#config.protocol === 'udp') {
@@ -161,16 +163,16 @@ export class ListenerRuntime {
   }
 
   /** Stops accepting, finishes what is under way; the number of connections that had to be cut. */
-  async drain(timeoutMs: number): Promise<number> {
+  async drain(timeoutMs: number, idle: 'close' | 'wait'): Promise<number> {
     for (const key of this.bound) this.removeHandle(key);
-    for (const [, drainable] of this.#open) drainable?.shutdown();
+    for (const [, drainable] of this.#open) drainable?.shutdown(idle);
     if (this.#open.size > 0) {
       await new Promise<void>((resolve) => {
         this.#onEmpty = resolve;
         setTimeout(resolve, timeoutMs);
       });
     }
-    const cut = this.#open.size;
+    const cut = [...this.#open.values()].filter((drainable) => !drainable?.idle).length;
     for (const [socket] of this.#open) socket.destroy();
     return cut;
   }
@@ -184,7 +186,7 @@ export class ListenerRuntime {
       port: socket.remotePort ?? 0,
     };
     const { acceptProxy, limits } = this.#config;
-    if (this.#open.size >= Math.ceil(limits.maxConnections / this.deps.workers)) {
+    if (this.#open.size >= Math.ceil(limits.maxConnections / this.deps.workers())) {
       this.#turnAway(socket, 'listener-limit');
     } else if (!acceptProxy) {
       this.#track(socket);
@@ -302,8 +304,7 @@ export class ListenerRuntime {
     const alpn = tls.alpn ?? (protocol === 'https' ? ['h2', 'http/1.1'] : []);
     try {
       if (this.#tls) this.#tls.update(tls, alpn, file);
-      else this.#tls = new TlsTerminator(tls, alpn, file);
-      if (this.#ticketKey) this.#tls.setTicketKey(this.#ticketKey);
+      else this.#tls = new TlsTerminator(tls, alpn, file, this.deps.tickets);
       this.#noteExpiries(tls);
     } catch (error) {
       this.deps.metrics.cell('sluice_certificate_reloads_total', 'refused').value++;

@@ -181,6 +181,7 @@ export const METRICS: readonly MetricFamily[] = [
   gauge('sluice_config_generation', 'Number of the configuration in force.'),
   gauge('sluice_workers', 'Worker processes that serve.'),
   counter('sluice_worker_restarts_total', 'Workers replaced after an unexpected end.'),
+  gauge('sluice_worker_crash_loops', 'Worker slots whose workers crash at their start.'),
   {
     name: 'sluice_event_loop_lag_seconds',
     help: "Longest stall of a worker's event loop in the last second.",

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
-import { errorText } from '../../base/errors.ts';
+import { errorText, SluiceError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { MetricRegistry, type SeriesSample } from '../../base/metrics.ts';
 import type { EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
+import type { NativeHandle } from '../../net/handles.ts';
+import { newTicketKey } from '../../net/ticket-keys.ts';
 import { DiscoveryHub } from '../discovery/discovery-hub.ts';
 import { HealthBoard } from '../health/health-board.ts';
 import type { ConfigMaterial, EndpointUsage, FromWorker, OutcomeBatch, ToWorker } from '../ipc.ts';
@@ -12,11 +14,13 @@ import { MetricAggregator } from '../metrics/aggregator.ts';
 import { METRICS } from '../metrics/catalog.ts';
 import { EndpointSeries } from '../metrics/endpoint-series.ts';
 import { Fleet } from './fleet.ts';
-import { type BoundSocket, closeSockets, SocketSet } from './socket-set.ts';
+import type { HandoverMessage, Inheritance, Knowledge } from './handover.ts';
+import { closeSockets, SocketSet } from './socket-set.ts';
 import type { WorkerLaunch, WorkerProcess } from './worker-process.ts';
 
 const STATS_WAIT_MS = 500;
-const REMOVED_LISTEN_GRACE_MS = 1000;
+/** Workers that crash so often before the first has served will not serve at all. */
+const START_CRASHES = 3;
 
 /** A configuration that has passed every check, with the files that it names. */
 export type LoadedConfig = {
@@ -31,9 +35,12 @@ export type SupervisorDeps = {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly launch: WorkerLaunch;
-  readonly slots: number;
-  /** Sockets handed over by the service manager, by name. */
-  readonly descriptors: ReadonlyMap<string, number>;
+  /** The number of workers that a configuration asks for on this machine. */
+  readonly slotsOf: (config: GatewayConfig) => number;
+  /** What a predecessor or the service manager has left to this process. */
+  readonly inheritance: Inheritance;
+  /** Opens the socket on which a worker without a supervisor waits to be adopted. */
+  readonly adoption: (slot: number) => NativeHandle | undefined;
   readonly setLogLevel: (level: GatewayConfig['log']['level']) => void;
   /** Reads the configuration anew; throws `E_CONFIG_INVALID` with every diagnostic. */
   readonly load: () => LoadedConfig;
@@ -54,11 +61,14 @@ export class Supervisor {
   readonly #discovery: DiscoveryHub;
   readonly #states = new Map<string, ServiceState>();
   readonly #usage = new Map<WorkerProcess, EndpointUsage[]>();
+  readonly #adoptions: (NativeHandle | undefined)[] = [];
   readonly #cookieKey: string;
-  #ticketKey = randomBytes(48).toString('base64');
+  #ticketKeys: readonly string[];
   #loaded: LoadedConfig;
   #generation = 1;
   #reloading: Promise<void> | undefined;
+  #left = false;
+  #adoptable = false;
   #awaited = new Map<number, { missing: number; resolve: () => void }>();
   readonly startedAt: number;
 
@@ -66,10 +76,12 @@ export class Supervisor {
     this.#loaded = loaded;
     this.#deps = deps;
     const { cookieKey } = loaded.config;
-    this.#cookieKey =
-      typeof cookieKey === 'string' ? cookieKey : randomBytes(32).toString('base64');
     this.startedAt = deps.clock.wall();
-    this.#sockets = new SocketSet(deps.slots, deps.descriptors);
+    const { sockets, descriptors, knowledge } = deps.inheritance;
+    const made = knowledge?.cookieKey ?? randomBytes(32).toString('base64');
+    this.#cookieKey = typeof cookieKey === 'string' ? cookieKey : made;
+    this.#ticketKeys = knowledge?.ticketKeys ?? [newTicketKey()];
+    this.#sockets = new SocketSet(descriptors, sockets);
     this.#discovery = new DiscoveryHub({
       clock: deps.clock,
       logger: deps.logger,
@@ -88,12 +100,16 @@ export class Supervisor {
       {
         configure: () => this.#configureMessage(),
         sockets: () => this.#sockets.all,
+        adoption: (slot) => this.#adoption(slot),
         message: (worker, message) => this.#receive(worker, message),
         gone: (worker) => this.#forget(worker),
       },
       deps.clock,
       deps.logger,
-      this.#registry.cell('sluice_worker_restarts_total'),
+      {
+        restarts: this.#registry.cell('sluice_worker_restarts_total'),
+        looping: this.#registry.cell('sluice_worker_crash_loops'),
+      },
     );
   }
 
@@ -121,19 +137,43 @@ export class Supervisor {
   }
 
   get ready(): boolean {
-    const workers = this.#fleet.workers;
-    return workers.length === this.#deps.slots && workers.every((worker) => worker.ready);
+    return this.unready === undefined;
   }
 
-  /** Binds, starts health, discovery and workers; resolves when every worker serves. */
+  /** Why not every worker serves, in words. */
+  get unready(): string | undefined {
+    const [loop] = this.#fleet.crashLoops;
+    if (loop) {
+      const { slot, crashes, how } = loop;
+      return `worker ${slot} crashes at its start: ${crashes} times in a row, last with ${how}`;
+    }
+    const serving = this.#fleet.workers.filter((worker) => worker.ready).length;
+    const { slots } = this.#fleet;
+    return slots > 0 && serving === slots ? undefined : `${serving} of ${slots} workers serve`;
+  }
+
+  /**
+   * Binds, starts health, discovery and workers; resolves when every worker serves. Rejects with
+   * `E_BIND_FAILED`, or with `E_WORKER_START` when the workers do not come up.
+   */
   async start(): Promise<void> {
-    this.#sockets.prepare(this.config);
+    const slots = this.#deps.slotsOf(this.config);
+    this.#sockets.prepare(this.config, slots);
     this.#warn();
     this.#follow();
+    const { knowledge } = this.#deps.inheritance;
+    if (knowledge) this.#board.restore(knowledge.health);
     this.#registry.cell('sluice_config_last_reload_successful').value = 1;
     this.#registry.cell('sluice_config_generation').value = this.#generation;
-    this.#fleet.start(this.#deps.slots);
-    while (!this.ready) await new Promise((resolve) => setTimeout(resolve, 5));
+    // The endpoints are told of in the next turn, and the first workers must know them.
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#fleet.start(slots);
+    while (!this.ready) {
+      const loop = this.#fleet.crashLoops.find(({ crashes }) => crashes >= START_CRASHES);
+      if (loop) throw new SluiceError('E_WORKER_START', this.unready ?? '');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    this.#sockets.dropInherited();
   }
 
   /**
@@ -169,10 +209,10 @@ export class Supervisor {
     return this.#loaded.material;
   }
 
-  /** Makes a new session ticket key and gives it to every worker. */
+  /** Makes a new session ticket key; tickets of the one before are good for one more period. */
   rotateTicketKey(): void {
-    this.#ticketKey = randomBytes(48).toString('base64');
-    this.#fleet.broadcast({ type: 'ticket-key', key: this.#ticketKey });
+    this.#ticketKeys = [newTicketKey(), ...this.#ticketKeys.slice(0, 1)];
+    this.#fleet.broadcast({ type: 'ticket-keys', keys: this.#ticketKeys });
   }
 
   /** Work under way on an endpoint, over all workers, as last reported. */
@@ -215,24 +255,74 @@ export class Supervisor {
     return this.#aggregator.samples().filter((sample) => series.isShown(sample));
   }
 
-  /** Lets all work finish, at most for the given time, then ends the workers. */
-  async drain(timeoutMs: number): Promise<void> {
+  /**
+   * Lets all work finish, at most for the given time, then ends the workers; the number of
+   * connections that were cut off. May be called again with a shorter time.
+   */
+  drain(timeoutMs: number): Promise<number> {
+    const sockets = this.#sockets.all;
+    this.#stopFollowing();
+    if (!this.#left) this.#sockets.close(sockets);
+    this.#left = true;
+    return this.#fleet.drain(timeoutMs, 'close');
+  }
+
+  /** As `drain`, when a successor has taken the sockets over and serves. */
+  leave(timeoutMs: number): Promise<number> {
+    this.#stopFollowing();
+    closeSockets(this.#sockets.all);
+    this.#left = true;
+    return this.#fleet.drain(timeoutMs, 'wait');
+  }
+
+  /** Tells everything that a successor takes over, in order. */
+  handOver(send: (message: HandoverMessage, handle?: NativeHandle) => void): void {
+    for (const { key, handles } of this.#sockets.all) {
+      for (const [index, handle] of handles.entries()) send({ type: 'socket', key, index }, handle);
+    }
+    for (const [name, handle] of this.#deps.inheritance.descriptors) {
+      send({ type: 'descriptor', name }, handle);
+    }
+    send({ type: 'knowledge', knowledge: this.#knowledge });
+  }
+
+  /** From now on workers can be adopted when this process is gone; not before it holds its place. */
+  offerAdoption(): void {
+    this.#adoptable = true;
+    this.#fleet.offerAdoption();
+  }
+
+  get #knowledge(): Knowledge {
+    return {
+      health: this.#board.snapshot(),
+      ticketKeys: this.#ticketKeys,
+      cookieKey: this.#cookieKey,
+    };
+  }
+
+  #stopFollowing(): void {
     this.#discovery.close();
     this.#board.close();
-    await this.#fleet.drain(timeoutMs);
-    closeSockets(this.#sockets.all);
+  }
+
+  #adoption(slot: number): NativeHandle | undefined {
+    if (!this.#adoptable) return undefined;
+    this.#adoptions[slot] ??= this.#deps.adoption(slot);
+    return this.#adoptions[slot];
   }
 
   async #reload(): Promise<void> {
     try {
       const next = this.#deps.load();
-      const { added, removed } = this.#sockets.prepare(next.config);
+      const slots = this.#deps.slotsOf(next.config);
+      const { removed } = this.#sockets.prepare(next.config, slots);
       this.#loaded = next;
       this.#generation++;
       this.#deps.setLogLevel(next.config.log.level);
-      for (const socket of added) this.#fleet.listen(socket);
+      this.#fleet.deal();
       this.#fleet.broadcast(this.#configureMessage());
-      this.#retire(removed);
+      if (slots !== this.#fleet.slots) this.#fleet.resize(slots, next.config.shutdown.timeout);
+      this.#sockets.close(removed);
       this.#follow();
       this.#noteReload(true);
       this.#warn();
@@ -257,12 +347,6 @@ export class Supervisor {
     this.#registry.cell('sluice_config_generation').value = this.#generation;
   }
 
-  #retire(removed: readonly BoundSocket[]): void {
-    for (const { key } of removed) this.#fleet.broadcast({ type: 'unlisten', socket: key });
-    // Connections in the accept queue are taken by the workers before the last descriptor closes.
-    if (removed.length > 0) setTimeout(() => closeSockets(removed), REMOVED_LISTEN_GRACE_MS);
-  }
-
   #follow(): void {
     for (const name of this.#states.keys()) {
       if (!(name in this.config.services)) this.#states.delete(name);
@@ -283,9 +367,9 @@ export class Supervisor {
       config: this.config,
       material: this.#loaded.material,
       services: [...this.#states.values()],
-      ticketKey: this.#ticketKey,
+      ticketKeys: this.#ticketKeys,
       cookieKey: this.#cookieKey,
-      workers: this.#deps.slots,
+      workers: this.#deps.slotsOf(this.config),
     };
   }
 

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import type { NativeHandle } from '../../net/handles.ts';
 import type { FromWorker, ToWorker } from '../ipc.ts';
+import type { Share } from './deal.ts';
 
 /** How worker processes are started. */
 export type WorkerLaunch = {
@@ -19,6 +20,8 @@ export class WorkerProcess {
   /** Monotonic ms of its last sign of life. */
   heardAt: number;
   ready = false;
+  /** The listening sockets that it has been given. */
+  readonly held = new Map<NativeHandle, Share>();
 
   constructor(
     slot: number,

@@ -34,7 +34,7 @@ export type ServiceDeps = {
   readonly metrics: MetricRegistry;
   readonly outcomes: OutcomeReporter;
   /** Workers of this host: each enforces its share of every limit, rounded up. */
-  readonly workers: number;
+  readonly workers: () => number;
   readonly makePool: (service: Service, endpoint: UpstreamEndpoint) => HttpClientPool;
 };
 
@@ -265,7 +265,7 @@ export class ServiceRuntime implements ServiceHandle {
   }
 
   #share(limit: number): number {
-    return Math.ceil(limit / this.#deps.workers);
+    return Math.ceil(limit / this.#deps.workers());
   }
 
   #lease(endpoint: EndpointRuntime, request: PickRequest): Lease {

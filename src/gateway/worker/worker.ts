@@ -2,12 +2,15 @@ import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { MetricRegistry } from '../../base/metrics.ts';
 import { systemRng } from '../../base/rng.ts';
+import type { ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Listener } from '../../model/listener.ts';
 import type { Service } from '../../model/service.ts';
 import type { NativeHandle } from '../../net/handles.ts';
+import { TicketKeys } from '../../net/ticket-keys.ts';
 import type { AccessLogDeps } from '../access-log/access-log.ts';
 import type { AccessLog, AccessRecord, LoadNow } from '../access-record.ts';
+import type { HealthBoard } from '../health/health-board.ts';
 import { createHttpHandler, type HttpHandler } from '../http/http-handler.ts';
 import type {
   ConfigMaterial,
@@ -19,9 +22,11 @@ import type {
 import { ListenerRuntime } from '../listener/listener-runtime.ts';
 import { listeningSockets } from '../listening-sockets.ts';
 import { METRICS } from '../metrics/catalog.ts';
+import type { HandoverMessage } from '../supervisor/handover.ts';
 import { OutcomeReporter } from '../upstream/outcome-reporter.ts';
 import { makePool } from '../upstream/pools.ts';
 import { ServiceRuntime } from '../upstream/service-runtime.ts';
+import { loneBoard } from './lone-health.ts';
 
 type Configure = Extract<ToWorker, { type: 'configure' }>;
 
@@ -43,43 +48,55 @@ export class Worker {
   readonly #metrics = new MetricRegistry(METRICS);
   readonly #services = new Map<string, ServiceRuntime>();
   readonly #listeners = new Map<string, ListenerRuntime>();
-  readonly #handles = new Map<string, NativeHandle>();
+  readonly #sockets = new Map<string, { key: string; index: number; handle: NativeHandle }>();
+  readonly #tickets = new TicketKeys();
   readonly #outcomes: OutcomeReporter;
   readonly #link: SupervisorLink;
   #http: HttpHandler | undefined;
   #config: Configure | undefined;
+  /** Set while there is no supervisor. */
+  #board: HealthBoard | undefined;
   #accessLog: AccessLog | undefined;
 
   constructor(deps: WorkerDeps) {
     this.#deps = deps;
     this.#link = {
-      outcomes: (batches) => deps.send({ type: 'outcomes', batches }),
-      suspect: (service, endpoint) => deps.send({ type: 'suspect', service, endpoint }),
+      outcomes: (batches) => {
+        if (this.#board) this.#board.reportOutcomes(batches);
+        else deps.send({ type: 'outcomes', batches });
+      },
+      suspect: (service, endpoint) => {
+        if (this.#board) this.#board.suspect(service, endpoint);
+        else deps.send({ type: 'suspect', service, endpoint });
+      },
       rateUse: (uses) => deps.send({ type: 'rate-use', uses }),
     };
     this.#outcomes = new OutcomeReporter(deps.clock, this.#link);
   }
 
   /** Takes one message, with the socket that came along. */
-  receive(message: Exclude<ToWorker, { type: 'drain' }>, handle: NativeHandle | undefined): void {
+  receive(
+    message: Exclude<ToWorker, { type: 'drain' | 'adoption' }>,
+    handle: NativeHandle | undefined,
+  ): void {
     switch (message.type) {
       case 'configure':
         this.#configure(message);
         break;
       case 'listen':
-        if (handle) this.#handles.set(message.socket, handle);
+        if (handle) this.#listen(message.socket, message.index, handle);
         break;
       case 'unlisten':
-        this.#handles.delete(message.socket);
+        this.#unlisten(message.socket, message.index);
         break;
       case 'service':
-        this.#services.get(message.state.service)?.apply(message.state);
+        this.#apply(message.state);
         break;
       case 'material':
         this.#replaceMaterial(message.material);
         break;
-      case 'ticket-key':
-        for (const listener of this.#listeners.values()) listener.setTicketKey(message.key);
+      case 'ticket-keys':
+        this.#tickets.set(message.keys);
         break;
       case 'reopen-logs':
         this.reopenLogs();
@@ -93,6 +110,43 @@ export class Worker {
     }
   }
 
+  /** The supervisor is gone: from here on this worker checks its endpoints by itself. */
+  goAlone(): void {
+    if (!this.#config || this.#board) return;
+    const { config, material } = this.#config;
+    const { clock, logger } = this.#deps;
+    const services = this.#states;
+    this.#board = loneBoard(
+      { config, material, services },
+      { clock, logger, metrics: this.#metrics, onChange: (state) => this.#apply(state) },
+    );
+  }
+
+  /** Tells everything that a new supervisor takes over from this worker. */
+  handOver(send: (message: HandoverMessage, handle?: NativeHandle) => void): void {
+    if (!this.#config) return;
+    for (const { key, index, handle } of this.#sockets.values()) {
+      send({ type: 'socket', key, index }, handle);
+    }
+    const { cookieKey } = this.#config;
+    const none = { services: this.#states, ejections: [], weights: [] };
+    const health = this.#board?.snapshot() ?? none;
+    const ticketKeys = this.#tickets.texts;
+    send({ type: 'knowledge', knowledge: { health, ticketKeys, cookieKey } });
+  }
+
+  get #states(): ServiceState[] {
+    return [...this.#services.values()].map(({ name, endpoints }) => ({
+      service: name,
+      endpoints: endpoints.map(({ state }) => state),
+      staleSeconds: 0,
+    }));
+  }
+
+  #apply(state: ServiceState): void {
+    this.#services.get(state.service)?.apply(state);
+  }
+
   /** Where the supervisor that this worker knew could be asked. */
   get adminAddress(): { host: string; port: number } | undefined {
     const bind = this.#config?.config.admin?.bind[0];
@@ -104,11 +158,29 @@ export class Worker {
   }
 
   /** Takes no new connection, finishes what is under way until the deadline, and says so. */
-  async drain(timeoutMs: number): Promise<void> {
-    await Promise.all([...this.#listeners.values()].map((listener) => listener.drain(timeoutMs)));
+  async drain(timeoutMs: number, idle: 'close' | 'wait'): Promise<void> {
+    const cuts = await Promise.all(
+      [...this.#listeners.values()].map((listener) => listener.drain(timeoutMs, idle)),
+    );
     for (const service of this.#services.values()) service.close();
     await this.#accessLog?.close();
-    this.#deps.send({ type: 'drained' });
+    this.#deps.send({ type: 'drained', cut: cuts.reduce((sum, cut) => sum + cut, 0) });
+  }
+
+  #listen(key: string, index: number, handle: NativeHandle): void {
+    const id = socketId(key, index);
+    // A second one is not needed: both are the same socket.
+    if (this.#sockets.has(id)) handle.close();
+    else this.#sockets.set(id, { key, index, handle });
+    if (this.#config) this.#attachAll(this.#config.config);
+  }
+
+  #unlisten(key: string, index: number): void {
+    const id = socketId(key, index);
+    this.#sockets.delete(id);
+    for (const listener of this.#listeners.values()) {
+      if (listener.bound.includes(id)) listener.removeHandle(id);
+    }
   }
 
   /** Opens the access log's file anew, which a rotation has moved away. */
@@ -132,6 +204,7 @@ export class Worker {
   #configure(next: Configure): void {
     const before = this.#config;
     this.#config = next;
+    this.#tickets.set(next.ticketKeys);
     if (!before || differs(before.config.log, next.config.log)) {
       this.#deps.setLogLevel(next.config.log.level);
       void this.#accessLog?.close();
@@ -158,7 +231,7 @@ export class Worker {
   #applyServices(before: Configure | undefined, next: Configure): void {
     for (const [name, config] of Object.entries(next.config.services)) {
       const known = this.#services.get(name);
-      if (!known) this.#services.set(name, this.#makeService(name, config, next));
+      if (!known) this.#services.set(name, this.#makeService(name, config));
       else if (differs(before?.config.services[name], config)) known.update(config);
     }
     for (const [name, service] of this.#services) {
@@ -169,17 +242,17 @@ export class Worker {
         (family, labels) => family.labels[0] === 'service' && labels[0] === name,
       );
     }
-    for (const state of next.services) this.#services.get(state.service)?.apply(state);
+    for (const state of next.services) this.#apply(state);
   }
 
-  #makeService(name: string, config: Service, { workers }: Configure): ServiceRuntime {
+  #makeService(name: string, config: Service): ServiceRuntime {
     return new ServiceRuntime(name, config, {
       clock: this.#deps.clock,
       rng: systemRng,
       logger: this.#deps.logger,
       metrics: this.#metrics,
       outcomes: this.#outcomes,
-      workers,
+      workers: () => this.#config?.workers ?? 1,
       makePool: (service, endpoint) => makePool(name, service, endpoint, this.#pools()),
     });
   }
@@ -203,45 +276,44 @@ export class Worker {
     for (const [name, listener] of this.#listeners) {
       if (name in next.config.listeners) continue;
       this.#listeners.delete(name);
-      void listener.drain(next.config.shutdown.timeout).then(() => {
+      void listener.drain(next.config.shutdown.timeout, 'close').then(() => {
         this.#metrics.remove(
           (family, labels) => family.labels[0] === 'listener' && labels[0] === name,
         );
       });
     }
-    for (const [name, listener] of this.#listeners) {
-      // Many routes take a while to compile: now, rather than when the first request waits.
-      this.#http?.prepare(listener);
-      this.#attach(name, listener, next.config);
-    }
+    // Many routes take a while to compile: now, rather than when the first request waits.
+    for (const listener of this.#listeners.values()) this.#http?.prepare(listener);
+    this.#attachAll(next.config);
   }
 
-  #makeListener(
-    name: string,
-    { config, material, ticketKey, workers }: Configure,
-  ): ListenerRuntime {
-    const listener = new ListenerRuntime(name, config.listeners[name] as never, material, {
+  #attachAll(config: GatewayConfig): void {
+    for (const [name, listener] of this.#listeners) this.#attach(name, listener, config);
+  }
+
+  #makeListener(name: string, { config, material }: Configure): ListenerRuntime {
+    return new ListenerRuntime(name, config.listeners[name] as never, material, {
       clock: this.#deps.clock,
       logger: this.#deps.logger,
       metrics: this.#metrics,
       services: (service) => this.#services.get(service),
       handlers: { http: (connection, of) => this.#http?.handle(connection, of) },
       accessLog: (record) => this.#accessLog?.write(record),
+      tickets: this.#tickets,
       defaults: config.defaults,
-      workers,
+      workers: () => this.#config?.workers ?? 1,
     });
-    listener.setTicketKey(ticketKey);
-    return listener;
   }
 
   /** Gives a listener the sockets of its binds and takes back those it no longer names. */
   #attach(name: string, listener: ListenerRuntime, config: GatewayConfig): void {
     const sockets = listeningSockets(name, config.listeners[name] as Listener);
     const wanted = new Set(sockets.map(({ key }) => key));
-    for (const key of listener.bound) if (!wanted.has(key)) listener.removeHandle(key);
-    for (const key of wanted) {
-      const handle = this.#handles.get(key);
-      if (handle && !listener.bound.includes(key)) listener.addHandle(key, handle);
+    const own = [...this.#sockets].filter(([, { key }]) => wanted.has(key));
+    for (const id of listener.bound)
+      if (!own.some(([mine]) => mine === id)) listener.removeHandle(id);
+    for (const [id, { handle }] of own) {
+      if (!listener.bound.includes(id)) listener.addHandle(id, handle);
     }
   }
 
@@ -277,4 +349,8 @@ export class Worker {
 
 function differs(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) !== JSON.stringify(b);
+}
+
+function socketId(key: string, index: number): string {
+  return `${key} #${index}`;
 }

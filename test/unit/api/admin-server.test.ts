@@ -3,6 +3,7 @@ import net from 'node:net';
 import { test } from 'node:test';
 import { AdminServer } from '../../../src/api/admin-server.ts';
 import type { AdminBackend, EventInfo } from '../../../src/client/admin-types.ts';
+import { bindExclusive } from '../../../src/net/handles.ts';
 import { eventually, freePorts } from '../../support/gateway.ts';
 
 test('a reader of events that does not read is cut off', async (t) => {
@@ -18,7 +19,8 @@ test('a reader of events that does not read is cut off', async (t) => {
   } as unknown as AdminBackend;
   const [port = 0] = await freePorts(1);
   const server = new AdminServer(backend, undefined);
-  await server.listen([{ kind: 'ip', host: '127.0.0.1', port, dualStack: false }]);
+  const bind = { kind: 'ip', host: '127.0.0.1', port, dualStack: false } as const;
+  await server.listen([{ bind, handle: bindExclusive(bind) }]);
   t.after(() => server.close());
   const reader = net.connect(port, '127.0.0.1');
   t.after(() => reader.destroy());
