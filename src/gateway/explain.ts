@@ -1,10 +1,12 @@
 import { eligible } from '../health/eligible.ts';
-import { splitHostPort } from '../model/address.ts';
+import { type Bind, formatBind, splitHostPort } from '../model/address.ts';
 import type { ServiceState } from '../model/endpoint-state.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { Listener } from '../model/listener.ts';
+import type { Route } from '../model/route.ts';
 import { Matcher } from './http/matcher.ts';
 import { l4Matcher } from './l4/l4-routes.ts';
+import { AddressRules } from './listener/address-rules.ts';
 
 /** A request that nobody has sent yet. */
 export type Question = {
@@ -16,63 +18,116 @@ export type Question = {
   readonly source?: string | undefined;
 };
 
-function takes(listener: Listener, host: string, port: number): boolean {
-  return listener.bind.some((bind) => {
-    if (bind.kind !== 'ip' || bind.port !== port) return false;
-    return bind.dualStack || bind.host === host || bind.host === '0.0.0.0' || bind.host === '::';
-  });
+const WILDCARDS = ['0.0.0.0', '::'];
+const ENCRYPTED = ['https', 'tls', 'tls-passthrough'];
+
+function covers(bind: Bind, asked: string): boolean {
+  if (bind.kind !== 'ip') return formatBind(bind) === asked;
+  const address = splitHostPort(asked);
+  if (!address || bind.port !== Number(address.port)) return false;
+  const host = address.host === 'localhost' ? '127.0.0.1' : address.host;
+  if (bind.dualStack || bind.host === host || host === '' || host === '*') return true;
+  // The wildcard of a family takes the addresses of that family.
+  return WILDCARDS.includes(bind.host) && bind.host.includes(':') === host.includes(':');
 }
 
-/** Says step by step which listener, route, service and endpoints a request would take, and why. */
+/** Says step by step which listeners, routes, services and endpoints a request would take, and why. */
 export function explain(
   config: GatewayConfig,
   states: readonly ServiceState[],
   question: Question,
 ): string[] {
-  const address = splitHostPort(question.listen);
-  if (!address) return [`"${question.listen}" is not HOST:PORT`];
-  const found = Object.entries(config.listeners).find(([, listener]) =>
-    takes(listener, address.host, Number(address.port)),
-  );
-  if (!found) return [`no listener takes ${question.listen}`];
-  const [name, listener] = found;
-  const steps = [`listener ${name} (${listener.protocol}) takes ${question.listen}`];
+  const { listen } = question;
+  const all = Object.entries(config.listeners);
+  const found = all.filter(([, { bind }]) => bind.some((one) => covers(one, listen)));
+  if (found.length > 0) {
+    return found.flatMap(([name, listener]) => {
+      const steps = [`listener ${name} (${listener.protocol}) takes ${listen}`];
+      return [...steps, ...explainListener(config, states, listener, question)];
+    });
+  }
+  if (!/^(unix:|fd:)/.test(listen) && !splitHostPort(listen)) {
+    return [`"${listen}" is not HOST:PORT, unix:/PATH or fd:NAME`];
+  }
+  const others = all.map(([name, { bind }]) => `${name}: ${bind.map(formatBind).join(' ')}`);
+  return [`no listener takes ${listen}`, ...others.map((other) => `there is ${other}`)];
+}
+
+function explainListener(
+  config: GatewayConfig,
+  states: readonly ServiceState[],
+  listener: Listener,
+  question: Question,
+): string[] {
+  const { protocol, routes, access, tls, acceptProxy } = listener;
+  const source = question.source ?? '127.0.0.1';
+  if (!new AddressRules(access).allows(source)) {
+    return [`access: ${source} is not let in, the connection is closed`];
+  }
+  const steps: string[] = [];
+  if (acceptProxy) {
+    steps.push(`a PROXY header is required, from ${acceptProxy.from.join(', ')} only`);
+  }
+  if (tls?.clientAuth?.mode === 'require') steps.push('a client certificate is required');
+  if (tls?.strictSni && question.sni === undefined) {
+    return [...steps, 'no server name is sent and strictSni is on: the handshake is refused'];
+  }
+  if (question.sni !== undefined && !ENCRYPTED.includes(protocol)) {
+    steps.push(`the server name has no meaning with protocol ${protocol}`);
+  }
+  const http = protocol === 'http' || protocol === 'https';
+  const matcher = http ? new Matcher(routes) : l4Matcher(listener);
   const path = question.path ?? '/';
   const mark = path.indexOf('?');
-  const http = listener.protocol === 'http' || listener.protocol === 'https';
-  const matcher = http ? new Matcher(listener.routes) : l4Matcher(listener);
   const info = {
     method: question.method ?? 'GET',
     authority: (question.host ?? question.sni ?? '').toLowerCase(),
     path: mark < 0 ? path : path.slice(0, mark),
     query: mark < 0 ? undefined : path.slice(mark + 1),
     headers: [],
-    source: question.source ?? '127.0.0.1',
+    source,
     sni: question.sni?.toLowerCase(),
   };
   for (const { route, failed } of matcher.explain(info)) {
-    steps.push(
-      failed.length === 0
-        ? `route ${route} matches`
-        : `route ${route} does not match: ${failed.join(', ')}`,
-    );
+    const why = failed.length === 0 ? 'matches' : `does not match: ${failed.join(', ')}`;
+    steps.push(`route ${route} ${why}`);
   }
   const route = matcher.match(info)?.route;
-  if (route?.redirect) return [...steps, `answers a redirect to ${route.redirect.to}`];
-  if (route?.respond) return [...steps, `answers ${route.respond.status}`];
-  if (route?.split) {
-    const parts = Object.entries(route.split.services);
-    steps.push(`splits by weight: ${parts.map(([to, weight]) => `${to} ${weight}`).join(', ')}`);
-    const each = parts.filter(([, weight]) => weight > 0);
-    return [
-      ...steps,
-      ...each.flatMap(([to]) => [`service ${to}`, ...explainEndpoints(config, states, to)]),
-    ];
+  if (route) return [...steps, ...explainRoute(config, states, route, source)];
+  if (listener.service === undefined) {
+    const end = http ? 'the answer is 404' : 'the connection is closed';
+    return [...steps, `no route matches and there is no default service: ${end}`];
   }
-  const service = route ? route.service : listener.service;
-  if (service === undefined) return [...steps, 'no route matches and there is no default service'];
-  steps.push(`service ${service}${route ? '' : ' (the default)'}`);
-  return [...steps, ...explainEndpoints(config, states, service)];
+  steps.push(`service ${listener.service} (the default)`);
+  return [...steps, ...explainEndpoints(config, states, listener.service)];
+}
+
+function explainRoute(
+  config: GatewayConfig,
+  states: readonly ServiceState[],
+  route: Route,
+  source: string,
+): string[] {
+  const { access, basicAuth, rateLimit, redirect, respond, split, service } = route;
+  if (!new AddressRules(access).allows(source)) {
+    return [`access: ${source} is not let in by the route: the answer is 403`];
+  }
+  const steps: string[] = [];
+  if (basicAuth) steps.push('a password is required, else the answer is 401');
+  if (rateLimit) {
+    const by = rateLimit.by === 'source' ? 'source' : rateLimit.by.header;
+    steps.push(`at most ${rateLimit.requests} in ${rateLimit.per} ms by ${by}, else 429`);
+  }
+  if (redirect) return [...steps, `answers a redirect to ${redirect.to}`];
+  if (respond) return [...steps, `answers ${respond.status}`];
+  if (service !== undefined) {
+    return [...steps, `service ${service}`, ...explainEndpoints(config, states, service)];
+  }
+  const parts = Object.entries(split?.services ?? {});
+  steps.push(`splits by weight: ${parts.map(([to, weight]) => `${to} ${weight}`).join(', ')}`);
+  const each = parts.filter(([, weight]) => weight > 0);
+  const ends = each.flatMap(([to]) => [`service ${to}`, ...explainEndpoints(config, states, to)]);
+  return [...steps, ...ends];
 }
 
 function explainEndpoints(
