@@ -97,3 +97,35 @@ test('panic: any rather than none', async (t) => {
   await eventually('it is down', async () => (await endpoint()).check === 'down');
   assert.equal(await status(), 200);
 });
+
+test('a reload keeps what is known of health, and what an operator has ordered', async (t) => {
+  const sick = await backend(t, { status: 500, body: '' });
+  const well = await backend(t, { status: 200, body: '' });
+  const [web = 0] = await freePorts(1);
+  const config = `listeners:
+  web: { bind: "127.0.0.1:${web}", protocol: http, service: app }
+services:
+  app: { endpoints: ["127.0.0.1:${sick.port}", "127.0.0.1:${well.port}"],
+    health: { type: http, path: /healthz, interval: 1h, fastInterval: 50ms } }
+`;
+  const gateway = await Gateway.start(config.replace('interval: 1h', 'interval: 100ms'));
+  t.after(() => gateway.stop());
+  const states = async () => {
+    const { text } = await gateway.admin('/v1/services/app/endpoints');
+    const endpoints = JSON.parse(text) as { check: string; admin: string; weight: number }[];
+    return endpoints.map(({ check, admin, weight }) => `${check} ${admin} ${weight}`).join(', ');
+  };
+  const path = `/v1/services/app/endpoints/127.0.0.1:${well.port}`;
+  const order = await gateway.admin(path, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: '{"state":"drain","weight":7}',
+  });
+  assert.equal(order.status, 200);
+  await eventually('it is down', async () => (await states()) === 'down ready 1, up drain 7');
+  // The new interval is so long that no check can tell anything again.
+  gateway.write(config);
+  assert.equal((await gateway.admin('/v1/reload', { method: 'POST' })).status, 200);
+  assert.equal(await states(), 'down ready 1, up drain 7');
+  assert.equal((await fetch(`http://127.0.0.1:${web}/`)).status, 503);
+});
