@@ -3,7 +3,7 @@ import type { NativeHandle } from './handles.ts';
 
 // Sockets travel between processes that are not parent and child over the same channel as between
 // those that are; Node opens it on any connected unix socket, but says so to its own bootstrap only.
-// exempt(cast): neither function has types.
+// exempt(as): neither function has types.
 const forkChild = (
   childProcess as unknown as { _forkChild(fd: number, serialization: string): void }
 )._forkChild;
@@ -47,7 +47,7 @@ export function connectChannel(path: string): Promise<boolean> {
 
 /** Listens on a bound unix socket and opens a channel as above for each peer, one after another. */
 export function acceptChannels(socket: NativeHandle, onOpen: () => void): void {
-  // exempt(cast): such a socket is a pipe handle.
+  // exempt(as): such a socket is a pipe handle.
   const pipe = socket as InstanceType<typeof binding.Pipe>;
   pipe.onconnection = (status, peer) => {
     if (status !== 0 || !peer) return;

@@ -43,7 +43,7 @@ export class TicketKeys {
   attach(server: tls.Server): void {
     // Node's public setTicketKeys knows one key, with which a rotation voids every ticket. The
     // callback below it is that of OpenSSL; the server's own context serves for all certificates.
-    // exempt(cast): neither has types.
+    // exempt(as): neither has types.
     const context = (server as unknown as { _sharedCreds?: { context: TicketContext } })
       ._sharedCreds?.context;
     if (context?.enableTicketKeyCallback) {
