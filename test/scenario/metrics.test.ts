@@ -39,10 +39,7 @@ test('promtool accepts what is told', { skip }, async (t) => {
   await requests(port, 5);
   const { text } = await gateway.admin('/metrics');
   const checked = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
-  // Node's own figures keep the names that their library gives them.
-  const complaints = checked.stderr.split('\n').filter((line) => line.startsWith('sluice_'));
-  assert.deepEqual(complaints, []);
-  assert.doesNotMatch(checked.stderr, /error while linting/);
+  assert.deepEqual([checked.stderr, checked.status], ['', 0]);
 });
 
 test('endpoints are told up or down with the reason', async (t) => {
