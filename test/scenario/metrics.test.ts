@@ -85,6 +85,24 @@ test('series of endpoints have a bound, can be switched off and on by a reload',
   assert.equal(await lines(), 2);
 });
 
+test('series of a service that a reload has removed go with it', async (t) => {
+  const { port, gateway, config } = await setUp(t, '', 2);
+  await requests(port, 10);
+  const { workers } = JSON.parse((await gateway.admin('/v1/status')).text);
+  process.kill(workers[0].pid, 'SIGKILL');
+  await eventually('it is replaced', async () => {
+    const restarts = await gateway.metric('sluice_worker_restarts_total');
+    return restarts === 1 && (await gateway.admin('/readyz')).status === 200;
+  });
+  const of = async (service: string) =>
+    (await gateway.admin('/metrics')).text.includes(`service="${service}"`);
+  assert.ok(await of('app'));
+  gateway.write(config('').replaceAll('app', 'other'));
+  await gateway.admin('/v1/reload', { method: 'POST' });
+  await eventually('the new one is told', () => of('other'));
+  await eventually('the old one is not', async () => !(await of('app')));
+});
+
 test('counters do not go back when a worker is replaced', async (t) => {
   const { port, gateway } = await setUp(t, '', 2);
   const series = 'sluice_listener_requests_total{listener="web",code="2xx"}';

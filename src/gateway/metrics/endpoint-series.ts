@@ -20,19 +20,22 @@ function keyOf(service: string | undefined, endpoint: string | undefined): strin
  */
 export class EndpointSeries {
   readonly #ofEndpoints: ReadonlySet<string>;
+  /** What the first label of a family names. */
+  readonly #subject: ReadonlyMap<string, string | undefined>;
+  #config: Pick<GatewayConfig, 'listeners' | 'services'> = { listeners: {}, services: {} };
   #shown: ReadonlySet<string> = new Set();
   #known: ReadonlySet<string> = new Set();
 
   constructor(catalog: readonly MetricFamily[]) {
     const single = catalog.filter(({ labels }) => labels[1] === 'endpoint');
     this.#ofEndpoints = new Set(single.map(({ name }) => name));
+    this.#subject = new Map(catalog.map(({ name, labels }) => [name, labels[0]]));
   }
 
   /** Takes the endpoints as they are now; yields the series that follow from them alone. */
-  update(
-    states: readonly ServiceState[],
-    { perEndpoint, maxEndpoints }: GatewayConfig['metrics'],
-  ): SeriesSample[] {
+  update(states: readonly ServiceState[], config: GatewayConfig): SeriesSample[] {
+    this.#config = config;
+    const { perEndpoint, maxEndpoints } = config.metrics;
     const all = states.flatMap(({ service, endpoints }) =>
       endpoints.map((endpoint) => ({ service, endpoint })),
     );
@@ -56,8 +59,12 @@ export class EndpointSeries {
     ];
   }
 
-  /** Whether a series is not of an endpoint that is gone. */
+  /** Whether a series is not of a listener, service or endpoint that is gone. */
   isCurrent({ family, labels }: SeriesSample): boolean {
+    const subject = this.#subject.get(family);
+    const [name = ''] = labels;
+    if (subject === 'listener' && !Object.hasOwn(this.#config.listeners, name)) return false;
+    if (subject === 'service' && !Object.hasOwn(this.#config.services, name)) return false;
     return !this.#ofEndpoints.has(family) || this.#known.has(keyOf(labels[0], labels[1]));
   }
 

@@ -248,7 +248,7 @@ export class Supervisor {
   samples(): SeriesSample[] {
     this.#registry.cell('sluice_workers').value = this.#fleet.workers.filter((w) => w.ready).length;
     const series = this.#endpointSeries;
-    const own = series.update(this.states, this.config.metrics);
+    const own = series.update(this.states, this.config);
     this.#registry.remove((family, labels) => !series.isCurrent({ family: family.name, labels }));
     this.#aggregator.update('supervisor', [...this.#registry.samples(), ...own]);
     this.#aggregator.prune((sample) => series.isCurrent(sample));
