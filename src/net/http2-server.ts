@@ -65,6 +65,7 @@ export class Http2Connection implements Timed, Http2ServerEvents {
   #blockSince = 0;
   #draining: 'no' | 'announced' | 'final' = 'no';
   #drainAt = Number.POSITIVE_INFINITY;
+  #tickAt = Number.POSITIVE_INFINITY;
   #ending = false;
   #paused = false;
   #sentBytes = 0;
@@ -212,7 +213,7 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     else if (now >= this.#drainAt) this.#finishDrain();
     else if (this.#isOverdue(now)) this.#end();
     else {
-      this.#tick(now);
+      if (now >= this.#tickAt) this.#tick(now);
       this.#schedule();
     }
   }
@@ -264,6 +265,7 @@ export class Http2Connection implements Timed, Http2ServerEvents {
   /** Looks at every stream for what takes too long. */
   #tick(now: number): void {
     const core = this.#core;
+    this.#tickAt = Number.POSITIVE_INFINITY;
     const stalled = core.queuedBytes > MAX_STALLED_BYTES && core.sentBytes === this.#sentBytes;
     this.#sentBytes = core.sentBytes;
     const streams = [...core.streams.values()];
@@ -284,6 +286,8 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     const core = this.#core;
     const now = performance.now();
     const busy = core.streams.size > 0;
+    // Whatever moves on the connection, its streams are looked at when it is time.
+    if (busy && this.#tickAt === Number.POSITIVE_INFINITY) this.#tickAt = now + TICK_MS;
     if (busy) this.#idleSince = now;
     else if (this.#draining === 'final') {
       this.#end();
@@ -295,7 +299,7 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     const { headerMs, idleMs, writeMs } = this.options;
     this.deadline = Math.min(
       this.#drainAt,
-      busy ? now + TICK_MS : this.#idleSince + idleMs,
+      busy ? this.#tickAt : this.#idleSince + idleMs,
       this.#blockSince > 0 ? this.#blockSince + headerMs : Number.POSITIVE_INFINITY,
       this.#blockedSince > 0 ? this.#blockedSince + writeMs : Number.POSITIVE_INFINITY,
     );

@@ -238,6 +238,17 @@ test('a client that asks for 100 large answers and takes none is given up', asyn
   });
 });
 
+test('a stream that is not taken is given up, however busy its connection is', async () => {
+  const raw = await RawHttp2.open(port, settings([4, 0]));
+  raw.send(get(1, '/big'));
+  for (let turn = 0; turn < 100 && raw.resetCode(1) === undefined; turn++) {
+    assert.ok(await raw.isAlive());
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.equal(raw.resetCode(1), 8);
+  raw.close();
+});
+
 test('a client that never reads its answers stops being read itself', async () => {
   const before = await bad('write-timeout');
   await besideCanary(async () => {
