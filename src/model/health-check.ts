@@ -71,6 +71,9 @@ export const healthCheck = z.discriminatedUnion('type', [
     send: z.string().optional().describe('\\r, \\n, \\t and \\xHH are read as such.'),
     expect: z.union([z.string(), z.strictObject({ regex: z.string() })]),
   }),
+  z
+    .strictObject({ type: z.literal('h2'), ...timing })
+    .describe('HTTP/2 is set up, with TLS where the service has it: any server that lives does.'),
   z.strictObject({
     type: z.literal('grpc'),
     ...timing,

@@ -115,7 +115,9 @@ export const service = z.strictObject({
   health: z
     .union([z.literal(false), healthCheck])
     .optional()
-    .describe('Default: http for services of HTTP listeners (any answer counts), tcp otherwise.'),
+    .describe(
+      'Default: http (any answer counts) or h2 for services of HTTP listeners, tcp otherwise.',
+    ),
   agentCheck: agentCheck
     .optional()
     .describe('An agent beside each endpoint tells its weight, drains it or takes it down.'),

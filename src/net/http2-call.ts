@@ -125,8 +125,8 @@ export class Http2Call implements ClientExchange, StreamEvents {
   ended(trailers: string[]): void {
     if (this.#over) return;
     this.#over = true;
-    // The answer is complete: whatever the request still has to say is for nothing.
-    if (this.#stream?.endQueued === false) this.#stream.reset(H2_ERROR.none);
+    // The answer is complete: whatever of the request has not gone out is for nothing.
+    if (this.#stream?.localEnded === false) this.#stream.reset(H2_ERROR.none);
     this.#sink.end(trailers);
   }
 

@@ -105,11 +105,13 @@ export class Http2Pool implements HttpClientPool {
       {
         room: () => {
           if (connection.ready) this.#capacity = Math.max(1, connection.capacity);
-          if (this.#waiting.size > 0) this.#serve();
+          this.#serve();
         },
         leaving: () => {
           this.#connections.delete(connection);
-          if (this.#waiting.size > 0) this.#serve();
+          if (connection.ready) this.#serve();
+          // One that ended before it was of use would be followed by others like it.
+          else for (const { call } of this.#takeWaiting()) call.fail('reset');
         },
       },
     );
@@ -119,6 +121,7 @@ export class Http2Pool implements HttpClientPool {
   }
 
   #serve(): void {
+    if (this.#waiting.size === 0) return;
     for (const wish of this.#waiting) {
       const connection = this.#withRoom(wish);
       if (!connection) continue;

@@ -1,13 +1,14 @@
 // A real HTTP server in a process of its own, so that a test can kill or freeze it.
-// Arguments: port, name, journal. A request's `x-seq` N is answered with `bodyOf(N)`; without one
+// Arguments: port, name, journal (or ''), `http1` or `h2c`. A request's `x-seq` N is answered with `bodyOf(N)`; without one
 // the body is the name. Every POST with a number is written to the journal before it is answered.
 // `?delay=MS` waits, `?size=BYTES` makes the answer longer. `POST /-/mode` with `ok`, `500` or `500:<percent>` changes what it answers.
 import { openSync, writeSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createHttp2Server } from 'node:http2';
 import { bodyOf } from './sequence.ts';
 
-const [port = '0', name = 'backend', journal] = process.argv.slice(2);
-const journalFd = journal === undefined ? undefined : openSync(journal, 'a');
+const [port = '0', name = 'backend', journal = '', protocol] = process.argv.slice(2);
+const journalFd = journal === '' ? undefined : openSync(journal, 'a');
 let failing = 0;
 let served = 0;
 
@@ -39,13 +40,19 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   else response.end(body);
 }
 
-const server = createServer((request, response) => {
+function serve(request: IncomingMessage, response: ServerResponse): void {
   if (request.url === '/-/mode') {
     changeMode(request, response);
     return;
   }
   request.resume();
   request.on('end', () => answer(request, response));
-});
-server.keepAliveTimeout = 60_000;
+}
+
+// exempt(any): the compatibility API of HTTP/2 is that of HTTP/1 in what is used here
+const serve2 = serve as unknown as Parameters<typeof createHttp2Server>[1];
+const server =
+  protocol === 'h2c'
+    ? createHttp2Server(serve2)
+    : createServer({ keepAliveTimeout: 60_000 }, serve);
 server.listen(Number(port), '127.0.0.1', () => process.stdout.write('ready\n'));

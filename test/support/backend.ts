@@ -6,19 +6,20 @@ const SERVER = new URL('./backend-server.ts', import.meta.url).pathname;
 export class Backend {
   readonly port: number;
   readonly name: string;
-  readonly #journal: string | undefined;
+  readonly #journal: string;
+  readonly #protocol: 'http1' | 'h2c';
   #child: ChildProcess | undefined;
 
   /** `journal` is a file to which every numbered POST is added before it is answered. */
-  constructor(port: number, name: string, journal?: string) {
+  constructor(port: number, name: string, journal = '', protocol: 'http1' | 'h2c' = 'http1') {
     this.port = port;
     this.name = name;
     this.#journal = journal;
+    this.#protocol = protocol;
   }
 
   async start(): Promise<void> {
-    const journal = this.#journal === undefined ? [] : [this.#journal];
-    const args = [SERVER, String(this.port), this.name, ...journal];
+    const args = [SERVER, String(this.port), this.name, this.#journal, this.#protocol];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#child = child;
     await new Promise<void>((resolve, reject) => {

@@ -3,13 +3,14 @@ import type { HealthCheck, HttpHealthCheck } from '../../model/health-check.ts';
 import { healthCheck } from '../../model/health-check.ts';
 import type { Service } from '../../model/service.ts';
 import { requestHead } from '../../wire/http1-write.ts';
+import { FRAME, PREFACE } from '../../wire/http2-frames.ts';
 import type { UpstreamTls } from '../dial.ts';
 import { DnsProbe } from './dns-probe.ts';
 import { readEscapes } from './escapes.ts';
 import { ExecProbe } from './exec-probe.ts';
 import { GrpcProbe } from './grpc-probe.ts';
 import { judgeHttp } from './http-judge.ts';
-import { failedProbe, PASSED, type Probe } from './probe.ts';
+import { failedProbe, PASSED, type Probe, type ProbeResult } from './probe.ts';
 import { StreamProbe } from './stream-probe.ts';
 
 /**
@@ -17,8 +18,10 @@ import { StreamProbe } from './stream-probe.ts';
  * server gives none and what a 404 at `/` means is not ours to say; otherwise a connection does.
  */
 export function defaultCheck(service: Service, http: boolean): HealthCheck {
-  const plainHttp = http && service.protocol === 'http1' && !service.proxyProtocol;
-  if (!plainHttp) return healthCheck.parse({ type: 'tcp' });
+  const { protocol } = service;
+  if (!http || service.proxyProtocol) return healthCheck.parse({ type: 'tcp' });
+  if (protocol === 'auto') return healthCheck.parse({ type: 'tls', verify: false });
+  if (protocol !== 'http1') return healthCheck.parse({ type: 'h2' });
   const type = service.tls ? 'https' : 'http';
   return healthCheck.parse({
     type,
@@ -69,6 +72,15 @@ function grpcProbe(
   });
 }
 
+/** A client's first words, to which any HTTP/2 server answers with its SETTINGS. */
+const HTTP2_OPENING = {
+  send: Buffer.concat([PREFACE, Buffer.from([0, 0, 0, FRAME.settings, 0, 0, 0, 0, 0])]),
+  judge: (received: Buffer): ProbeResult | undefined => {
+    if (received.length < 9) return undefined;
+    return received[3] === FRAME.settings ? PASSED : failedProbe('answer is not HTTP/2');
+  },
+};
+
 /** Makes the check that a service asks for; `file` yields the text of a file it names. */
 export function createProbe(
   check: HealthCheck,
@@ -78,6 +90,11 @@ export function createProbe(
   if (check.type === 'exec') return new ExecProbe(check.command, check.timeout);
   if (check.type === 'dns') return new DnsProbe(check);
   if (check.type === 'grpc') return grpcProbe(check, service, file);
+  if (check.type === 'h2') {
+    const tls = service.tls && probeTls(service.tls, service, file, ['h2']);
+    const { timeout: timeoutMs, port } = check;
+    return new StreamProbe({ timeoutMs, port, tls, preamble: undefined, ...HTTP2_OPENING });
+  }
   const encrypted = check.type === 'https' || check.type === 'tls';
   const alpn = check.type === 'https' ? ['http/1.1'] : [];
   const tls = encrypted ? probeTls(check, service, file, alpn) : undefined;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import dgram from 'node:dgram';
+import http2 from 'node:http2';
 import net, { type AddressInfo, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { decode, encode } from 'dns-packet';
@@ -101,6 +102,19 @@ test('the check of a service without one takes any HTTP answer, but an answer', 
   const check = defaultCheck(plain, true);
   assert.equal((await probe(check, await answers(t, [status(404)]))).ok, true);
   assert.equal((await probe(check, await serve(t, (socket) => socket.destroy()))).ok, false);
+});
+
+test('the check of an HTTP/2 service without one takes any server that sets HTTP/2 up', async (t) => {
+  const check = defaultCheck({ ...plain, protocol: 'h2c' }, true);
+  assert.equal(check.type, 'h2');
+  const server = http2.createServer();
+  await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
+  t.after(() => server.close());
+  assert.equal((await probe(check, (server.address() as AddressInfo).port)).ok, true);
+  const old = await probe(check, await answers(t, [status(404)]));
+  assert.equal(old.reason, 'answer is not HTTP/2');
+  const silent = await probe({ ...check, timeout: 200 }, await serve(t, () => {}));
+  assert.equal(silent.reason, 'no answer in time');
 });
 
 test('send-expect: escapes are read, an answer is awaited', async (t) => {
