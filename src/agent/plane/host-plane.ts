@@ -50,7 +50,7 @@ export class HostPlane {
     this.#links = new LinkReconciler(tools, this.#intent, (netns) => services.release(netns));
     this.#firewall = new Firewall(new NftTool(tools.exec), hostTable(tools.naming.table));
     this.#reservations = new Reservations(tools.exec);
-    this.#watch = new KernelWatch(tools, () => void this.#look('an event of the kernel'));
+    this.#watch = new KernelWatch(tools, () => this.#look('host', 'an event of the kernel'));
   }
 
   /** The intent as it was last given; read only. */
@@ -76,14 +76,7 @@ export class HostPlane {
   }
 
   #queue<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(async () => {
-      const { release } = this.#watch.hush();
-      try {
-        return await work();
-      } finally {
-        release();
-      }
-    });
+    const result = this.#last.then(work);
     this.#last = result.catch(() => {});
     return result;
   }
@@ -139,14 +132,14 @@ export class HostPlane {
     }
   }
 
-  /** Compares everything with the kernel and mends it. */
-  async #look(cause: string): Promise<void> {
+  /** Compares the host's side, or everything, with the kernel and mends it. */
+  async #look(scope: 'host' | 'all', cause: string): Promise<void> {
     if (this.#closed) return;
     try {
       await this.#queue(async () => {
         const failures = new Map<string, ApplyFailure>();
         const usable = await this.#reserve(failures);
-        const links = await this.#links.reconcile(undefined, failures);
+        const links = await this.#links.reconcile(scope, failures);
         const table = await this.#load(usable, true, failures);
         await this.#resolve(undefined, failures);
         const mended = [links ? 'links' : [], table ? 'the firewall table' : []].flat();
@@ -162,7 +155,7 @@ export class HostPlane {
 
   #schedule(): void {
     this.#timer = this.#tools.clock.after(FULL_PASS_EVERY_MS, async () => {
-      await this.#look('a difference was found');
+      await this.#look('all', 'a difference was found');
       if (!this.#closed) this.#schedule();
     });
   }

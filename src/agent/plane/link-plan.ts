@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Link, OwnedLine } from '../../kernel/ip.ts';
 import type { AttachmentIntent, NetworkIntent } from '../../model/host-intent.ts';
 import type { Naming } from './naming.ts';
@@ -39,6 +40,12 @@ function finish(network: NetworkIntent, link: Link | undefined, made: string[]):
   return owned(network.id, lines);
 }
 
+/** Of its own: a bridge that takes that of a port changes it, and its members' caches are wrong. */
+function bridgeMac(network: string): string {
+  const digits = createHash('sha256').update(network).digest('hex').slice(0, 8);
+  return `02:42:${digits.replaceAll(/(..)(?!$)/g, '$1:')}`;
+}
+
 /** The bridge of a network. */
 export function bridgePlan(naming: Naming, network: NetworkIntent, link: Link | undefined): Plan {
   const name = network.link;
@@ -57,7 +64,7 @@ export function bridgePlan(naming: Naming, network: NetworkIntent, link: Link | 
   if (link) return finish(network, link, []);
   const mtu = network.mtu === undefined ? '' : ` mtu ${network.mtu}`;
   return finish(network, undefined, [
-    `link add ${name}${mtu} type bridge stp_state 0 forward_delay 0`,
+    `link add ${name} address ${bridgeMac(network.id)}${mtu} type bridge stp_state 0 forward_delay 0`,
     `link set ${name} alias ${tag} group ${LINK_GROUP}`,
   ]);
 }
@@ -104,6 +111,7 @@ export function attachmentPlan(
   attachment: AttachmentIntent,
   network: NetworkIntent,
   links: ReadonlyMap<string, Link>,
+  bridgedFramesFiltered: boolean,
 ): Plan {
   const mtu = network.mtu === undefined ? '' : ` mtu ${network.mtu}`;
   if (network.driver === 'macvlan') {
@@ -122,7 +130,9 @@ export function attachmentPlan(
   }
   if (link?.master !== network.link) lines.push(`link set ${name} master ${network.link}`);
   // Hairpin lets a sandbox reach itself by its published port where bridged frames pass netfilter.
-  const isolated = !network.icc;
+  // There the table itself keeps members apart; an isolated port would also drop what comes to one
+  // of them by a published port, which the kernel then bridges.
+  const isolated = !network.icc && !bridgedFramesFiltered;
   if (!link?.hairpin || link.isolated !== isolated) {
     lines.push(`link set ${name} type bridge_slave hairpin on isolated ${isolated ? 'on' : 'off'}`);
   }

@@ -1,7 +1,7 @@
 import { errorText } from '../../base/errors.ts';
 import { IpTool, type Link, type OwnedLine } from '../../kernel/ip.ts';
 import { addNetns, listNetns, removeNetns } from '../../kernel/netns.ts';
-import { writeSysctl, writeSysctlsIn } from '../../kernel/sysctl.ts';
+import { readSysctl, writeSysctl, writeSysctlsIn } from '../../kernel/sysctl.ts';
 import type { ApplyFailure } from '../../link/agent-port.ts';
 import type { AttachmentIntent, NetworkIntent, SandboxIntent } from '../../model/host-intent.ts';
 import type { Change, IntentStore } from './intent-store.ts';
@@ -23,6 +23,13 @@ type Failures = Map<string, ApplyFailure>;
 
 const byName = (links: readonly Link[]): Links => new Map(links.map((link) => [link.name, link]));
 
+/** Whether frames within a bridge pass the firewall as well (br_netfilter), of both families. */
+function bridgedFramesFiltered(): boolean {
+  return ['iptables', 'ip6tables'].every(
+    (name) => readSysctl(`net.bridge.bridge-nf-call-${name}`) === '1',
+  );
+}
+
 /** The links, addresses, routes and namespaces of a host: read, compared, and what lacks is made. */
 export class LinkReconciler {
   readonly #tools: AgentTools;
@@ -38,15 +45,24 @@ export class LinkReconciler {
     this.#release = release;
   }
 
-  /** Undefined change: everything is looked at. Whether anything had to be mended is returned. */
-  async reconcile(change: Change | undefined, failures: Failures): Promise<boolean> {
+  /**
+   * Looks at what a change touched, at the host's side of everything, or at all that there is.
+   * Returns whether anything had to be made or mended.
+   */
+  async reconcile(scope: Change | 'host' | 'all', failures: Failures): Promise<boolean> {
+    const change = typeof scope === 'object' ? scope : undefined;
     const links = byName(await this.#ip.links());
     const removed = await this.#removeLinks(links, change);
     const netns = new Set(listNetns(this.#tools.naming.netnsPrefix));
     await this.#removeNamespaces(netns);
     const present = new Map([...links].filter(([name]) => !removed.has(name)));
     const mendedNetworks = await this.#makeNetworks(present, failures);
-    const mended = await this.#makeSandboxes(present, netns, change, failures);
+    const wanted = (sandbox: SandboxIntent) => {
+      if (change) return change.sandboxes.has(sandbox.id);
+      return scope === 'all' || this.#lacks(sandbox, present, netns);
+    };
+    const sandboxes = [...this.#intent.sandboxes.values()].filter(wanted);
+    const mended = await this.#makeSandboxes(sandboxes, present, netns, change, failures);
     return removed.size > 0 || mendedNetworks || mended;
   }
 
@@ -146,15 +162,24 @@ export class LinkReconciler {
     return { lines: [] };
   }
 
+  /** Whether something of a sandbox that the host's side shows is not as it has to be. */
+  #lacks(sandbox: SandboxIntent, links: Links, netns: ReadonlySet<string>): boolean {
+    if (!netns.has(this.#tools.naming.netns(sandbox.id))) return true;
+    return sandbox.attachments.some((attachment) => {
+      const network = this.#intent.networks.get(attachment.network);
+      if (network?.driver !== 'bridge') return false;
+      const link = links.get(this.#tools.naming.veth(attachment.id));
+      return !link?.up || link.master !== network.link;
+    });
+  }
+
   async #makeSandboxes(
+    sandboxes: readonly SandboxIntent[],
     links: Links,
     netns: Set<string>,
     change: Change | undefined,
     failures: Failures,
   ): Promise<boolean> {
-    const sandboxes = [...this.#intent.sandboxes.values()].filter(
-      ({ id }) => !change || change.sandboxes.has(id),
-    );
     const before = new Map<string, Links>();
     const fresh = sandboxes.filter(({ id }) => !netns.has(this.#tools.naming.netns(id)));
     await eachOf(fresh, WIDTH, (sandbox) => this.#makeNamespace(sandbox, failures));
@@ -233,7 +258,8 @@ export class LinkReconciler {
     const remade = change?.remade.has(attachment.id) ?? false;
     if (network.driver === 'macvlan' && there?.alias === tag && !remade) return [];
     const netns = this.#tools.naming.netns(sandbox.id);
-    return attachmentPlan(this.#tools.naming, netns, attachment, network, links).lines;
+    const { naming } = this.#tools;
+    return attachmentPlan(naming, netns, attachment, network, links, bridgedFramesFiltered()).lines;
   }
 
   async #makeInner(
@@ -258,7 +284,7 @@ export class LinkReconciler {
       }
       lines.push(...plan);
     }
-    lines.push(...(await this.#routeLines(sandbox, netns, inner !== undefined, change)));
+    lines.push(...(await this.#routeLines(sandbox, netns, inner !== undefined, change, failures)));
     for (const [id, message] of await this.#ip.batch(lines, netns)) {
       const kind = id === sandbox.id ? 'sandbox' : 'attachment';
       failures.set(id, { kind, id, message });
@@ -276,10 +302,12 @@ export class LinkReconciler {
     netns: string,
     known: boolean,
     change: Change | undefined,
+    failures: Failures,
   ): Promise<OwnedLine[]> {
     const routes = known ? await this.#ip.routes(netns) : [];
     const lines: OwnedLine[] = [];
     for (const attachment of sandbox.attachments) {
+      if (failures.has(attachment.id)) continue;
       for (const gateway of attachment.gateways) {
         const there = routes.some(
           (route) =>

@@ -5,20 +5,23 @@ import type { AgentTools } from './tools.ts';
 
 const RESTART_AFTER_MS = 1000;
 /** Events come in bursts: one look after the burst is enough. */
-const SETTLE_MS = 150;
-/** Events of our own commands arrive a little after them. */
-const OWN_TAIL_MS = 100;
+const SETTLE_MS = 200;
+/** A look may take this part of the time: the larger the host, the rarer the looks. */
+const LOOK_SHARE = 0.3;
 
-/** Tells when the kernel's links or the table change by another hand. */
+/**
+ * Tells when the kernel's links or the table have changed, by whatever hand: what others do while
+ * we work must not be missed, and a look that finds nothing changes nothing, and so ends there.
+ */
 export class KernelWatch {
   readonly #tools: AgentTools;
-  readonly #changed: () => void;
+  readonly #changed: () => Promise<void>;
   #children: ChildProcess[] = [];
   #timer: Timer | undefined;
-  #quietUntil = 0;
+  #notBefore = 0;
   #closed = false;
 
-  constructor(tools: AgentTools, changed: () => void) {
+  constructor(tools: AgentTools, changed: () => Promise<void>) {
     this.#tools = tools;
     this.#changed = changed;
   }
@@ -27,16 +30,6 @@ export class KernelWatch {
     const table = ` inet ${this.#tools.naming.table}`;
     this.#follow(['nft', 'monitor'], (text) => text.includes(table));
     this.#follow(['ip', 'monitor', 'link', 'address'], (text) => text.trim() !== '');
-  }
-
-  /** Events from now on until a moment after `release` are of our own making. */
-  hush(): { release: () => void } {
-    this.#quietUntil = Number.POSITIVE_INFINITY;
-    return {
-      release: () => {
-        this.#quietUntil = this.#tools.clock.now() + OWN_TAIL_MS;
-      },
-    };
   }
 
   #follow(argv: readonly string[], matters: (text: string) => boolean): void {
@@ -48,7 +41,6 @@ export class KernelWatch {
     });
     this.#children.push(child);
     child.stdout.on('data', (data: Buffer) => {
-      if (this.#tools.clock.now() < this.#quietUntil) return;
       if (matters(data.toString('latin1'))) this.#settle();
     });
     child.on('error', () => {});
@@ -62,9 +54,14 @@ export class KernelWatch {
   }
 
   #settle(): void {
-    this.#timer ??= this.#tools.clock.after(SETTLE_MS, () => {
+    const { clock } = this.#tools;
+    const delay = Math.max(SETTLE_MS, this.#notBefore - clock.now());
+    this.#timer ??= clock.after(delay, async () => {
       this.#timer = undefined;
-      this.#changed();
+      const start = clock.now();
+      await this.#changed();
+      const took = clock.now() - start;
+      this.#notBefore = clock.now() + took / LOOK_SHARE;
     });
   }
 
