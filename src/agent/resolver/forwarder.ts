@@ -143,7 +143,7 @@ export class Forwarder {
       server,
       (native) => {
         const { fd } = native.socket('tcp', v6 ? '::' : '0.0.0.0', 0);
-        return new Socket({ fd, readable: false, writable: true });
+        return new Socket({ fd });
       },
       () => undefined,
     );
