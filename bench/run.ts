@@ -29,6 +29,7 @@ export type Row = {
 
 const rows: Row[] = [];
 for (const scenario of cases) {
+  if (scenario.mode === 'h2' && !available('h2load')) continue;
   const candidates = scenario.candidates.filter((candidate) => available(candidate.name));
   const results = new Map<string, Measurement[]>(candidates.map(({ name }) => [name, []]));
   // Interleaved, so that a change of the machine's speed meets all candidates alike.

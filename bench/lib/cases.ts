@@ -4,7 +4,8 @@ export type Candidate = { readonly name: 'sluice' | 'haproxy' | 'nginx' | 'http-
 /** What is measured: a mode of the proxies and the load on them. */
 export type Scenario = {
   readonly name: string;
-  readonly mode: 'http' | 'tcp';
+  /** `h2`: HTTP/2 without TLS from the client, HTTP/1.1 to the backend. */
+  readonly mode: 'http' | 'h2' | 'tcp';
   readonly connections: number;
   readonly candidates: readonly Candidate[];
 };
@@ -18,6 +19,12 @@ export const cases: readonly Scenario[] = [
     mode: 'http',
     connections: 50,
     candidates: named('sluice', 'haproxy', 'nginx', 'http-proxy', 'direct'),
+  },
+  {
+    name: 'h2c 10 × 10 streams',
+    mode: 'h2',
+    connections: 10,
+    candidates: named('sluice', 'haproxy', 'nginx'),
   },
   {
     name: 'tcp messages 50',

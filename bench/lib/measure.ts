@@ -37,12 +37,33 @@ function cpuSeconds(root: number): number {
   return ticks / TICKS_PER_SECOND;
 }
 
-function wrk(port: number, connections: number, seconds: number): Promise<string> {
-  const target = `http://127.0.0.1:${port}/`;
-  const command = ['-c', '1', 'wrk', '-t1', `-c${connections}`, `-d${seconds}s`, target];
+type Load = { requests: number; errors: number };
+
+function onLoadCpu(command: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile('taskset', command, (error, stdout) => (error ? reject(error) : resolve(stdout)));
+    execFile('taskset', ['-c', '1', ...command], (error, stdout) =>
+      error ? reject(error) : resolve(stdout),
+    );
   });
+}
+
+async function wrk(port: number, connections: number, seconds: number): Promise<Load> {
+  const target = `http://127.0.0.1:${port}/`;
+  const text = await onLoadCpu(['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, target]);
+  const requests = Number(/(\d+) requests in/.exec(text)?.[1] ?? 0);
+  const socket = [...(/Socket errors:.*/.exec(text)?.[0].matchAll(/\d+/g) ?? [])];
+  const errors = socket.reduce((sum, [count]) => sum + Number(count), 0);
+  const refused = Number(/Non-2xx or 3xx responses: (\d+)/.exec(text)?.[1] ?? 0);
+  return { requests, errors: errors + refused };
+}
+
+async function h2load(port: number, connections: number, seconds: number): Promise<Load> {
+  const target = `http://127.0.0.1:${port}/`;
+  const options = ['-t1', `-c${connections}`, '-m10', '-D', String(seconds)];
+  const text = await onLoadCpu(['h2load', ...options, target]);
+  const count = (what: string) => Number(new RegExp(`(\\d+) ${what}`).exec(text)?.[1] ?? 0);
+  const requests = count('2xx');
+  return { requests, errors: count('failed') + count('3xx') + count('4xx') + count('5xx') };
 }
 
 /** Starts backend and candidate, warms up for a second, loads for four, and stops both. */
@@ -52,18 +73,15 @@ export async function measure(scenario: Scenario, candidate: Candidate): Promise
     const proxy = await startProxy(candidate, scenario);
     try {
       const port = proxy ? PROXY_PORT : BACKEND_PORT;
-      await wrk(port, scenario.connections, 1);
+      const load = scenario.mode === 'h2' ? h2load : wrk;
+      await load(port, scenario.connections, 1);
       const before = proxy ? cpuSeconds(proxy.pid) : 0;
-      const text = await wrk(port, scenario.connections, SECONDS);
+      const { requests, errors } = await load(port, scenario.connections, SECONDS);
       const cpu = proxy ? cpuSeconds(proxy.pid) - before : 0;
-      const requests = Number(/(\d+) requests in/.exec(text)?.[1] ?? 0);
-      const socket = [...(/Socket errors:.*/.exec(text)?.[0].matchAll(/\d+/g) ?? [])];
-      const errors = socket.reduce((sum, [count]) => sum + Number(count), 0);
-      const refused = Number(/Non-2xx or 3xx responses: (\d+)/.exec(text)?.[1] ?? 0);
       return {
         perSecond: requests / SECONDS,
         cpuMicros: (cpu / requests) * 1e6,
-        errors: errors + refused,
+        errors,
       };
     } finally {
       await proxy?.stop();

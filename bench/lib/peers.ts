@@ -15,7 +15,7 @@ export const PROXY_PORT = 18_091;
 /** A started process tree; `stop` ends it. */
 export type Running = { readonly pid: number; stop(): Promise<void> };
 
-const PROGRAMS = { haproxy: 'haproxy', nginx: 'nginx' } as const;
+const PROGRAMS = { haproxy: 'haproxy', nginx: 'nginx', h2load: 'h2load' } as const;
 
 function onPath(program: string): boolean {
   return `/usr/sbin:/usr/bin:/usr/local/bin`.split(':').some((directory) => {
@@ -29,7 +29,7 @@ function onPath(program: string): boolean {
 }
 
 /** Whether this machine has the candidate's program. */
-export function available(name: Candidate['name']): boolean {
+export function available(name: Candidate['name'] | 'h2load'): boolean {
   return name in PROGRAMS ? onPath(PROGRAMS[name as keyof typeof PROGRAMS]) : true;
 }
 
@@ -78,9 +78,10 @@ export function startBackend(): Promise<Running> {
 }
 
 function sluiceConfig(mode: Scenario['mode']): string {
+  const protocol = mode === 'tcp' ? 'tcp' : 'http';
   return `workers: 1
 admin: { bind: "127.0.0.1:18092" }
-listeners: { main: { bind: "127.0.0.1:${PROXY_PORT}", protocol: ${mode}, service: app } }
+listeners: { main: { bind: "127.0.0.1:${PROXY_PORT}", protocol: ${protocol}, service: app } }
 services: { app: { endpoints: ["127.0.0.1:${BACKEND_PORT}"] } }
 `;
 }
@@ -89,13 +90,13 @@ function haproxyConfig(mode: Scenario['mode']): string {
   return `global
   nbthread 1
 defaults
-  mode ${mode}
+  mode ${mode === 'tcp' ? 'tcp' : 'http'}
   timeout connect 5s
   timeout client 50s
   timeout server 50s
-  ${mode === 'http' ? 'option forwardfor' : ''}
+  ${mode === 'tcp' ? '' : 'option forwardfor'}
 listen main
-  bind 127.0.0.1:${PROXY_PORT}
+  bind 127.0.0.1:${PROXY_PORT}${mode === 'h2' ? ' proto h2' : ''}
   server s1 127.0.0.1:${BACKEND_PORT} check
 `;
 }
@@ -104,14 +105,14 @@ function nginxConfig(mode: Scenario['mode']): string {
   const modules = '/usr/lib/nginx/modules/ngx_stream_module.so';
   const http = `http { access_log off; keepalive_requests 1000000000;
   upstream app { server 127.0.0.1:${BACKEND_PORT}; keepalive 256; keepalive_requests 1000000000; }
-  server { listen 127.0.0.1:${PROXY_PORT}; location / { proxy_pass http://app; proxy_http_version 1.1;
+  server { listen 127.0.0.1:${PROXY_PORT}${mode === 'h2' ? ' http2' : ''}; location / { proxy_pass http://app; proxy_http_version 1.1;
     proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } } }`;
   const stream = `stream { server { listen 127.0.0.1:${PROXY_PORT};
   proxy_pass 127.0.0.1:${BACKEND_PORT}; } }`;
   return `${mode === 'tcp' ? `load_module ${modules};` : ''}
 daemon off; worker_processes 1; pid /tmp/sluice-bench-nginx.pid; error_log stderr crit;
 events { worker_connections 4096; }
-${mode === 'http' ? http : stream}
+${mode === 'tcp' ? stream : http}
 `;
 }
 
