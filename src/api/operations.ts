@@ -50,8 +50,9 @@ export const OPERATIONS: readonly Operation[] = [
   {
     method: 'GET',
     path: '/healthz',
-    summary: 'The daemon runs.',
-    run: () => ok({ status: 'ok' }),
+    summary: 'The daemon runs; `overloaded` with reasons while it refuses new requests.',
+    run: ({ backend: { strain } }) =>
+      ok(strain.length > 0 ? { status: 'overloaded', reasons: strain } : { status: 'ok' }),
   },
   {
     method: 'GET',

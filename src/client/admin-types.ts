@@ -54,6 +54,8 @@ export type EndpointOrder = { readonly state?: AdminState; readonly weight?: num
 
 /** What the admin API asks of the daemon. */
 export interface AdminBackend {
+  /** Why new requests are refused at the moment; empty when none are. */
+  readonly strain: readonly string[];
   /** Why it is not ready, in words. */
   readonly unready: string | undefined;
   status(): Status;

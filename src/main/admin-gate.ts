@@ -91,6 +91,10 @@ export class AdminGate implements AdminBackend {
     this.#server?.close();
   }
 
+  get strain(): string[] {
+    return this.#supervisor.strain;
+  }
+
   get unready(): string | undefined {
     return this.#phase === 'serving' ? this.#supervisor.unready : this.#phase;
   }

@@ -6,6 +6,7 @@ import { Worker } from '../gateway/worker/worker.ts';
 import type { NativeHandle } from '../net/handles.ts';
 import { outliveSupervisor } from './orphan.ts';
 import { createPinoLogger } from './pino-logger.ts';
+import { processResources } from './resources.ts';
 
 const logger = createPinoLogger('info', { worker: Number(process.argv[2] ?? 0) });
 
@@ -23,6 +24,7 @@ const worker = new Worker({
   openAccessLog,
   setLogLevel: (level) => logger.setLevel(level),
   lagMs: startLagMeter(),
+  resources: processResources(),
 });
 
 /** Ends this process when its work is done; a later, shorter deadline holds as well. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { binds } from './address.ts';
-import { cidr, count, duration, oneOrMore, percent, secret } from './fields.ts';
+import { cidr, count, duration, oneOrMore, percent, secret, size } from './fields.ts';
 import { listener } from './listener.ts';
 import { service } from './service.ts';
 import { timeouts } from './timeouts.ts';
@@ -56,6 +56,11 @@ export const gatewayConfig = z.strictObject({
     .union([count, z.literal('auto')])
     .default('auto')
     .describe('auto: one a core.'),
+  memory: size
+    .optional()
+    .describe(
+      'What all processes may take together; near it new requests get 503. Default: what the control group, or else the machine, has.',
+    ),
   user: z.string().optional().describe('Workers run as this user after binding.'),
   group: z.string().optional(),
   log: z

@@ -5,7 +5,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 
 /** A WebSocket server that sends every message back, on a free port of 127.0.0.1. */
 export async function echoServer(): Promise<{ port: number; close(): void }> {
-  const server = createServer();
+  const server = createServer((_, response) => response.end('ok'));
   const sockets = new WebSocketServer({ server });
   sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(String(data))));
   server.listen(0, '127.0.0.1');

@@ -4,6 +4,7 @@ import type { MetricRegistry } from '../../base/metrics.ts';
 import type { AccessRecord } from '../access-record.ts';
 import type { SupervisorLink } from '../ipc.ts';
 import type { ServiceHandle } from '../upstream/service-handle.ts';
+import type { OverloadGuard } from '../worker/overload.ts';
 
 /** What HTTP handling is built on. */
 export type HttpDeps = {
@@ -14,4 +15,5 @@ export type HttpDeps = {
   readonly services: (name: string) => ServiceHandle | undefined;
   readonly accessLog: (record: AccessRecord) => void;
   readonly cookieKey: string;
+  readonly overload: OverloadGuard;
 };

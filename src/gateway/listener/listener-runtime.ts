@@ -1,6 +1,6 @@
 import net, { type Socket } from 'node:net';
 import type { Clock } from '../../base/clock.ts';
-import { errorText } from '../../base/errors.ts';
+import { errorText, systemCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Cell, MetricRegistry } from '../../base/metrics.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
@@ -17,11 +17,21 @@ import { SniSessions } from '../l4/sni-session.ts';
 import { TcpSessions } from '../l4/tcp-session.ts';
 import { UdpSessions } from '../l4/udp-session.ts';
 import type { ServiceHandle } from '../upstream/service-handle.ts';
+import type { OverloadGuard } from '../worker/overload.ts';
 import { AddressRules, AddressSet } from './address-rules.ts';
 import { readProxyHeader } from './proxy-reader.ts';
 
 const KEEP_ALIVE_MS = 30_000;
 const BACKLOG = 4096;
+const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
+const OVERLOADED = [
+  'HTTP/1.1 503 Service Unavailable',
+  'retry-after: 1',
+  'content-length: 0',
+  'connection: close',
+  '',
+  '',
+].join('\r\n');
 
 /** Takes over a connection that has passed the listener's checks. */
 export type StreamHandler = (connection: StreamConnection, listener: ListenerRuntime) => void;
@@ -44,6 +54,7 @@ export type ListenerDeps = {
   readonly handlers: { readonly http: StreamHandler };
   readonly tickets: TicketKeys;
   readonly accessLog: (record: AccessRecord) => void;
+  readonly overload: OverloadGuard;
   readonly defaults: GatewayConfig['defaults'];
   /** Workers of this host: each takes its share of `maxConnections`, rounded up. */
   readonly workers: () => number;
@@ -135,6 +146,10 @@ export class ListenerRuntime {
     const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
     server.on('connection', (socket) => this.#accept(socket));
     server.on('error', (error) => {
+      if (NO_DESCRIPTOR.has(systemCode(error) ?? '')) {
+        this.deps.overload.noteShed('descriptors');
+        return;
+      }
       this.deps.logger.error('a listener failed', { listener: this.name, why: errorText(error) });
     });
     server.listen({ _handle: handle, backlog: BACKLOG } as net.ListenOptions);
@@ -186,7 +201,8 @@ export class ListenerRuntime {
       port: socket.remotePort ?? 0,
     };
     const { acceptProxy, limits } = this.#config;
-    if (this.#open.size >= Math.ceil(limits.maxConnections / this.deps.workers())) {
+    if (this.deps.overload.refuseConnection()) this.#shed(socket);
+    else if (this.#open.size >= Math.ceil(limits.maxConnections / this.deps.workers())) {
       this.#turnAway(socket, 'listener-limit');
     } else if (!acceptProxy) {
       this.#track(socket);
@@ -195,11 +211,14 @@ export class ListenerRuntime {
       this.#turnAway(socket, 'proxy-untrusted');
     } else {
       this.#track(socket);
-      readProxyHeader(socket, this.#timeouts.handshake, (header) => {
-        if (typeof header === 'string') this.#turnAway(socket, header);
-        else this.#admit({ raw: socket, client: header.source ?? peer, header });
-      });
+      const { handshake } = this.#timeouts;
+      readProxyHeader(socket, handshake, (header) => this.#introduced(socket, peer, header));
     }
+  }
+
+  #introduced(socket: Socket, peer: PeerAddress, header: ProxyHeader | string): void {
+    if (typeof header === 'string') this.#turnAway(socket, header);
+    else this.#admit({ raw: socket, client: header.source ?? peer, header });
   }
 
   #turnAway(socket: Socket, reason: string): void {
@@ -234,7 +253,9 @@ export class ListenerRuntime {
   #track(socket: Socket): void {
     this.#open.set(socket, undefined);
     this.#cells.active.value++;
+    this.deps.overload.opened();
     socket.once('close', () => {
+      this.deps.overload.closed();
       this.#open.delete(socket);
       this.#cells.active.value--;
       if (this.#open.size === 0) this.#onEmpty?.();
@@ -291,9 +312,22 @@ export class ListenerRuntime {
       acceptedAt: this.deps.clock.now(),
     };
     const { protocol } = this.#config;
-    if (protocol === 'http' || protocol === 'https') this.deps.handlers.http(connection, this);
+    const http = protocol === 'http' || protocol === 'https';
+    if (!http && this.deps.overload.refuseWork()) this.#turnAway(raw, 'overload');
+    else if (http) this.deps.handlers.http(connection, this);
     else if (protocol === 'tls-passthrough') this.#sni.serve(connection);
     else this.#tcp.serve(connection);
+  }
+
+  /** There is no descriptor to serve it with: says so, where the client can understand it. */
+  #shed(socket: Socket): void {
+    if (this.#config.protocol !== 'http' || this.#config.acceptProxy) {
+      this.#turnAway(socket, 'overload');
+      return;
+    }
+    this.refused('overload');
+    socket.on('error', () => {});
+    socket.end(OVERLOADED, () => socket.destroy());
   }
 
   #loadTls(): void {

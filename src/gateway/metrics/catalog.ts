@@ -189,6 +189,13 @@ export const METRICS: readonly MetricFamily[] = [
     labels: [],
     merge: 'max',
   },
+  {
+    name: 'sluice_overloaded',
+    help: '1 while a worker refuses new requests, by reason.',
+    type: 'gauge',
+    labels: ['reason'],
+    merge: 'max',
+  },
   counter(
     'sluice_overload_shed_total',
     'Connections or requests refused to protect the process, by reason.',

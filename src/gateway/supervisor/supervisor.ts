@@ -61,6 +61,7 @@ export class Supervisor {
   readonly #discovery: DiscoveryHub;
   readonly #states = new Map<string, ServiceState>();
   readonly #usage = new Map<WorkerProcess, EndpointUsage[]>();
+  readonly #strain = new Map<WorkerProcess, readonly string[]>();
   readonly #adoptions: (NativeHandle | undefined)[] = [];
   readonly #cookieKey: string;
   #ticketKeys: readonly string[];
@@ -134,6 +135,11 @@ export class Supervisor {
 
   get workers(): { slot: number; pid: number | undefined; ready: boolean }[] {
     return this.#fleet.workers.map(({ slot, pid, ready }) => ({ slot, pid, ready }));
+  }
+
+  /** Why workers refuse new requests, by what they reported within the last second. */
+  get strain(): string[] {
+    return [...new Set([...this.#strain.values()].flat())];
   }
 
   get ready(): boolean {
@@ -404,6 +410,7 @@ export class Supervisor {
     if (!this.#fleet.workers.includes(worker)) return;
     this.#aggregator.update(workerKey(worker), message.samples);
     this.#usage.set(worker, message.usage);
+    this.#strain.set(worker, message.strain);
     const awaited = this.#awaited.get(message.id);
     if (awaited && --awaited.missing === 0) awaited.resolve();
   }
@@ -411,6 +418,7 @@ export class Supervisor {
   #forget(worker: WorkerProcess): void {
     this.#aggregator.retire(workerKey(worker));
     this.#usage.delete(worker);
+    this.#strain.delete(worker);
   }
 }
 

@@ -27,6 +27,7 @@ import { OutcomeReporter } from '../upstream/outcome-reporter.ts';
 import { makePool } from '../upstream/pools.ts';
 import { ServiceRuntime } from '../upstream/service-runtime.ts';
 import { loneBoard } from './lone-health.ts';
+import { OverloadGuard, type Resources } from './overload.ts';
 
 type Configure = Extract<ToWorker, { type: 'configure' }>;
 
@@ -40,6 +41,7 @@ export type WorkerDeps = {
   readonly setLogLevel: (level: GatewayConfig['log']['level']) => void;
   /** Longest stall of the event loop since the last call, in ms. */
   readonly lagMs: () => number;
+  readonly resources: Resources;
 };
 
 /** Reacts to the supervisor's messages: the listeners and services of one worker process. */
@@ -51,6 +53,7 @@ export class Worker {
   readonly #sockets = new Map<string, { key: string; index: number; handle: NativeHandle }>();
   readonly #tickets = new TicketKeys();
   readonly #outcomes: OutcomeReporter;
+  readonly #overload: OverloadGuard;
   readonly #link: SupervisorLink;
   #http: HttpHandler | undefined;
   #config: Configure | undefined;
@@ -71,6 +74,14 @@ export class Worker {
       },
       rateUse: (uses) => deps.send({ type: 'rate-use', uses }),
     };
+    this.#overload = new OverloadGuard({
+      clock: deps.clock,
+      logger: deps.logger,
+      metrics: this.#metrics,
+      resources: deps.resources,
+      memoryLimit: () => this.#config?.config.memory,
+      workers: () => this.#config?.workers ?? 1,
+    });
     this.#outcomes = new OutcomeReporter(deps.clock, this.#link);
   }
 
@@ -223,6 +234,7 @@ export class Worker {
       services: (name) => this.#services.get(name),
       accessLog: (record) => this.#accessLog?.write(record),
       cookieKey: next.cookieKey,
+      overload: this.#overload,
     });
     this.#applyListeners(before, next);
     this.#deps.send({ type: 'configured', generation: next.generation });
@@ -300,6 +312,7 @@ export class Worker {
       handlers: { http: (connection, of) => this.#http?.handle(connection, of) },
       accessLog: (record) => this.#accessLog?.write(record),
       tickets: this.#tickets,
+      overload: this.#overload,
       defaults: config.defaults,
       workers: () => this.#config?.workers ?? 1,
     });
@@ -343,7 +356,7 @@ export class Worker {
     const samples = this.#config?.config.metrics.perEndpoint
       ? all
       : all.filter(({ family }) => !family.startsWith('sluice_endpoint_'));
-    this.#deps.send({ type: 'stats', id, samples, usage, lagMs });
+    this.#deps.send({ type: 'stats', id, samples, usage, lagMs, strain: this.#overload.reasons });
   }
 }
 

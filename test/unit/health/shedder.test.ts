@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { seededRng } from '../../../src/base/rng.ts';
+import { Shedder } from '../../../src/health/shedder.ts';
+
+function refusedOf(shedder: Shedder, count: number): number {
+  let refused = 0;
+  for (let at = 0; at < count; at++) if (shedder.refuse()) refused++;
+  return refused;
+}
+
+test('a shedder lets everything in while the loop keeps up', () => {
+  const shedder = new Shedder(seededRng(1));
+  for (let look = 0; look < 10; look++) shedder.observe({ lagMs: 150, memory: 0.5 });
+  assert.equal(refusedOf(shedder, 1000), 0);
+  assert.deepEqual(shedder.reasons, []);
+});
+
+test('it refuses more the longer the lag lasts, never everything, and recovers within a second', () => {
+  const shedder = new Shedder(seededRng(2));
+  shedder.observe({ lagMs: 250, memory: 0.5 });
+  const first = refusedOf(shedder, 1000);
+  for (let look = 0; look < 20; look++) shedder.observe({ lagMs: 250, memory: 0.5 });
+  const later = refusedOf(shedder, 1000);
+  assert.ok(first > 100 && first < 300, `${first}`);
+  assert.ok(later > 850 && later < 950, `${later}`);
+  assert.deepEqual(shedder.reasons, ['lag']);
+  for (let look = 0; look < 10; look++) shedder.observe({ lagMs: 0, memory: 0.5 });
+  assert.equal(refusedOf(shedder, 1000), 0);
+});
+
+test('without memory left it refuses every new request', () => {
+  const shedder = new Shedder(seededRng(3));
+  shedder.observe({ lagMs: 0, memory: 0.95 });
+  assert.equal(refusedOf(shedder, 100), 100);
+  assert.deepEqual(shedder.reasons, ['memory']);
+  shedder.observe({ lagMs: 0, memory: 0.5 });
+  assert.equal(refusedOf(shedder, 100), 0);
+});
