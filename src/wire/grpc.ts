@@ -12,6 +12,31 @@ export const GRPC_STATUS = {
   unauthenticated: 16,
 } as const;
 
+const NAMES = [
+  'OK',
+  'CANCELLED',
+  'UNKNOWN',
+  'INVALID_ARGUMENT',
+  'DEADLINE_EXCEEDED',
+  'NOT_FOUND',
+  'ALREADY_EXISTS',
+  'PERMISSION_DENIED',
+  'RESOURCE_EXHAUSTED',
+  'FAILED_PRECONDITION',
+  'ABORTED',
+  'OUT_OF_RANGE',
+  'UNIMPLEMENTED',
+  'INTERNAL',
+  'UNAVAILABLE',
+  'DATA_LOSS',
+  'UNAUTHENTICATED',
+] as const;
+
+/** A status by its name; `other` for what is none, or when a call ended without one. */
+export function grpcStatusName(status: number | undefined): string {
+  return (status === undefined ? undefined : NAMES[status]) ?? 'other';
+}
+
 /** Whether a content type is gRPC's; gRPC-Web is another protocol. */
 export function isGrpcContentType(value: string): boolean {
   return /^application\/grpc(?:[+;]|$)/i.test(value);

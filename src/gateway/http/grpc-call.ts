@@ -1,6 +1,7 @@
 import type { RawHeaders, RequestHead } from '../../net/http-exchange.ts';
 import {
   encodeGrpcMessage,
+  grpcStatusName,
   grpcStatusOf,
   isGrpcContentType,
   isServerFault,
@@ -44,19 +45,25 @@ export class GrpcCall {
     this.#status = parseGrpcStatus(headerValue(fields, 'grpc-status')) ?? this.#status;
   }
 
+  /** The status that the client has got, by name. */
+  get statusName(): string {
+    return grpcStatusName(this.#status);
+  }
+
   /** Whether the endpoint's answer counts against it. */
   get failed(): boolean {
     return isServerFault(this.#status);
   }
 
   /** The head of an answer that has nothing but a status. */
-  static trailersOnly(status: number, reason: string): RawHeaders {
-    return ['content-type', 'application/grpc', ...GrpcCall.fields(status, reason)];
+  trailersOnly(status: number, reason: string): RawHeaders {
+    return ['content-type', 'application/grpc', ...this.fields(status, reason)];
   }
 
   /** The fields by which the gateway tells of a failure, instead of an HTTP status. */
-  static fields(status: number, reason: string): RawHeaders {
+  fields(status: number, reason: string): RawHeaders {
+    this.#status = grpcStatusOf(status);
     const message = encodeGrpcMessage(`${reasonOf(status)} (gateway: ${reason})`);
-    return ['grpc-status', String(grpcStatusOf(status)), 'grpc-message', message];
+    return ['grpc-status', String(this.#status), 'grpc-message', message];
   }
 }

@@ -13,6 +13,8 @@ export type FinishedSession = {
   readonly bytesOut: number;
   /** Whether what went out came from an endpoint. */
   readonly answered: boolean;
+  /** Of a gRPC call: its status by name. */
+  readonly grpcStatus: string | undefined;
 };
 
 /** Counts a finished request for its listener, route and service. */
@@ -27,6 +29,9 @@ export function countSession(done: FinishedSession, metrics: MetricRegistry): vo
   plan.received.value += done.bytesIn;
   plan.sent.value += done.bytesOut;
   if (service === undefined) return;
+  if (done.grpcStatus) {
+    metrics.cell('sluice_service_grpc_calls_total', service, done.grpcStatus).value++;
+  }
   const cells = plan.cellsOf(service);
   const counted =
     outcome === 'ok' ? cells.ok : metrics.cell('sluice_service_requests_total', service, outcome);

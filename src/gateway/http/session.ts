@@ -194,7 +194,7 @@ export class HttpSession implements ResponseSink, Timed {
 
   /** Ends an answer that has begun and will not be completed. */
   #breakOff(status: number, reason: string): void {
-    if (this.#grpc) this.#exchange.end(GrpcCall.fields(status, reason));
+    if (this.#grpc) this.#exchange.end(this.#grpc.fields(status, reason));
     else this.#exchange.abort();
     this.#finish(reason);
   }
@@ -511,7 +511,7 @@ export class HttpSession implements ResponseSink, Timed {
   /** Answers for the gateway itself; always false, so that checks can return it. */
   #refuse(status: number, reason: string, headers: RawHeaders = []): false {
     if (this.#grpc) {
-      this.#answer(200, GrpcCall.trailersOnly(status, reason), '', reason);
+      this.#answer(200, this.#grpc.trailersOnly(status, reason), '', reason);
       return false;
     }
     const page = errorPage(status, this.#listener, this.#route?.route.errorPages);
@@ -560,6 +560,7 @@ export class HttpSession implements ResponseSink, Timed {
       bytesIn: this.#body?.bytes ?? 0,
       bytesOut: this.#bytesOut,
       answered: this.#answeredByEndpoint,
+      grpcStatus: this.#grpc?.statusName,
     };
     countSession(done, metrics);
     if (this.#listener.config.accessLog) accessLog(this.#accessRecord(outcome, elapsedMs));

@@ -74,6 +74,12 @@ export const METRICS: readonly MetricFamily[] = [
     'service',
     'code',
   ),
+  counter(
+    'sluice_service_grpc_calls_total',
+    'gRPC calls, by the status that the client got; `other` when it got none.',
+    'service',
+    'grpc_status',
+  ),
   latency(
     'sluice_service_request_duration_seconds',
     'From picking an endpoint to its response head (HTTP) or the end (TCP).',
