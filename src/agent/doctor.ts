@@ -150,7 +150,7 @@ function hostProbes(tools: AgentTools): Probe[] {
       purpose: 'published ports beside Docker, firewalld or another firewall',
       required: false,
       remedy:
-        'let packets with our mark pass: iptables -I DOCKER-USER -m mark --mark 0x7067/0xffff -j ACCEPT (without Docker: the chain FORWARD)',
+        'let packets with our mark pass: iptables -I FORWARD -m mark --mark 0x7067/0xffff -j ACCEPT (beside Docker the agent does so itself in DOCKER-USER)',
       find: () => othersPolicy(exec),
     },
   ];
@@ -178,16 +178,11 @@ export async function probeHost(tools: AgentTools): Promise<Capability[]> {
     ...kernelProbes(exec),
     ...hostProbes(tools),
   ];
-  const report: Capability[] = [];
-  for (const { name, purpose, required, remedy, find } of probes) {
-    const found = await find().catch(() => undefined);
-    report.push({
-      name,
-      purpose,
-      required,
-      available: found !== undefined,
-      detail: found ?? remedy,
-    });
-  }
-  return report;
+  return Promise.all(
+    probes.map(async ({ name, purpose, required, remedy, find }) => {
+      const found = await find().catch(() => undefined);
+      const available = found !== undefined;
+      return { name, purpose, required, available, detail: found ?? remedy };
+    }),
+  );
 }

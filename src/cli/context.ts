@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { AdminClient } from '../client/admin-client.ts';
 import type { ConfigIo } from '../config/load.ts';
+import type { HostNeed } from './agent-commands.ts';
 
 /** Exit statuses: besides 0, what went wrong. */
 export const STATUS = { failed: 1, usage: 2, unreachable: 3 } as const;
@@ -26,6 +27,8 @@ export type CliIo = {
   /** Says what deserves a look; the exit status stays. */
   readonly warn: (text: string) => void;
   readonly screen: Screen;
+  /** Looks at what an agent of that prefix needs of this host. */
+  readonly examineHost: (prefix: string) => Promise<readonly HostNeed[]>;
 };
 
 /** What every command is given. */

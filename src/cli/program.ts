@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { errorText, SluiceError } from '../base/errors.ts';
+import { addAgentCommands } from './agent-commands.ts';
 import { addCompletion } from './completion.ts';
 import { addConfigCommands } from './config-commands.ts';
 import { type CliIo, contextOf, STATUS } from './context.ts';
@@ -34,6 +35,7 @@ export function createProgram(io: CliIo): Command {
   addReports(program, context);
   addTop(program, context);
   addOrders(program, context);
+  addAgentCommands(program, context);
   addCompletion(program, io.print);
   return program;
 }

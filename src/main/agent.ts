@@ -3,12 +3,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Agent } from '../agent/agent.ts';
 import { probeHost } from '../agent/doctor.ts';
-import { createNaming } from '../agent/plane/naming.ts';
-import type { AgentTools } from '../agent/plane/tools.ts';
-import { systemClock } from '../base/clock.ts';
-import { execCommand } from '../kernel/exec.ts';
-import { loadNative } from '../kernel/native.ts';
 import { AgentServer } from '../link/agent-server.ts';
+import { agentTools } from './agent-tools.ts';
 import { createPinoLogger } from './pino-logger.ts';
 
 const USAGE = `Usage: agent [options]
@@ -17,6 +13,7 @@ const USAGE = `Usage: agent [options]
   --socket PATH      where orders are taken (default EXEC-ROOT/agent.sock)
   --owner UID:GID    who may give orders besides root
   --prefix NAME      names of our table, namespaces and links (default sluice)
+  --without-koffi    work as where that optional package is missing
   --log-level LEVEL  debug, info, warn or error (default info)`;
 
 const PREFIX = /^[a-z][a-z0-9]{0,31}$/;
@@ -35,6 +32,7 @@ function readOptions() {
         socket: { type: 'string' },
         owner: { type: 'string' },
         prefix: { type: 'string', default: 'sluice' },
+        'without-koffi': { type: 'boolean', default: false },
         'log-level': { type: 'string', default: 'info' },
       },
     }).values;
@@ -57,14 +55,12 @@ if (options.owner !== undefined && !owner) fail(`--owner ${options.owner}: UID:G
 const logger = createPinoLogger(level);
 const execRoot = options['exec-root'];
 mkdirSync(execRoot, { recursive: true, mode: 0o711 });
-const tools: AgentTools = {
-  exec: execCommand,
-  native: await loadNative(),
-  naming: createNaming(options.prefix),
-  clock: systemClock,
-  logger,
+const tools = await agentTools({
+  prefix: options.prefix,
   execRoot,
-};
+  logger,
+  native: !options['without-koffi'],
+});
 
 const lacking = (await probeHost(tools)).filter((one) => one.required && !one.available);
 if (lacking.length > 0) {

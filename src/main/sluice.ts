@@ -38,6 +38,11 @@ await runCli(
       process.exitCode = status;
     },
     screen,
+    // Loaded when asked for: no other verb needs it.
+    examineHost: async (prefix) => {
+      const { examineHost } = await import('./agent-tools.ts');
+      return examineHost(prefix);
+    },
   },
   process.argv,
 );

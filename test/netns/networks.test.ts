@@ -377,6 +377,26 @@ describe('the kernel is kept as it has to be', { skip }, () => {
     assert.match(await outside.order({ ...ask, timeoutMs: 1000 }), /^k1 /);
   });
 
+  test('beside Docker, whose chain drops what it does not know', async (context) => {
+    if (!existsSync('/usr/sbin/iptables-nft') || !existsSync('/usr/sbin/iptables')) {
+      context.skip('the command iptables is not installed');
+      return;
+    }
+    const rules = ['-P FORWARD DROP', '-N DOCKER-USER', '-A FORWARD -j DOCKER-USER'];
+    for (const rule of rules) host.onHost('iptables', ...rule.split(' '));
+    assert.equal(await works(), false);
+    assert.deepEqual((await host.agent.sync(intent)).failures, []);
+    assert.ok(await works());
+    await host.agent.sync(intent);
+    const saved = () => host.onHost('iptables', '-S', 'DOCKER-USER').trim().split('\n');
+    assert.equal(saved().length, 2, 'one rule, however often');
+    await host.agent.sync({ ...EMPTY_INTENT, sandboxes: [{ ...box, attachments: [] }] });
+    assert.equal(saved().length, 1);
+    host.onHost('iptables', '-P', 'FORWARD', 'ACCEPT');
+    await host.agent.sync(intent);
+    assert.ok(await works());
+  });
+
   test('another agent with another prefix works beside it', async () => {
     const before = host.onHost('nft', 'list', 'table', 'inet', host.prefix);
     const second = new TestHost();

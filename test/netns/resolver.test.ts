@@ -190,6 +190,19 @@ describe('the resolver of a sandbox', { skip }, () => {
     assert.equal(said.trim(), '172.20.0.11');
   });
 
+  test('without the optional package the same answers, by a helper', async () => {
+    await host.killAgent();
+    await host.startAgent('--without-koffi');
+    assert.deepEqual((await host.agent.sync(intent)).failures, []);
+    assert.equal(short(box, 'web'), '172.20.0.11');
+    assert.equal(short(box, '+tcp', 'web'), '172.20.0.11');
+    assert.equal(short(other, 'web'), '172.21.0.11');
+    await host.killAgent();
+    await host.startAgent();
+    assert.deepEqual((await host.agent.sync(intent)).failures, []);
+    assert.equal(short(box, 'web'), '172.20.0.11');
+  });
+
   test('a sandbox that goes leaves no socket', async () => {
     await host.agent.apply({ put: {}, remove: { sandboxes: [other.id] } });
     await until(() => !/veth/.test(host.onHost('ip', '-o', 'link', 'show', 'master', 'br-b')));

@@ -205,13 +205,13 @@ export class TestHost {
     return this.#agent?.pid ?? 0;
   }
 
-  async startAgent(): Promise<void> {
+  async startAgent(...further: readonly string[]): Promise<void> {
     const argv = [
       `--net=/run/netns/${this.host}`,
       process.execPath,
       AGENT,
       ...['--exec-root', this.root, '--log-root', join(this.root, 'logs')],
-      ...['--prefix', this.prefix, '--log-level', 'debug'],
+      ...['--prefix', this.prefix, '--log-level', 'debug', ...further],
     ];
     const agent = spawn('nsenter', argv, { stdio: ['ignore', 'ignore', 'pipe'] });
     agent.stderr.on('data', (data) => {

@@ -3,6 +3,7 @@ import { errorText } from '../../base/errors.ts';
 import { NftTool } from '../../kernel/nft.ts';
 import type { ApplyFailure, ApplyReport } from '../../link/agent-port.ts';
 import type { ForwardIntent, HostDelta, HostIntent } from '../../model/host-intent.ts';
+import { keepDockerRule } from './docker-user.ts';
 import { Firewall } from './firewall.ts';
 import { forgetFlows, staleFlows } from './flows.ts';
 import { hostContent } from './host-content.ts';
@@ -41,6 +42,7 @@ export class HostPlane {
   #last: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
   #synced = false;
+  #bridged = false;
   #closed = false;
 
   constructor(tools: AgentTools, services: SandboxServices, degraded: (reason: string) => void) {
@@ -89,6 +91,7 @@ export class HostPlane {
     await this.#links.reconcile(whole ? { ...change, sandboxes: this.#every() } : change, failures);
     await this.#load(usable, whole, failures);
     await Promise.all([
+      this.#makeRoom(whole),
       forgetFlows(this.#tools, staleFlows(change, this.#intent.forwards)),
       this.#resolve(whole ? undefined : change, failures),
     ]);
@@ -126,6 +129,14 @@ export class HostPlane {
     }
   }
 
+  /** Lets other firewalls pass what ours accepts, as long as there is something of ours. */
+  async #makeRoom(always: boolean): Promise<void> {
+    const bridged = [...this.#intent.networks.values()].some(({ driver }) => driver === 'bridge');
+    if (!always && bridged === this.#bridged) return;
+    this.#bridged = bridged;
+    await keepDockerRule(this.#tools.exec, bridged);
+  }
+
   async #resolve(change: Change | undefined, failures: Map<string, ApplyFailure>) {
     for (const [id, message] of await this.#services.update(this.#intent, change)) {
       if (!failures.has(id)) failures.set(id, { kind: 'sandbox', id, message });
@@ -142,6 +153,7 @@ export class HostPlane {
         const links = await this.#links.reconcile(scope, failures);
         const table = await this.#load(usable, true, failures);
         await this.#resolve(undefined, failures);
+        await this.#makeRoom(scope === 'all');
         const mended = [links ? 'links' : [], table ? 'the firewall table' : []].flat();
         if (mended.length > 0) this.#degraded(`${mended.join(' and ')} repaired after ${cause}`);
         for (const { kind, id, message } of failures.values()) {

@@ -11,7 +11,7 @@ const tcp = createServer();
 udp.bind(0, ADDRESS, () => {
   tcp.listen(0, ADDRESS, () => {
     process.send?.('udp', udp, {}, () => {
-      process.send?.('tcp', tcp, {}, () => process.disconnect?.());
+      process.send?.('tcp', tcp, {}, () => process.exit(0));
     });
   });
 });
