@@ -59,9 +59,11 @@ export class AutoPool implements HttpClientPool {
         for (const { sink } of calls) sink.fail(result, { reused: false, bytesReceived: 0 });
         return;
       }
-      this.#first = result;
       const pool = this.#makePool(speaksHttp2(result));
       this.#pool = pool;
+      // A socket that nobody owns must not be kept: its errors would be nobody's.
+      if (calls.length === 0) result.destroy();
+      else this.#first = result;
       for (const call of calls) call.moveTo(pool);
       if (this.#closed) pool.close();
     });
