@@ -27,6 +27,8 @@ const SMALL_BODY = 4096;
 export type Http1Options = {
   readonly head: HeadLimits;
   readonly encodedSlashes: 'reject' | 'keep';
+  /** Whether a client may speak HTTP/2 at once; otherwise that is an error. */
+  readonly h2c: boolean;
   readonly headerMs: number;
   readonly idleMs: number;
   readonly writeMs: number;
@@ -38,8 +40,8 @@ export type Http1Options = {
 /** What a connection tells its owner. */
 export type Http1Events = {
   request(exchange: ServerExchange): void;
-  /** The client speaks HTTP/2: the socket is given back as it came. Without it, that is an error. */
-  http2?(): void;
+  /** The client speaks HTTP/2: the socket is given back as it came. */
+  http2(): void;
   /** A refusal by this engine: it has been answered and the connection closes. */
   refused(reason: string, status: number): void;
 };
@@ -225,7 +227,7 @@ export class Http1Connection implements Timed {
     if (this.#buffer[0] === 13 && this.#buffer[1] === 10) this.consume(2);
     if (this.#buffer.length === 0) return;
     if (this.#searched === 0) this.deadline = performance.now() + this.options.headerMs;
-    if (this.#served === 0 && this.#events.http2 && isPreface(this.#buffer)) {
+    if (this.#served === 0 && this.options.h2c && isPreface(this.#buffer)) {
       if (this.#buffer.length < PREFACE.length) return;
       this.detach();
       this.#events.http2();

@@ -1,6 +1,12 @@
+import type { Listener } from '../../model/listener.ts';
+import type { Timeouts } from '../../model/timeouts.ts';
 import type { ServerExchange } from '../../net/http-exchange.ts';
-import { Http1Connection, type Http1Options } from '../../net/http1-server.ts';
-import { Http2Connection } from '../../net/http2-server.ts';
+import { Http1Connection, type Http1Events, type Http1Options } from '../../net/http1-server.ts';
+import {
+  Http2Connection,
+  type Http2ConnectionEvents,
+  type Http2ServerOptions,
+} from '../../net/http2-server.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
 import type { RateUse } from '../ipc.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
@@ -19,6 +25,7 @@ export class HttpHandler implements SessionTools {
   readonly cookies: StickyCookies;
   readonly silence: SilenceWatch;
   readonly #plans = new Map<string, ListenerPlan>();
+  readonly #options = new WeakMap<Timeouts, Http1Options & Http2ServerOptions>();
   readonly #rateUses = new Map<string, RateUse & { tokens: number }>();
   #reporting = false;
 
@@ -30,63 +37,21 @@ export class HttpHandler implements SessionTools {
 
   /** Takes a connection over from its listener. */
   handle(connection: StreamConnection, listener: ListenerRuntime): void {
-    const { protocol, tls, http } = listener.config;
-    const alpn = connection.tls?.alpn;
+    const { protocol, tls } = listener.config;
     const onlyH2 = tls?.alpn?.length === 1 && tls.alpn[0] === 'h2';
-    if (alpn === 'h2' || (protocol === 'https' && onlyH2)) {
-      this.#serveHttp2(connection, listener);
-      return;
+    const client = new HttpClient(connection, listener, this);
+    if (connection.tls?.alpn === 'h2' || (protocol === 'https' && onlyH2)) client.http2();
+    else client.http1();
+  }
+
+  /** What both versions of HTTP are held to on a listener: one object for all its connections. */
+  options({ config, timeouts }: ListenerRuntime): Http1Options & Http2ServerOptions {
+    let options = this.#options.get(timeouts);
+    if (!options) {
+      options = connectionOptions(config, timeouts);
+      this.#options.set(timeouts, options);
     }
-    const events = {
-      ...this.#events(connection, listener),
-      ...(protocol === 'http' && http.h2c
-        ? { http2: () => this.#serveHttp2(connection, listener) }
-        : {}),
-    };
-    listener.attach(
-      connection,
-      new Http1Connection(connection, connectionOptions(listener), events),
-    );
-  }
-
-  #serveHttp2(connection: StreamConnection, listener: ListenerRuntime): void {
-    const options = {
-      ...connectionOptions(listener),
-      maxConcurrentStreams: listener.config.limits.maxConcurrentStreams,
-    };
-    const events = this.#events(connection, listener);
-    listener.attach(connection, new Http2Connection(connection, options, events));
-  }
-
-  #events(connection: StreamConnection, listener: ListenerRuntime) {
-    return {
-      request: (exchange: ServerExchange) =>
-        new HttpSession(exchange, listener, this.plan(listener), this).start(),
-      refused: (reason: string, status: number) => {
-        this.deps.metrics.cell('sluice_listener_bad_requests_total', listener.name, reason).value++;
-        if (status > 0) this.#logRefusal(connection, listener, reason);
-      },
-      failed: (reason: string) => this.#logRefusal(connection, listener, reason),
-    };
-  }
-
-  /** A line for what never became a request: an engine has answered it or ended its connection. */
-  #logRefusal({ client }: StreamConnection, listener: ListenerRuntime, outcome: string): void {
-    if (!listener.config.accessLog) return;
-    this.deps.accessLog({
-      listener: listener.name,
-      route: undefined,
-      service: undefined,
-      endpoint: undefined,
-      client: client.address,
-      clientPort: client.port,
-      startedAt: this.deps.clock.wall(),
-      durationMs: 0,
-      retries: 0,
-      bytesIn: 0,
-      bytesOut: 0,
-      outcome,
-    });
+    return options;
   }
 
   /** Compiles what a listener of HTTP is configured to do. */
@@ -131,9 +96,66 @@ export class HttpHandler implements SessionTools {
   }
 }
 
-/** What both versions of HTTP are held to on a listener. */
-function connectionOptions({ config, timeouts }: ListenerRuntime): Http1Options {
-  const { limits, http } = config;
+/** One client's connection: what its engine tells becomes sessions, counts and log lines. */
+class HttpClient implements Http1Events, Http2ConnectionEvents {
+  readonly #connection: StreamConnection;
+  readonly #listener: ListenerRuntime;
+  readonly #handler: HttpHandler;
+
+  constructor(connection: StreamConnection, listener: ListenerRuntime, handler: HttpHandler) {
+    this.#connection = connection;
+    this.#listener = listener;
+    this.#handler = handler;
+  }
+
+  http1(): void {
+    const options = this.#handler.options(this.#listener);
+    const engine = new Http1Connection(this.#connection, options, this);
+    this.#listener.attach(this.#connection, engine);
+  }
+
+  http2(): void {
+    const options = this.#handler.options(this.#listener);
+    const engine = new Http2Connection(this.#connection, options, this);
+    this.#listener.attach(this.#connection, engine);
+  }
+
+  request(exchange: ServerExchange): void {
+    const plan = this.#handler.plan(this.#listener);
+    new HttpSession(exchange, this.#listener, plan, this.#handler).start();
+  }
+
+  refused(reason: string, status: number): void {
+    const { metrics } = this.#handler.deps;
+    metrics.cell('sluice_listener_bad_requests_total', this.#listener.name, reason).value++;
+    if (status > 0) this.failed(reason);
+  }
+
+  /** A line for what never became a request: an engine has answered it or ended its connection. */
+  failed(outcome: string): void {
+    if (!this.#listener.config.accessLog) return;
+    const { accessLog, clock } = this.#handler.deps;
+    accessLog({
+      listener: this.#listener.name,
+      route: undefined,
+      service: undefined,
+      endpoint: undefined,
+      client: this.#connection.client.address,
+      clientPort: this.#connection.client.port,
+      startedAt: clock.wall(),
+      durationMs: 0,
+      retries: 0,
+      bytesIn: 0,
+      bytesOut: 0,
+      outcome,
+    });
+  }
+}
+
+function connectionOptions(
+  { protocol, limits, http }: Listener,
+  timeouts: Timeouts,
+): Http1Options & Http2ServerOptions {
   return {
     head: {
       maxHeaderBytes: limits.maxHeaderBytes,
@@ -142,11 +164,13 @@ function connectionOptions({ config, timeouts }: ListenerRuntime): Http1Options 
       underscoreHeaders: http.underscoreHeaders,
     },
     encodedSlashes: http.encodedSlashes,
+    h2c: protocol === 'http' && http.h2c,
     headerMs: timeouts.header,
     idleMs: timeouts.idle,
     writeMs: timeouts.write,
     minBodyRate: limits.minBodyRate ?? 0,
     maxRequests: limits.maxRequestsPerConnection ?? Number.POSITIVE_INFINITY,
+    maxConcurrentStreams: limits.maxConcurrentStreams,
   };
 }
 

@@ -63,6 +63,9 @@ export type ListenerDeps = {
 /** A connection on its way to its session. */
 type Arrival = { raw: Socket; client: PeerAddress; header: ProxyHeader };
 
+/** A connection that has not ended: who ends it on drain, and the client it counts for. */
+type Open = { drainable: Drainable | undefined; source: string | undefined };
+
 const NO_HEADER: ProxyHeader = { tlvs: [] };
 
 type Cells = { total: Cell; active: Cell };
@@ -72,7 +75,7 @@ export class ListenerRuntime {
   readonly name: string;
   readonly deps: ListenerDeps;
   readonly #servers = new Map<string, { close(): void }>();
-  readonly #open = new Map<Socket, Drainable | undefined>();
+  readonly #open = new Map<Socket, Open>();
   readonly #perSource = new Map<string, number>();
   readonly #cells: Cells;
   readonly #tcp: TcpSessions;
@@ -174,21 +177,22 @@ export class ListenerRuntime {
   /** Says who ends a connection on drain; without one it is destroyed. */
   attach(connection: StreamConnection, drainable: Drainable): void {
     const raw = this.#rawOf.get(connection.socket) ?? connection.socket;
-    if (this.#open.has(raw)) this.#open.set(raw, drainable);
+    const open = this.#open.get(raw);
+    if (open) open.drainable = drainable;
   }
 
   /** Stops accepting, finishes what is under way; the number of connections that had to be cut. */
   async drain(timeoutMs: number, idle: 'close' | 'wait'): Promise<number> {
     for (const key of this.bound) this.removeHandle(key);
-    for (const [, drainable] of this.#open) drainable?.shutdown(idle);
+    for (const { drainable } of this.#open.values()) drainable?.shutdown(idle);
     if (this.#open.size > 0) {
       await new Promise<void>((resolve) => {
         this.#onEmpty = resolve;
         setTimeout(resolve, timeoutMs);
       });
     }
-    const cut = [...this.#open.values()].filter((drainable) => !drainable?.idle).length;
-    for (const [socket] of this.#open) socket.destroy();
+    const cut = [...this.#open.values()].filter(({ drainable }) => !drainable?.idle).length;
+    for (const socket of this.#open.keys()) socket.destroy();
     return cut;
   }
 
@@ -251,24 +255,30 @@ export class ListenerRuntime {
   }
 
   #track(socket: Socket): void {
-    this.#open.set(socket, undefined);
+    const open: Open = { drainable: undefined, source: undefined };
+    this.#open.set(socket, open);
     this.#cells.active.value++;
     this.deps.overload.opened();
-    socket.once('close', () => {
+    socket.on('close', () => {
       this.deps.overload.closed();
       this.#open.delete(socket);
       this.#cells.active.value--;
+      if (open.source !== undefined) this.#uncountSource(open.source);
       if (this.#open.size === 0) this.#onEmpty?.();
     });
   }
 
   #countSource(socket: Socket, source: string): void {
+    const open = this.#open.get(socket);
+    if (!open) return;
+    open.source = source;
     this.#perSource.set(source, (this.#perSource.get(source) ?? 0) + 1);
-    socket.once('close', () => {
-      const left = (this.#perSource.get(source) ?? 1) - 1;
-      if (left > 0) this.#perSource.set(source, left);
-      else this.#perSource.delete(source);
-    });
+  }
+
+  #uncountSource(source: string): void {
+    const left = (this.#perSource.get(source) ?? 1) - 1;
+    if (left > 0) this.#perSource.set(source, left);
+    else this.#perSource.delete(source);
   }
 
   #secure(arrival: Arrival, terminator: TlsTerminator): void {
