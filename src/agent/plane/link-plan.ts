@@ -6,6 +6,8 @@ import type { Naming } from './naming.ts';
 /** Marks our links for `ip link show group`; the alias says whose they are. */
 const LINK_GROUP = 4242;
 const DEFAULT_MTU = 1500;
+/** Source: RFC 8200 section 5. */
+const MIN_IPV6_MTU = 1280;
 
 /** Lines that bring a link about, or why that cannot be. */
 export type Plan = { readonly lines: readonly OwnedLine[]; readonly refusal?: string };
@@ -120,12 +122,14 @@ export function attachmentPlan(
     ]);
   }
   const name = naming.veth(attachment.id);
+  // The kernel takes IPv6 off a link whose MTU is too small for it, and the setting with it.
+  const noAddress = (network.mtu ?? DEFAULT_MTU) < MIN_IPV6_MTU ? '' : ' addrgenmode none';
   const link = links.get(name);
   const lines: string[] = [];
   if (!link) {
     lines.push(
       `link add ${name}${mtu} type veth peer name ${attachment.link}${mtu} address ${attachment.mac} netns ${netns}`,
-      `link set ${name} alias ${naming.tag('ep', attachment.id)} group ${LINK_GROUP} addrgenmode none`,
+      `link set ${name} alias ${naming.tag('ep', attachment.id)} group ${LINK_GROUP}${noAddress}`,
     );
   }
   if (link?.master !== network.link) lines.push(`link set ${name} master ${network.link}`);
