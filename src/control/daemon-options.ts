@@ -49,6 +49,8 @@ export interface HostFacts {
   routes(): readonly string[];
   /** Where ports without a number are taken from, inclusive. */
   dynamicPorts(): readonly [number, number];
+  /** Where the network namespace of a sandbox is to be found. */
+  sandboxPath(id: string): string;
   /** Whether a link of this name exists. */
   hasLink(name: string): boolean;
 }

@@ -73,8 +73,7 @@ export class Execs {
     const streams = new DeferredStreams();
     try {
       const target = await this.#parts.agent.startExec(spec);
-      streams.connect(target);
-      target.onEnd = () => void this.#endAfterExit(streams, exited);
+      streams.connect(target, () => void this.#endAfterExit(streams, exited));
     } catch (error) {
       this.#exits.delete(id);
       this.#refused(id, streams, errorText(error));
@@ -155,11 +154,8 @@ export class Execs {
     const exec = this.#execs.get(id);
     const exitCode = startFailureCode(message);
     if (exec) this.#execs.set(id, { ...exec, running: false, started: true, exitCode });
-    // Those who listen are told only after they have had the time to listen.
-    setImmediate(() => {
-      streams.onOutput('stdout', Buffer.from(`exec failed: ${message}\r\n`));
-      streams.end();
-    });
+    streams.output('stdout', Buffer.from(`exec failed: ${message}\r\n`));
+    streams.end();
   }
 
   #running(key: string): Container {

@@ -64,12 +64,10 @@ export class Lifecycle {
   ): Promise<void> {
     const container = this.#parts.registry.container(key);
     const { id, spec, state, name } = container;
-    if (state.status === 'restarting') {
-      await this.#giveUpRestart(id);
-      return;
-    }
-    if (!isUp(container)) throw notModified(`container ${name} does not run`);
+    const restarting = state.status === 'restarting';
+    if (!isUp(container) && !restarting) throw notModified(`container ${name} does not run`);
     const signal = signalName(options.signal ?? spec.stopSignal);
+    if (restarting && (await this.#giveUpRestart(id))) return;
     patch(this.#parts, id, { state: { stopped: true } });
     if (state.status === 'paused') await this.unpause(id);
     const timeoutMs = options.timeoutMs ?? spec.stopTimeoutMs;
@@ -112,9 +110,9 @@ export class Lifecycle {
   async end(id: string): Promise<void> {
     const container = this.#parts.registry.findContainer(id);
     if (!container) return;
+    const gaveUp = container.state.status === 'restarting' && (await this.#giveUpRestart(id));
     patch(this.#parts, id, { state: { stopped: true } });
-    if (container.state.status === 'restarting') await this.#giveUpRestart(id);
-    else if (isUp(container)) await this.#killAndWait(id);
+    if (!gaveUp && isUp(this.#parts.registry.container(id))) await this.#killAndWait(id);
   }
 
   pause(key: string): Promise<void> {
@@ -281,14 +279,17 @@ export class Lifecycle {
     this.#restarts.delete(id);
   }
 
-  #giveUpRestart(id: string): Promise<void> {
+  /** False: it has started again in the meantime. */
+  #giveUpRestart(id: string): Promise<boolean> {
     this.#forgetRestart(id);
     return this.#parts.lock.run(id, async () => {
-      if (this.#parts.registry.findContainer(id)?.state.status !== 'restarting') return;
+      const { status } = this.#parts.registry.container(id).state;
+      if (status !== 'restarting') return status === 'exited';
       patch(this.#parts, id, { state: { status: 'exited', stopped: true } });
       await this.#launcher.unplug(id);
       const { exitCode } = this.#parts.registry.container(id).state;
       this.waiters.ended(id, { exitCode, error: undefined });
+      return true;
     });
   }
 

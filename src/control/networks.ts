@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { errorText } from '../base/errors.ts';
-import { conflict, forbidden, invalid } from '../base/faults.ts';
+import { conflict, forbidden, invalid, notFound } from '../base/faults.ts';
 import type { Logger } from '../base/logger.ts';
 import { type BlockRequest, checkBlocks, planBlocks } from '../ipam/block-plan.ts';
 import { type Cidr, type Family, formatAddress, parseCidr, parsePrefix } from '../ipam/cidr.ts';
@@ -47,6 +47,7 @@ export class Networks {
         ? asked
         : inheritConfiguration(asked, registry.network(asked.configFrom));
     checkClashes(request, registry.networks);
+    this.#checkParent(request);
     checkBlocks(request.blocks);
     const network: Network = {
       ...request,
@@ -157,6 +158,14 @@ export class Networks {
       ...{ id, name, driver, scope, created, ipv4, ipv6, ipam, internal, attachable },
       ...{ ingress, configOnly, configFrom, options, labels },
     };
+  }
+
+  #checkParent({ driver, configOnly, options: { parent } }: NetworkRequest): void {
+    if (driver !== 'macvlan' || configOnly || parent === undefined) return;
+    const { facts } = this.#parts.plane.context;
+    const [base = ''] = parent.split('.');
+    if (facts.hasLink(parent) || (parent.includes('.') && facts.hasLink(base))) return;
+    throw notFound(`the requested parent interface ${parent} was not found on the Docker host`);
   }
 
   #plan(request: NetworkRequest, except?: string): IpamBlock[] {

@@ -11,31 +11,50 @@ const MAX_PENDING_INPUT = 1024 * 1024;
  */
 export class DeferredStreams implements TaskStreams {
   onDrain: () => void = () => {};
-  onOutput: (stream: 'stdout' | 'stderr', data: Buffer) => void = () => {};
-  onEnd: () => void = () => {};
+  #onOutput: TaskStreams['onOutput'] | undefined;
+  #onEnd: (() => void) | undefined;
   #target: TaskStreams | undefined;
+  /** What came before anybody listened. */
+  #early: Parameters<TaskStreams['onOutput']>[] = [];
   #pending: Buffer[] = [];
   #pendingSize = 0;
   #inputEnded = false;
+  #ended = false;
   #closed = false;
 
   get closed(): boolean {
-    return this.#closed;
+    return this.#closed || this.#ended;
   }
 
-  /** From now on `target` is what is written to and heard. */
-  connect(target: TaskStreams): void {
+  set onOutput(listener: TaskStreams['onOutput']) {
+    this.#onOutput = listener;
+    for (const [stream, data] of this.#early.splice(0)) listener(stream, data);
+  }
+
+  set onEnd(listener: () => void) {
+    this.#onEnd = listener;
+    if (this.#ended) listener();
+  }
+
+  /** From now on `target` is what is written to and heard; its end is told by `ended`. */
+  connect(target: TaskStreams, ended: () => void = () => this.end()): void {
     if (this.#closed) {
       target.close();
       return;
     }
     this.#target = target;
-    target.onOutput = (stream, data) => this.onOutput(stream, data);
+    target.onOutput = (stream, data) => this.output(stream, data);
     target.onDrain = () => this.onDrain();
-    target.onEnd = () => this.end();
+    target.onEnd = ended;
     for (const data of this.#pending.splice(0)) target.write(data);
     if (this.#inputEnded) target.endInput();
     if (this.#pendingSize > 0) this.onDrain();
+  }
+
+  /** Passes output on, now or to the first who listens. */
+  output(...piece: Parameters<TaskStreams['onOutput']>): void {
+    if (this.#onOutput) this.#onOutput(...piece);
+    else this.#early.push(piece);
   }
 
   write(data: Buffer): boolean {
@@ -50,20 +69,20 @@ export class DeferredStreams implements TaskStreams {
     this.#target?.endInput();
   }
 
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#target?.close();
-  }
-
   pauseOutput(paused: boolean): void {
     this.#target?.pauseOutput(paused);
   }
 
+  close(): void {
+    if (this.closed) return;
+    this.#closed = true;
+    this.#target?.close();
+  }
+
   /** Nothing more comes. Idempotent. */
   end(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.onEnd();
+    if (this.closed) return;
+    this.#ended = true;
+    this.#onEnd?.();
   }
 }

@@ -4,24 +4,6 @@ import { hostsFile, resolvConf } from './host-files.ts';
 import { shortId } from './ids.ts';
 import type { CompileContext } from './topology.ts';
 
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-
-function environment({ spec }: Container, hostname: string): string[] {
-  const base = [
-    `PATH=${DEFAULT_PATH}`,
-    `HOSTNAME=${hostname}`,
-    ...(spec.tty ? ['TERM=xterm'] : []),
-    'HOME=/root',
-  ];
-  const name = (entry: string) => entry.split('=')[0];
-  const own = new Set(spec.env.map(name));
-  return [
-    ...base.filter((entry) => !own.has(name(entry))),
-    // A name alone takes a variable away.
-    ...spec.env.filter((entry) => entry.includes('=')),
-  ];
-}
-
 /** The id of the sandbox that a container runs in; `host`: the host's own network. */
 export function sandboxOf({ id, spec }: Container, { registry }: CompileContext): string {
   const { mode } = spec;
@@ -58,7 +40,8 @@ export function taskSpec(
     runtime: image.runtime,
     image: image.names[0] ?? spec.image,
     argv: [...spec.entrypoint, ...spec.command],
-    env: environment(container, hostname),
+    // A name alone takes a variable away.
+    env: spec.env.filter((entry) => entry.includes('=')),
     cwd: spec.cwd,
     user: spec.user,
     groups: spec.groups,

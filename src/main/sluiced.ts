@@ -6,6 +6,9 @@ import { type NativeHandle, openDescriptor } from '../net/handles.ts';
 import { adopt, checkPlace } from './adoption.ts';
 import { printBanner } from './banner.ts';
 import { ConfigSource } from './config-source.ts';
+import { startAgentProcess } from './daemon/agent-process.ts';
+import { EngineHost } from './daemon/engine-host.ts';
+import { engineFlags, givenFlags } from './daemon/flags.ts';
 import { GatewayHost } from './gateway-host.ts';
 import { PidFile } from './pid-file.ts';
 import { createPinoLogger } from './pino-logger.ts';
@@ -16,7 +19,13 @@ import { VERSION } from './version.ts';
 
 const FIRST_PASSED_DESCRIPTOR = 3;
 
-type Options = { config: string[]; pidFile?: string };
+type Options = Readonly<Record<string, unknown>> & {
+  readonly config?: string[];
+  readonly configFile?: string;
+  readonly pidFile?: string;
+};
+
+type Descriptors = ReadonlyMap<string, NativeHandle>;
 
 /** Sockets that the service manager passed. Source: sd_listen_fds(3). */
 function passedDescriptors(env: NodeJS.ProcessEnv): Map<string, NativeHandle> {
@@ -35,8 +44,8 @@ async function takeOver(
   succeeds: boolean,
   directory: RunDirectory | undefined,
   logger: Logger,
+  passed: Descriptors,
 ): Promise<Inheritance> {
-  const passed = passedDescriptors(process.env);
   const predecessor = succeeds ? await inherit() : undefined;
   if (directory && !succeeds) await checkPlace(directory);
   const left = directory && !succeeds ? await adopt(directory, logger) : undefined;
@@ -44,7 +53,22 @@ async function takeOver(
   return { ...inheritance, descriptors: new Map([...inheritance.descriptors, ...passed]) };
 }
 
-async function run({ config: paths, pidFile }: Options, succeeds: boolean): Promise<void> {
+/** The engine when it is asked for, or nothing else is. */
+function startEngine(options: Options, passed: Descriptors): Promise<EngineHost> | undefined {
+  const flags = givenFlags(options);
+  const asked = Object.keys(flags).length > 0 || options.configFile !== undefined;
+  if (!asked && options.config) return undefined;
+  const order = { flags, configFile: options.configFile, descriptors: passed };
+  return EngineHost.start(order, startAgentProcess, createPinoLogger);
+}
+
+async function runGateway(
+  paths: readonly string[],
+  { pidFile }: Options,
+  succeeds: boolean,
+  engine: EngineHost | undefined,
+  passed: Descriptors,
+): Promise<void> {
   // A reader of the banner that is gone, or a full disk, is no reason to end.
   process.stdout.on('error', () => {});
   const source = new ConfigSource(paths, process.env);
@@ -56,7 +80,7 @@ async function run({ config: paths, pidFile }: Options, succeeds: boolean): Prom
     source,
     loaded,
     logger,
-    inheritance: await takeOver(succeeds, directory, logger),
+    inheritance: await takeOver(succeeds, directory, logger, passed),
     directory,
     succeeds,
     manager: new ServiceManager(process.env, logger),
@@ -65,6 +89,7 @@ async function run({ config: paths, pidFile }: Options, succeeds: boolean): Prom
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.on(signal, async () => {
       await gateway.stop(signal);
+      await engine?.close();
       pid.release();
       process.exit(0);
     });
@@ -74,33 +99,72 @@ async function run({ config: paths, pidFile }: Options, succeeds: boolean): Prom
   await answerPredecessor({ type: 'ready' });
   gateway.announce();
   printBanner(loaded.config, gateway.supervisor);
-  process.on('SIGHUP', () => gateway.reload());
+  process.on('SIGHUP', () => {
+    gateway.reload();
+    engine?.reload();
+  });
   process.on('SIGUSR1', () => gateway.reopenLogs());
-  // A refusal has been logged where it was found.
-  process.on('SIGUSR2', () => gateway.upgrade().catch(() => {}));
+  process.on('SIGUSR2', () => {
+    if (engine) logger.warn('no upgrade: a daemon with an engine is restarted, which cuts nothing');
+    // A refusal has been logged where it was found.
+    else gateway.upgrade().catch(() => {});
+  });
+}
+
+function runEngine(engine: EngineHost): void {
+  const manager = new ServiceManager(process.env, engine.logger);
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    process.on(signal, async () => {
+      if (stopping) return;
+      stopping = true;
+      manager.stopping();
+      await engine.close();
+      process.exit(0);
+    });
+  }
+  process.on('SIGHUP', () => engine.reload());
+  manager.ready('the engine serves');
+}
+
+async function run(options: Options, succeeds: boolean): Promise<void> {
+  const passed = passedDescriptors(process.env);
+  const engine = await startEngine(options, passed);
+  if (!options.config) {
+    if (engine) runEngine(engine);
+    return;
+  }
+  try {
+    await runGateway(options.config, options, succeeds, engine, passed);
+  } catch (error) {
+    await engine?.close();
+    throw error;
+  }
 }
 
 const program = new Command('sluiced')
-  .description('The Sluice daemon: a gateway and load balancer')
+  .description('The Sluice daemon: a gateway and load balancer, and an engine for networks')
   .version(VERSION)
-  .requiredOption(
+  .option(
     '-c, --config <path...>',
-    'configuration file or directory, YAML or JSON; several add up',
+    'configuration of the gateway, file or directory, YAML or JSON; several add up',
   )
-  .option('--pid-file <file>', 'file that holds the process number of the daemon while it serves')
-  .action(async (options: Options) => {
-    const succeeds = isSuccessor(process.env);
-    // Workers and later successors are told by their own starter.
-    delete process.env['SLUICE_SUCCESSOR'];
-    try {
-      await run(options, succeeds);
-    } catch (error) {
-      const code = error instanceof SluiceError ? ` (${error.code})` : '';
-      const why = `${errorText(error)}${code}`;
-      process.stderr.write(`${why}\n`);
-      if (succeeds) await answerPredecessor({ type: 'failed', why });
-      process.exit(1);
-    }
-  });
+  .option('--pid-file <file>', 'file that holds the process number of the gateway while it serves')
+  .option('--config-file <file>', 'options of the engine as JSON, in the form of daemon.json');
+for (const option of engineFlags()) program.addOption(option);
+program.action(async (options: Options) => {
+  const succeeds = isSuccessor(process.env);
+  // Workers and later successors are told by their own starter.
+  delete process.env['SLUICE_SUCCESSOR'];
+  try {
+    await run(options, succeeds);
+  } catch (error) {
+    const code = error instanceof SluiceError ? ` (${error.code})` : '';
+    const why = `${errorText(error)}${code}`;
+    process.stderr.write(`${why}\n`);
+    if (succeeds) await answerPredecessor({ type: 'failed', why });
+    process.exit(1);
+  }
+});
 
 await program.parseAsync();

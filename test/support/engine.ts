@@ -47,7 +47,8 @@ const FACTS: HostFacts = {
   hostname: () => 'machine',
   routes: () => [],
   dynamicPorts: () => [32_768, 60_999],
-  hasLink: () => false,
+  sandboxPath: (id) => `/run/netns/${id}`,
+  hasLink: (link) => link === 'eth0',
 };
 
 type Scope = { after(task: () => void): void };

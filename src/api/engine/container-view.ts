@@ -115,7 +115,7 @@ function networkSettings(container: Container, engine: Engine): Record<string, u
   return {
     Bridge: '',
     SandboxID: up ? sandboxOf(container, engine.context) : '',
-    SandboxKey: up ? `/run/netns/sl-${shortId(container.id)}` : '',
+    SandboxKey: up ? engine.facts.sandboxPath(container.id) : '',
     Ports: portMap(container),
     HairpinMode: false,
     LinkLocalIPv6Address: '',

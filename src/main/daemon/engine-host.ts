@@ -15,9 +15,11 @@ import { ENGINE_METRICS, engineSamples } from '../../control/metrics.ts';
 import { Exposition } from '../../gateway/metrics/exposition.ts';
 import type { AgentEvents, AgentPort } from '../../link/agent-port.ts';
 import { splitHostPort } from '../../model/address.ts';
+import type { NativeHandle } from '../../net/handles.ts';
 import { EmbeddedStore } from '../../store/embedded-store.ts';
 import type { LeveledLogger } from '../pino-logger.ts';
 import { VERSION } from '../version.ts';
+import { prefixOf } from './agent-process.ts';
 import { hostFacts, optionFacts } from './host-facts.ts';
 import { listenAll } from './listen.ts';
 import { holdPidfile } from './pidfile.ts';
@@ -29,7 +31,7 @@ export type EngineOrder = {
   readonly flags: Readonly<Record<string, unknown>>;
   /** daemon.json; undefined: none. */
   readonly configFile: string | undefined;
-  readonly descriptors: ReadonlyMap<string, number>;
+  readonly descriptors: ReadonlyMap<string, NativeHandle>;
 };
 
 /** Makes the connection to the agent of a daemon; resolves when it answers. */
@@ -148,7 +150,7 @@ export class EngineHost {
   readonly #order: EngineOrder;
   readonly #id: string;
   readonly #engine: Engine;
-  readonly #logger: LeveledLogger;
+  readonly logger: LeveledLogger;
   readonly #close: (() => void | Promise<void>)[];
 
   private constructor(
@@ -161,7 +163,7 @@ export class EngineHost {
     this.#order = order;
     this.#id = id;
     this.#engine = engine;
-    this.#logger = logger;
+    this.logger = logger;
     this.#close = close;
   }
 
@@ -200,7 +202,7 @@ export class EngineHost {
     const { agent, close: closeAgent } = await startAgent(settings, relay, logger);
     close.push(closeAgent);
     const engine = new Engine({
-      ...{ store, agent, logger, options: settings.options, facts: hostFacts },
+      ...{ store, agent, logger, options: settings.options, facts: hostFacts(prefixOf(settings)) },
       ...{ clock: systemClock, rng: systemRng },
     });
     relay.target = engine;
@@ -223,10 +225,10 @@ export class EngineHost {
     try {
       const { options, logLevel } = readSettings(this.#order, this.#id);
       this.#engine.reload(options);
-      this.#logger.setLevel(logLevel);
-      this.#logger.info('engine options reloaded');
+      this.logger.setLevel(logLevel);
+      this.logger.info('engine options reloaded');
     } catch (error) {
-      this.#logger.error('engine options not reloaded', { reason: errorText(error) });
+      this.logger.error('engine options not reloaded', { reason: errorText(error) });
     }
   }
 

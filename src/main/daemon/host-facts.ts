@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
+import { createNaming } from '../../agent/plane/naming.ts';
 import type { HostFacts } from '../../control/daemon-options.ts';
 import { type Cidr, parseCidr } from '../../ipam/cidr.ts';
+import { netnsPath } from '../../kernel/netns.ts';
 import type { OptionFacts } from './settings.ts';
 
 const DYNAMIC_PORTS: readonly [number, number] = [49_153, 65_535];
@@ -32,18 +34,26 @@ export function parseRoutes(text: string): string[] {
     });
 }
 
-/** What the host says of itself, read from its files each time. */
-export const hostFacts: HostFacts = {
+function hasLink(link: string): boolean {
+  // Not /sys, which shows the network namespace in which it was mounted.
+  return readText('/proc/self/net/dev')
+    .split('\n')
+    .some((line) => line.trim().startsWith(`${link}:`));
+}
+
+/** What the host says of itself, read from its files each time; `prefix`: the agent's names. */
+export const hostFacts = (prefix: string): HostFacts => ({
   resolvConf: () => readText('/etc/resolv.conf'),
   hosts: () => readText('/etc/hosts'),
   hostname,
-  routes: () => parseRoutes(readText('/proc/net/route')),
+  routes: () => parseRoutes(readText('/proc/self/net/route')),
   dynamicPorts: () => {
     const [low, high] = readText('/proc/sys/net/ipv4/ip_local_port_range').split(/\s+/).map(Number);
     return low && high ? [low, high] : DYNAMIC_PORTS;
   },
-  hasLink: (link) => existsSync(`/sys/class/net/${link}`),
-};
+  hasLink,
+  sandboxPath: (id) => netnsPath(createNaming(prefix).netns(id)),
+});
 
 /** A block of unique local addresses that belongs to an id. Source: RFC 4193 section 3.2. */
 export function privateBlock(id: string): Cidr {
@@ -58,7 +68,7 @@ export function privateBlock(id: string): Cidr {
 export function optionFacts(id: string): OptionFacts {
   return {
     linkAddresses: (link) => {
-      if (!hostFacts.hasLink(link)) return undefined;
+      if (!hasLink(link)) return undefined;
       const found = networkInterfaces()[link] ?? [];
       return found.flatMap(({ cidr }) => (cidr === null || cidr.startsWith('fe80') ? [] : cidr));
     },

@@ -1,5 +1,6 @@
 import { chownSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
+import type { ListenOptions } from 'node:net';
 import { dirname } from 'node:path';
 import type { EngineServer } from '../../api/engine/engine-server.ts';
 import { listenOnPath } from '../../api/unix-socket.ts';
@@ -7,6 +8,7 @@ import { errorText, SluiceError } from '../../base/errors.ts';
 import { invalid } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
 import { splitHostPort } from '../../model/address.ts';
+import type { NativeHandle } from '../../net/handles.ts';
 import type { DaemonSettings } from './settings.ts';
 
 /** Where the API listens, read from a `-H` value. */
@@ -61,17 +63,20 @@ function listenTcp(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-function passed(name: string, descriptors: ReadonlyMap<string, number>): number[] {
+function passed(
+  name: string,
+  descriptors: ReadonlyMap<string, NativeHandle>,
+): readonly NativeHandle[] {
   if (name === '') return [...descriptors.values()];
-  const fd = /^\d+$/.test(name) ? Number(name) : descriptors.get(name);
-  return fd === undefined ? [] : [fd];
+  const handle = descriptors.get(name);
+  return handle ? [handle] : [];
 }
 
 async function listenOn(
   api: EngineServer,
   address: EngineAddress,
   { tls, group }: DaemonSettings,
-  descriptors: ReadonlyMap<string, number>,
+  descriptors: ReadonlyMap<string, NativeHandle>,
 ): Promise<void> {
   if (address.kind === 'unix') {
     await listenUnix(api.createServer(undefined), address.path, group);
@@ -89,13 +94,14 @@ async function listenOn(
     await listenTcp(api.createServer(material), host, port);
     return;
   }
-  const fds = passed(address.name, descriptors);
-  if (fds.length === 0) throw new Error('the service manager passed no such socket');
-  for (const fd of fds) {
+  const handles = passed(address.name, descriptors);
+  if (handles.length === 0) throw new Error('the service manager passed no such socket');
+  for (const handle of handles) {
     await new Promise<void>((resolve, reject) => {
       const server = api.createServer(undefined);
       server.once('error', reject);
-      server.listen({ fd }, resolve);
+      // exempt(as): Node listens on its own handles, which its types do not say
+      server.listen({ _handle: handle } as ListenOptions, resolve);
     });
   }
 }
@@ -104,7 +110,7 @@ async function listenOn(
 export async function listenAll(
   api: EngineServer,
   settings: DaemonSettings,
-  descriptors: ReadonlyMap<string, number>,
+  descriptors: ReadonlyMap<string, NativeHandle>,
   logger: Logger,
 ): Promise<void> {
   for (const text of settings.hosts) {

@@ -1,0 +1,151 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../base/clock.ts';
+import { SluiceError } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
+import { AgentClient } from '../../link/agent-client.ts';
+import type { AgentEvents, AgentPort } from '../../link/agent-port.ts';
+import type { DaemonSettings } from './settings.ts';
+
+const AGENT_ENTRY = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../agent.ts' : '../agent.js', import.meta.url),
+);
+const DEFAULT_PREFIX = 'sluice';
+const PREFIX_DIGITS = 6;
+/** How long an agent may take until it answers. */
+const START_MS = 15_000;
+const LOOK_EVERY_MS = 50;
+/** How long an agent that is gone is left to whoever else might start it. */
+const RESTART_AFTER_MS = 500;
+
+/** Names of one daemon's objects in the kernel: daemons with other folders have others. */
+export function prefixOf({ dataRoot, execRoot }: DaemonSettings): string {
+  if (execRoot === '/run/sluice') return DEFAULT_PREFIX;
+  const digest = createHash('sha256').update(`${dataRoot} ${execRoot}`).digest('hex');
+  return `sl${digest.slice(0, PREFIX_DIGITS)}`;
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+/**
+ * The agent of a daemon. One that answers is used; else one is started, and again whenever it is
+ * gone. It outlives the daemon as long as tasks run, so that their names and ports live on.
+ */
+class AgentKeeper implements AgentEvents {
+  readonly #settings: DaemonSettings;
+  readonly #events: AgentEvents;
+  readonly #logger: Logger;
+  readonly #client: AgentClient;
+  #pid: number | undefined;
+  #fault = '';
+  #seen = false;
+  #closed = false;
+
+  constructor(settings: DaemonSettings, events: AgentEvents, logger: Logger) {
+    this.#settings = settings;
+    this.#events = events;
+    this.#logger = logger;
+    this.#client = new AgentClient(this.#socket, this, systemClock);
+  }
+
+  get #socket(): string {
+    return join(this.#settings.execRoot, 'agent.sock');
+  }
+
+  /** Resolves when it answers. */
+  async start(): Promise<AgentPort> {
+    if (!(await answers(this.#socket))) this.#spawn();
+    const end = performance.now() + START_MS;
+    while (!this.#client.connected) {
+      if (this.#fault !== '') throw new SluiceError('E_NODE_UNAVAILABLE', this.#fault);
+      if (performance.now() > end) {
+        const message = `the agent at ${this.#socket} does not answer`;
+        throw new SluiceError('E_NODE_UNAVAILABLE', message);
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    }
+    return this.#client;
+  }
+
+  taskExited(...args: Parameters<AgentEvents['taskExited']>): void {
+    this.#events.taskExited(...args);
+  }
+
+  execExited(...args: Parameters<AgentEvents['execExited']>): void {
+    this.#events.execExited(...args);
+  }
+
+  degraded(reason: string): void {
+    this.#events.degraded(reason);
+  }
+
+  connected(up: boolean): void {
+    if (this.#closed) return;
+    // The first connection is the start's own: the engine synchronizes by itself then.
+    if (this.#seen) this.#events.connected(up);
+    this.#seen = true;
+    if (!up) setTimeout(() => void this.#revive(), RESTART_AFTER_MS).unref();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    const busy = await this.#busy();
+    this.#client.close();
+    if (this.#pid !== undefined && !busy) process.kill(this.#pid, 'SIGTERM');
+  }
+
+  async #busy(): Promise<boolean> {
+    try {
+      const tasks = await this.#client.tasks();
+      return tasks.some(({ status }) => status === 'running' || status === 'paused');
+    } catch {
+      return false;
+    }
+  }
+
+  async #revive(): Promise<void> {
+    if (this.#closed || this.#client.connected || (await answers(this.#socket))) return;
+    this.#logger.warn('the agent is started again');
+    this.#spawn();
+  }
+
+  #spawn(): void {
+    const { dataRoot, execRoot, logLevel } = this.#settings;
+    const roots = ['--exec-root', execRoot, '--log-root', join(dataRoot, 'logs')];
+    const names = ['--prefix', prefixOf(this.#settings), '--log-level', logLevel];
+    const argv = [...process.execArgv, AGENT_ENTRY, ...roots, ...names];
+    const child = spawn(process.execPath, argv, {
+      detached: true,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    this.#pid = child.pid;
+    child.once('exit', (code) => {
+      this.#pid = undefined;
+      if (code === 1) this.#fault = 'the agent cannot work on this host; its reasons are above';
+    });
+    child.unref();
+  }
+}
+
+/** Connects to the agent of a daemon, and starts it where there is none. Needs root for that. */
+export async function startAgentProcess(
+  settings: DaemonSettings,
+  events: AgentEvents,
+  logger: Logger,
+): Promise<{ agent: AgentPort; close: () => Promise<void> }> {
+  const keeper = new AgentKeeper(settings, events, logger);
+  const agent = await keeper.start();
+  return { agent, close: () => keeper.close() };
+}
