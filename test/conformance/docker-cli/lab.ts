@@ -1,0 +1,299 @@
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+/** How a program ended and what it said. */
+export type Outcome = { readonly code: number; readonly out: string; readonly err: string };
+
+const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
+const SLUICED = fileURLToPath(new URL('../../../src/main/sluiced.ts', import.meta.url));
+const START_MS = 15_000;
+const COMMAND_MS = 30_000;
+const STOP_MS = 8000;
+
+/** The host's address towards the client, and the client's. */
+export const HOST = '198.51.100.1';
+export const CLIENT = '198.51.100.2';
+export const HOST6 = '2001:db8:51::1';
+
+let labs = 0;
+
+/** Why no lab can be made here; undefined: it can. */
+export function missing(): string | undefined {
+  if (process.getuid?.() !== 0) return 'needs root';
+  const tools = ['ip', 'nft', 'nsenter', 'docker'];
+  const absent = tools.filter((tool) => {
+    const paths = ['/usr/local/bin', '/usr/bin', '/usr/sbin', '/bin', '/sbin'];
+    return !paths.some((path) => existsSync(`${path}/${tool}`));
+  });
+  if (absent.length > 0) return `needs ${absent.join(', ')}`;
+  try {
+    execFileSync('ip', ['netns', 'add', `slr-probe-${process.pid}`], { stdio: 'pipe' });
+    execFileSync('ip', ['netns', 'del', `slr-probe-${process.pid}`], { stdio: 'pipe' });
+    return undefined;
+  } catch {
+    return 'needs the right to make network namespaces';
+  }
+}
+
+/** Runs a program to its end; never throws for what it answers. */
+export function run(
+  argv: readonly string[],
+  env: Record<string, string> = {},
+  input = '',
+): Promise<Outcome> {
+  const [file = '', ...args] = argv;
+  return new Promise((resolve) => {
+    const options = { env: { ...process.env, ...env }, timeout: COMMAND_MS, maxBuffer: 1 << 24 };
+    const child = execFile(file, args, options, (error, out, err) => {
+      const code = error ? (typeof error.code === 'number' ? error.code : 255) : 0;
+      resolve({ code, out: String(out), err: String(err) });
+    });
+    // One that has ended already does not read.
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(input);
+  });
+}
+
+/** The major version of the docker command line. */
+export function cliMajor(): number {
+  const text = execFileSync('docker', ['--version'], { encoding: 'utf8' });
+  return Number(/version (\d+)/.exec(text)?.[1]);
+}
+
+/**
+ * A host in a network namespace of its own with a daemon in it, and a client beside it. Only the
+ * link between the two leads anywhere.
+ */
+export class Lab {
+  readonly folder = mkdtempSync(join(tmpdir(), 'sluice-lab-'));
+  readonly #name = `slr-${process.pid}-${labs++}`;
+  #daemon: ChildProcess | undefined;
+  #flags: readonly string[] = [];
+  #generation = 0;
+
+  static async open(flags: readonly string[] = []): Promise<Lab> {
+    const lab = new Lab();
+    try {
+      await lab.#wire();
+      await lab.start(flags);
+      return lab;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  get socket(): string {
+    return join(this.folder, 'api.sock');
+  }
+
+  get log(): string {
+    return readFileSync(join(this.folder, 'daemon.log'), 'utf8');
+  }
+
+  get daemonPid(): number {
+    return this.#daemon?.pid ?? 0;
+  }
+
+  /** Runs docker against the daemon. */
+  docker(...args: string[]): Promise<Outcome> {
+    return this.dockerWith('', ...args);
+  }
+
+  /** The same with something to read. */
+  dockerWith(input: string, ...args: string[]): Promise<Outcome> {
+    const env = { DOCKER_HOST: `unix://${this.socket}`, DOCKER_CONFIG: join(this.folder, 'cli') };
+    return run(['docker', ...args], env, input);
+  }
+
+  /** Output of a docker command that has to succeed. */
+  async ok(...args: string[]): Promise<string> {
+    const { code, out, err } = await this.docker(...args);
+    if (code !== 0) throw new Error(`docker ${args.join(' ')}: ${code}\n${out}${err}`);
+    return out.trim();
+  }
+
+  /** Runs a command in the host's namespace. */
+  host(...argv: string[]): Promise<Outcome> {
+    return run(['nsenter', `--net=/run/netns/${this.#name}h`, ...argv]);
+  }
+
+  /** Runs a command in the client's namespace. */
+  client(...argv: string[]): Promise<Outcome> {
+    return run(['nsenter', `--net=/run/netns/${this.#name}c`, ...argv]);
+  }
+
+  /** Asks a server from `host`, from `client`, or from a container by name. */
+  async ask(
+    from: string,
+    transport: 'tcp' | 'udp',
+    address: string,
+    port: number,
+  ): Promise<string> {
+    const argv = [process.execPath, PEER, 'ask', transport, address, String(port)];
+    if (from === 'client') return (await this.client(...argv)).out.trim();
+    if (from === 'host') return (await this.host(...argv)).out.trim();
+    return (await this.docker('exec', from, ...argv)).out.trim();
+  }
+
+  /** Starts a server in a new container; `options` are docker run's. Returns the id. */
+  async serve(name: string, ports: readonly string[], ...options: string[]): Promise<string> {
+    const id = await this.ok(
+      ...['run', '-d', '--name', name, ...options, 'host'],
+      ...[process.execPath, PEER, 'serve', name, ...ports],
+    );
+    return id;
+  }
+
+  /** Starts a server program in the client's namespace; returns its end. */
+  async serveOutside(name: string, ...ports: string[]): Promise<() => void> {
+    const argv = [
+      `--net=/run/netns/${this.#name}c`,
+      process.execPath,
+      PEER,
+      'serve',
+      name,
+      ...ports,
+    ];
+    const child = spawn('nsenter', argv, { stdio: 'ignore' });
+    await delay(300);
+    return () => child.kill('SIGKILL');
+  }
+
+  /** `docker inspect -f`. */
+  inspect(name: string, format: string): Promise<string> {
+    return this.ok('inspect', '-f', format, name);
+  }
+
+  addressOf(name: string, network = 'bridge'): Promise<string> {
+    return this.inspect(name, `{{(index .NetworkSettings.Networks "${network}").IPAddress}}`);
+  }
+
+  /** Removes every container and network that a row has left. */
+  async tidy(): Promise<void> {
+    const ids = (await this.docker('ps', '-aq')).out.trim().split('\n').filter(Boolean);
+    if (ids.length > 0) await this.docker('rm', '-f', ...ids);
+    await this.docker('network', 'prune', '-f');
+  }
+
+  /** Starts the daemon anew with other flags and no state. */
+  async fresh(flags: readonly string[]): Promise<void> {
+    await this.tidy();
+    await this.stop();
+    await this.#forget();
+    this.#generation++;
+    await this.start(flags);
+  }
+
+  async start(flags: readonly string[] = this.#flags): Promise<void> {
+    await this.launch(flags);
+    const end = performance.now() + START_MS;
+    while ((await this.docker('version', '-f', '{{.Server.Version}}')).code !== 0) {
+      if (performance.now() > end || this.#daemon?.exitCode !== null) {
+        throw new Error(`the daemon does not answer:\n${this.log}`);
+      }
+      await delay(50);
+    }
+  }
+
+  /** Starts the daemon without waiting for it. */
+  async launch(flags: readonly string[]): Promise<ChildProcess> {
+    this.#flags = flags;
+    const own = ['-H', `unix://${this.socket}`, ...this.roots(), '-l', 'debug'];
+    const argv = [`--net=/run/netns/${this.#name}h`, process.execPath, SLUICED, ...own, ...flags];
+    const log = join(this.folder, 'daemon.log');
+    writeFileSync(log, '', { flag: 'a' });
+    this.#daemon = spawn('sh', ['-c', `exec nsenter "$@" >>${log} 2>&1`, 'sh', ...argv], {
+      stdio: 'ignore',
+    });
+    return this.#daemon;
+  }
+
+  /** Flags of the folders that this daemon alone uses. */
+  roots(): string[] {
+    const root = join(this.folder, `g${this.#generation}`);
+    return ['--data-root', join(root, 'data'), '--exec-root', join(root, 'exec')];
+  }
+
+  /** Ends the daemon; `SIGKILL` leaves it no time for anything. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const child = this.#daemon;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    child.kill(signal);
+    const late = delay(STOP_MS, 'late', { ref: false });
+    if ((await Promise.race([ended, late])) === 'late') child.kill('SIGKILL');
+    await ended;
+  }
+
+  async close(): Promise<void> {
+    if (this.#daemon?.exitCode === null) await this.tidy();
+    await this.stop();
+    await this.#endRest();
+    for (const side of ['h', 'c']) await run(['ip', 'netns', 'del', `${this.#name}${side}`]);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** One more daemon in the host's namespace; returns its end. */
+  async beside(flags: readonly string[]): Promise<() => Promise<void>> {
+    const argv = [`--net=/run/netns/${this.#name}h`, process.execPath, SLUICED, ...flags];
+    const child = spawn('nsenter', argv, { stdio: 'ignore' });
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    return async () => {
+      child.kill('SIGTERM');
+      await Promise.race([ended, delay(STOP_MS, undefined, { ref: false })]);
+      child.kill('SIGKILL');
+    };
+  }
+
+  /** Takes away what the last daemon leaves to its next start, as another one comes. */
+  async #forget(): Promise<void> {
+    const { out } = await this.host('ip', '-br', 'link', 'show', 'type', 'bridge');
+    for (const [link] of out.matchAll(/^\S+/gm)) await this.host('ip', 'link', 'del', link);
+    await this.host('nft', 'flush', 'ruleset');
+  }
+
+  async #wire(): Promise<void> {
+    const [host, client] = [`${this.#name}h`, `${this.#name}c`];
+    for (const name of [host, client]) {
+      await this.#need('ip', 'netns', 'add', name);
+      await this.#need('ip', '-n', name, 'link', 'set', 'lo', 'up');
+    }
+    await this.#need(
+      ...['ip', '-n', host, 'link', 'add', 'eth0', 'type', 'veth', 'peer'],
+      ...['name', 'eth0', 'netns', client],
+    );
+    for (const [name, four, six] of [
+      [host, `${HOST}/24`, `${HOST6}/64`],
+      [client, `${CLIENT}/24`, '2001:db8:51::2/64'],
+    ] as const) {
+      await this.#need('ip', '-n', name, 'addr', 'add', four, 'dev', 'eth0');
+      await this.#need('ip', '-n', name, 'addr', 'add', six, 'dev', 'eth0', 'nodad');
+      await this.#need('ip', '-n', name, 'link', 'set', 'eth0', 'up');
+    }
+    await this.#need('ip', '-n', host, 'route', 'add', 'default', 'via', CLIENT);
+  }
+
+  async #need(...argv: string[]): Promise<void> {
+    const { code, err } = await run(argv);
+    if (code !== 0) throw new Error(`${argv.join(' ')}: ${err}`);
+  }
+
+  /** Processes that still refer to this lab's folder: an agent that a test has orphaned. */
+  async #endRest(): Promise<void> {
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+      try {
+        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+        if (Number(pid) !== process.pid && line.includes(this.folder)) {
+          process.kill(Number(pid), 'SIGKILL');
+        }
+      } catch {
+        // It has ended by itself.
+      }
+    }
+  }
+}
