@@ -116,7 +116,8 @@ async function setUp(t: TestContext) {
     accessLog: false, timeouts: { handshake: 1s } }
   dgrams: { bind: "127.0.0.1:${udp}", protocol: udp, service: none, accessLog: false }
 services:
-  app: { passive: false, health: false, endpoints: ["127.0.0.1:${backendPort}"] }
+  app: { passive: false, health: false, keepAlive: { idle: 5s },
+    endpoints: ["127.0.0.1:${backendPort}"] }
   none: { passive: false, health: false, endpoints: ["127.0.0.1:9"] }
 `,
     { workers: 2 },
@@ -164,7 +165,7 @@ test(`${TOTAL} mutated inputs leave a daemon as it was`, { skip: noProc }, async
   canary.stop();
   const felt = await canary.done;
   const growth = after.rssBytes - before.rssBytes;
-  const fds = after.fds - first.fds;
+  const fds = after.fds - before.fds;
   figure(t, {
     experiment: '29',
     what: `${TOTAL} mutated inputs at a live daemon (HTTP/1, HTTP/2, TLS, PROXY, UDP)`,
