@@ -215,6 +215,6 @@ export class GatewayHost implements DaemonPart {
 
   #statusText(): string {
     const { workers, generation } = this.supervisor;
-    return `${workers.length} workers serve configuration ${generation}`;
+    return `serving configuration ${generation} with ${workers.length} worker(s)`;
   }
 }

@@ -15,6 +15,7 @@ const CRASH_LOOP_MS = 5000;
 const MAX_RESPAWN_DELAY_MS = 5000;
 /** After the deadline of a drain, for workers to end by themselves. */
 const END_GRACE_MS = 1000;
+const SETTLE_MS = 2000;
 
 /** What the fleet asks of its owner. */
 export type FleetOwner = {
@@ -117,6 +118,15 @@ export class Fleet {
     for (const worker of this.#workers.values()) this.#offerAdoption(worker);
   }
 
+  /** Waits until every worker runs a configuration, for a while: one that starts may take longer. */
+  async settle(generation: number): Promise<void> {
+    const deadline = this.#clock.now() + SETTLE_MS;
+    const behind = () => this.workers.some((worker) => worker.generation < generation);
+    while (behind() && this.#clock.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
   /** Asks every worker for its figures. */
   requestStats(): number {
     this.#statsId++;
@@ -188,7 +198,10 @@ export class Fleet {
 
   #receive(worker: WorkerProcess, message: FromWorker): void {
     worker.heardAt = this.#clock.now();
-    if (message.type === 'configured') worker.ready = true;
+    if (message.type === 'configured') {
+      worker.ready = true;
+      worker.generation = message.generation;
+    }
     if (message.type === 'drained') this.#cut += message.cut;
     this.#owner.message(worker, message);
   }

@@ -333,6 +333,7 @@ export class Supervisor {
       this.#noteReload(true);
       this.#warn();
       this.#deps.logger.info('configuration reloaded', { generation: this.#generation });
+      await this.#fleet.settle(this.#generation);
     } catch (error) {
       this.#noteReload(false);
       this.#deps.logger.error('reload refused, the running configuration serves on', {

@@ -20,6 +20,8 @@ export class WorkerProcess {
   /** Monotonic ms of its last sign of life. */
   heardAt: number;
   ready = false;
+  /** The configuration that it has said it runs. */
+  generation = 0;
   /** The listening sockets that it has been given. */
   readonly held = new Map<NativeHandle, Share>();
 
