@@ -141,7 +141,28 @@ describe('tasks on the file system of the host', { skip }, () => {
     });
     const { stdout } = await runTask(spec);
     assert.match(stdout, /^\/usr\na b=c "d"\n\/root\n/);
-    assert.match(stdout, /tmpfs +1024 /);
+    assert.match(stdout, /sluice +1024 /);
+  });
+
+  test('shares the network of the host where that is asked for', async () => {
+    const spec = task(['sh', '-c', 'ip -o -4 addr show eth0; echo $$; touch /sys/x'], {
+      sandbox: 'host',
+      hostname: '',
+    });
+    const { stdout, stderr } = await runTask(spec);
+    assert.match(stdout, /192\.0\.2\.10[\s\S]*\n1\n/);
+    assert.match(stderr, /^touch: .*/);
+  });
+
+  test('shares the processes of the host where that is asked for', async () => {
+    const spec = task(['sh', '-c', 'ps -p $PPID -o args='], { pidHost: true });
+    assert.match((await runTask(spec)).stdout, /sluice-wait/);
+    const signalled = task(['sleep', '100'], { pidHost: true });
+    await host.agent.createTask(signalled);
+    await host.agent.startTask(signalled.id);
+    await host.agent.signalTask(signalled.id, 'SIGTERM');
+    assert.equal(await exitOf(signalled.id), 143);
+    await host.agent.removeTask(signalled.id);
   });
 
   test('input reaches it, and its end', async () => {

@@ -87,14 +87,14 @@ export class HostPlane {
   async #pass(change: Change, whole: boolean): Promise<ApplyReport> {
     const failures = new Map<string, ApplyFailure>();
     const usable = await this.#reserve(failures);
-    // Ports close before what they lead to goes, and open after it is there.
-    await this.#links.reconcile(whole ? { ...change, sandboxes: this.#every() } : change, failures);
-    await this.#load(usable, whole, failures);
+    const scope = whole ? { ...change, sandboxes: this.#every() } : change;
+    const names = () => this.#resolve(whole ? undefined : change, failures);
     await Promise.all([
+      this.#links.reconcile(scope, failures, names),
+      this.#load(usable, whole, failures),
       this.#makeRoom(whole),
-      forgetFlows(this.#tools, staleFlows(change, this.#intent.forwards)),
-      this.#resolve(whole ? undefined : change, failures),
     ]);
+    await forgetFlows(this.#tools, staleFlows(change, this.#intent.forwards));
     return { failures: [...failures.values()] };
   }
 
@@ -150,9 +150,9 @@ export class HostPlane {
       await this.#queue(async () => {
         const failures = new Map<string, ApplyFailure>();
         const usable = await this.#reserve(failures);
-        const links = await this.#links.reconcile(scope, failures);
+        const names = () => this.#resolve(undefined, failures);
+        const links = await this.#links.reconcile(scope, failures, names);
         const table = await this.#load(usable, true, failures);
-        await this.#resolve(undefined, failures);
         await this.#makeRoom(scope === 'all');
         const mended = [links ? 'links' : [], table ? 'the firewall table' : []].flat();
         if (mended.length > 0) this.#degraded(`${mended.join(' and ')} repaired after ${cause}`);

@@ -8,6 +8,8 @@ const LINK_GROUP = 4242;
 const DEFAULT_MTU = 1500;
 /** Source: RFC 8200 section 5. */
 const MIN_IPV6_MTU = 1280;
+/** Needed to find neighbours; the kernel's own would be probed for a second before it is used. */
+const LINK_LOCAL = 'fe80::1/64';
 
 /** Lines that bring a link about, or why that cannot be. */
 export type Plan = { readonly lines: readonly OwnedLine[]; readonly refusal?: string };
@@ -35,7 +37,9 @@ function finish(network: NetworkIntent, link: Link | undefined, made: string[]):
   if (link && network.mtu !== undefined && link.mtu !== mtu) {
     lines.push(`link set ${network.link} mtu ${mtu}`);
   }
-  for (const address of missingAddresses(network.gateways, link)) {
+  const v6 = network.gateways.some((address) => address.includes(':'));
+  const wanted = v6 ? [...network.gateways, LINK_LOCAL] : network.gateways;
+  for (const address of missingAddresses(wanted, link)) {
     lines.push(addressLine(address, network.link));
   }
   if (!link?.up) lines.push(`link set ${network.link} up`);

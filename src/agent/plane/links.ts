@@ -47,9 +47,14 @@ export class LinkReconciler {
 
   /**
    * Looks at what a change touched, at the host's side of everything, or at all that there is.
-   * Returns whether anything had to be made or mended.
+   * `inNamespaces` is done beside the rest, once all namespaces are there. Returns whether anything
+   * had to be made or mended.
    */
-  async reconcile(scope: Change | 'host' | 'all', failures: Failures): Promise<boolean> {
+  async reconcile(
+    scope: Change | 'host' | 'all',
+    failures: Failures,
+    inNamespaces: () => Promise<void>,
+  ): Promise<boolean> {
     const change = typeof scope === 'object' ? scope : undefined;
     const links = byName(await this.#ip.links());
     const removed = await this.#removeLinks(links, change);
@@ -62,8 +67,13 @@ export class LinkReconciler {
       return scope === 'all' || this.#lacks(sandbox, present, netns);
     };
     const sandboxes = [...this.#intent.sandboxes.values()].filter(wanted);
-    const mended = await this.#makeSandboxes(sandboxes, present, netns, change, failures);
-    return removed.size > 0 || mendedNetworks || mended;
+    const fresh = sandboxes.filter(({ id }) => !netns.has(this.#tools.naming.netns(id)));
+    await eachOf(fresh, WIDTH, (sandbox) => this.#makeNamespace(sandbox, failures));
+    const [mended] = await Promise.all([
+      this.#makeSandboxes(sandboxes, present, netns, change, failures),
+      inNamespaces(),
+    ]);
+    return removed.size > 0 || fresh.length > 0 || mendedNetworks || mended;
   }
 
   async #run(lines: readonly OwnedLine[], failures: Failures, kind: ApplyFailure['kind']) {
@@ -181,8 +191,6 @@ export class LinkReconciler {
     failures: Failures,
   ): Promise<boolean> {
     const before = new Map<string, Links>();
-    const fresh = sandboxes.filter(({ id }) => !netns.has(this.#tools.naming.netns(id)));
-    await eachOf(fresh, WIDTH, (sandbox) => this.#makeNamespace(sandbox, failures));
     await eachOf(sandboxes, WIDTH, async ({ id }) => {
       if (failures.has(id) || !netns.has(this.#tools.naming.netns(id))) return;
       before.set(id, byName(await this.#ip.links(this.#tools.naming.netns(id))));
@@ -198,7 +206,7 @@ export class LinkReconciler {
           ),
     );
     await this.#run(outer, failures, 'attachment');
-    let mended = outer.length > 0 || fresh.length > 0;
+    let mended = outer.length > 0;
     await eachOf(sandboxes, WIDTH, async (sandbox) => {
       if (failures.has(sandbox.id)) return;
       const there = before.get(sandbox.id);
@@ -270,6 +278,7 @@ export class LinkReconciler {
   ): Promise<boolean> {
     const netns = this.#tools.naming.netns(sandbox.id);
     const lines: OwnedLine[] = [];
+    if (inner && !inner.get('lo')?.up) lines.push({ owner: sandbox.id, line: 'link set lo up' });
     for (const attachment of sandbox.attachments) {
       if (failures.has(attachment.id)) continue;
       const link = change?.remade.has(attachment.id) ? undefined : inner?.get(attachment.link);

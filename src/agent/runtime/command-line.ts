@@ -8,10 +8,6 @@ export type ToolPaths = (name: string) => string;
 
 const PRIVATE = 'private';
 
-function isPlain(text: string): boolean {
-  return !/[\t\n]/.test(text);
-}
-
 /** What a task finds in its environment beyond what it was given. */
 export function taskEnv(
   spec: { env: readonly string[]; tty: boolean },
@@ -90,33 +86,53 @@ export function unsharePrefix(tool: ToolPaths, netnsFile: string | undefined, pi
   ];
 }
 
-/** The mounts of a task, one a line: kind, source, target, options, with tabs between. */
-export function mountLines(spec: TaskSpec, folder: string, exists: (path: string) => boolean) {
-  const files = [
-    ['resolv.conf', '/etc/resolv.conf'],
-    ['hosts', '/etc/hosts'],
-    ['hostname', '/etc/hostname'],
-  ] as const;
+/** A line of a table of mounts. Source: fstab(5). */
+function mountLine(source: string, target: string, type: string, options: string): string {
+  const plain = (text: string) =>
+    text.replaceAll(/[\s\\]/g, (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`);
+  return `${plain(source)} ${plain(target)} ${type} ${options} 0 0`;
+}
+
+/**
+ * The table of a task's mounts: in one go they take a tenth of the time. The source of a file
+ * system without a device is our name: `mount -a` leaves out what it takes to be there already.
+ */
+export function mountTable(
+  spec: TaskSpec,
+  folder: string,
+  exists: (path: string) => boolean,
+): string[] {
+  const guard = 'nosuid,nodev,noexec';
   const lines: string[] = [];
-  for (const [file, target] of files) {
-    if (exists(target)) lines.push(`bind\t${folder}/${file}\t${target}\t`);
+  if (!spec.pidHost) lines.push(mountLine('sluice', '/proc', 'proc', guard));
+  for (const file of ['resolv.conf', 'hosts', 'hostname']) {
+    const target = `/etc/${file}`;
+    if (exists(target)) lines.push(mountLine(`${folder}/${file}`, target, 'none', 'bind'));
   }
   if (!spec.privileged) {
     // With the host's own /proc these would be the host's to see.
     const guarded = spec.pidHost ? [] : ['/proc/sys', '/proc/sysrq-trigger', '/proc/irq'];
-    for (const path of guarded.filter(exists)) lines.push(`bind-ro\t${path}\t${path}\t`);
-    lines.push('sysfs\tsysfs\t/sys\tro,nosuid,nodev,noexec');
+    for (const path of guarded.filter(exists)) {
+      lines.push(mountLine(path, path, 'none', 'rbind,ro'));
+    }
+    // One and the same network has one and the same /sys.
+    const host = spec.sandbox === 'host';
+    lines.push(
+      host
+        ? mountLine('/sys', '/sys', 'none', 'rbind,ro')
+        : mountLine('sluice', '/sys', 'sysfs', `ro,${guard}`),
+    );
   }
-  lines.push('tmpfs\tshm\t/dev/shm\tnosuid,nodev,noexec,mode=1777,size=64m');
-  return [...lines, ...spec.mounts.map((mount) => mountLine(mount, exists))];
+  lines.push(mountLine('sluice', '/dev/shm', 'tmpfs', `${guard},mode=1777,size=64m`));
+  return [...lines, ...spec.mounts.map((mount) => taskMount(mount, exists))];
 }
 
-function mountLine(mount: TaskMount, exists: (path: string) => boolean): string {
+function taskMount(mount: TaskMount, exists: (path: string) => boolean): string {
   const { kind, source, target, readOnly, options } = mount;
-  if (!target.startsWith('/') || ![source, target, ...options].every(isPlain)) {
+  if (!target.startsWith('/') || options.some((option) => /[\s,\\]/.test(option))) {
     throw new SluiceError(
       'E_AGENT_SPEC',
-      `invalid mount target "${target}": an absolute path without tabs and newlines is needed`,
+      `invalid mount of "${target}": an absolute path is needed, and options without blanks`,
     );
   }
   if (kind === 'bind' && !exists(source)) {
@@ -128,7 +144,7 @@ function mountLine(mount: TaskMount, exists: (path: string) => boolean): string 
       `mount target ${target} does not exist: the image "host" is the host's own file system, in which nothing is made`,
     );
   }
-  if (kind === 'bind') return `bind${readOnly ? '-ro' : ''}\t${source}\t${target}\t`;
+  if (kind === 'bind') return mountLine(source, target, 'none', `rbind${readOnly ? ',ro' : ''}`);
   const all = ['nosuid', 'nodev', ...(readOnly ? ['ro'] : []), ...options];
-  return `tmpfs\ttmpfs\t${target}\t${all.join(',')}`;
+  return mountLine('sluice', target, 'tmpfs', all.join(','));
 }

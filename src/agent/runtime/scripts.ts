@@ -34,21 +34,14 @@ exec "$@" 2>&3 3>&-`;
 
 /**
  * Runs in the new namespaces of a task: makes its mounts, then becomes the command.
- * Arguments: folder, host name (empty: the host's), whether the process namespace is new, command…
+ * Arguments: folder, host name (empty: the host's), command…
  */
 export const ENTER_SCRIPT = `
 set -e
-d=$1 h=$2 p=$3; shift 3
+d=$1 h=$2; shift 2
 read -r stat < /proc/self/stat
 echo "$stat" > "$d/pid"
 while read -r c; do echo 0 > "$c"; done < "$d/cgroups"
 if [ -n "$h" ]; then hostname "$h"; fi
-if [ "$p" = 1 ]; then mount -t proc -o nosuid,nodev,noexec proc /proc; fi
-while IFS='	' read -r kind source target options; do
-  case $kind in
-    bind) mount --rbind "$source" "$target" ;;
-    bind-ro) mount --rbind "$source" "$target"; mount -o remount,bind,ro "$target" ;;
-    *) mount -t "$kind" -o "$options" "$source" "$target" ;;
-  esac
-done < "$d/mounts"
+mount -a -T "$d/fstab"
 ${BECOME_SCRIPT}`;

@@ -11,7 +11,7 @@ import { findAccount } from './accounts.ts';
 import { Command } from './command.ts';
 import {
   becomeCommand,
-  mountLines,
+  mountTable,
   type ToolPaths,
   taskEnv,
   unsharePrefix,
@@ -112,12 +112,12 @@ export class Task {
     const { spec } = this;
     // Refused before anything is made: unknown users, mounts and forbidden characters.
     findAccount(spec.user, spec.groups);
-    const mounts = mountLines(spec, folder, existsSync);
+    const mounts = mountTable(spec, folder, existsSync);
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o711 });
     writeFileSync(join(folder, 'hostname'), `${spec.hostname}\n`, { mode: FILES_MODE });
     this.updateFiles(spec);
-    writeFileSync(join(folder, 'mounts'), mounts.map((line) => `${line}\n`).join(''));
+    writeFileSync(join(folder, 'fstab'), mounts.map((line) => `${line}\n`).join(''));
     await this.command.prepare();
     // Last: a folder without it is a leftover.
     writeFileSync(join(folder, 'spec.json'), JSON.stringify(spec), { mode: 0o600 });
@@ -149,7 +149,6 @@ export class Task {
       'sluice-enter',
       folder,
       spec.hostname,
-      spec.pidHost ? '0' : '1',
       ...becomeCommand(
         tool,
         {
