@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import Docker from 'dockerode';
@@ -123,4 +124,22 @@ test('versions, unknown paths and bad bodies are answered as the reference serve
   assert.equal((await call('POST', '/networks/create', { nAmE: 'cased' })).status, 201);
   assert.equal((await message('POST', '/swarm/init', {}))[0], 501);
   assert.equal((await message('GET', '/services'))[0], 503);
+});
+
+test('an upgrade that is refused is answered in HTTP', { timeout: 10_000 }, async (t) => {
+  const { path } = await serveEngine(t);
+  for (const pieces of [1, 3]) {
+    const body = '{"Detach":false,"Tty":false}';
+    const head = `POST /exec/nope/start HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const socket = connect(path);
+    const whole = head + body;
+    const size = Math.ceil(whole.length / pieces);
+    for (let at = 0; at < whole.length; at += size) {
+      socket.write(whole.slice(at, at + size));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const answer = await read(socket);
+    assert.match(answer, /^HTTP\/1\.1 404 /);
+    assert.match(answer, /No such exec instance: nope/);
+  }
 });

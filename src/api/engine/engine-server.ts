@@ -30,7 +30,7 @@ export class EngineServer {
   readonly #facts: () => EngineFacts;
   readonly #logger: Logger;
   readonly #servers = new Set<Server>();
-  readonly #upgraded = new Set<Socket>();
+  readonly #upgraded = new Set<Duplex>();
 
   constructor(engine: Engine, facts: () => EngineFacts, logger: Logger) {
     this.#facts = facts;
@@ -58,8 +58,7 @@ export class EngineServer {
       void this.#serve(request, response, undefined);
     });
     server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) => {
-      // exempt(as): an HTTP server hands out its sockets
-      this.#upgrade(request, stream as Socket, head);
+      this.#upgrade(request, stream, head);
     });
     this.#servers.add(server);
     return server;
@@ -74,7 +73,7 @@ export class EngineServer {
     for (const socket of this.#upgraded) socket.destroy();
   }
 
-  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     this.#upgraded.add(socket);
     socket.on('close', () => this.#upgraded.delete(socket));
     socket.on('error', () => socket.destroy());
@@ -105,7 +104,8 @@ export class EngineServer {
     if (!answer) return;
     if (response.headersSent) response.end();
     else {
-      if (upgraded) response.assignSocket(upgraded.socket);
+      // exempt(as): a response needs no more of its socket than a duplex stream has
+      if (upgraded) response.assignSocket(upgraded.socket as Socket);
       writeAnswer(response, answer);
     }
   }
@@ -150,7 +150,7 @@ function writeAnswer(response: ServerResponse, answer: NonNullable<Answer>): voi
 
 async function readBody(
   request: IncomingMessage,
-  upgraded: { socket: Socket; head: Buffer } | undefined,
+  upgraded: { socket: Duplex; head: Buffer } | undefined,
 ): Promise<string> {
   const length = Number(request.headers['content-length'] ?? Number.NaN);
   if (length > MAX_BODY) throw invalid(`the body is larger than ${MAX_BODY} bytes`);
@@ -171,7 +171,7 @@ async function readBody(
 
 /** The rest of a body that was handed over with the connection. */
 async function readRest(
-  upgraded: { socket: Socket; head: Buffer },
+  upgraded: { socket: Duplex; head: Buffer },
   length: number,
 ): Promise<Buffer> {
   const { socket } = upgraded;

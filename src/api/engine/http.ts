@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '../../base/error-codes.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import { invalid, notFound } from '../../base/faults.ts';
@@ -20,7 +20,7 @@ export type Call = {
 };
 
 /** A connection that leaves HTTP, with what was read of it already. */
-export type Upgraded = { readonly socket: Socket; readonly head: Buffer };
+export type Upgraded = { readonly socket: Duplex; readonly head: Buffer };
 
 /** An answer; undefined: the handler has answered or will by itself. */
 export type Answer = { readonly status: number; readonly body?: unknown } | undefined;

@@ -45,7 +45,6 @@ export function beginStream(call: Call, tty: boolean): { input: Readable; output
     return { input: call.request, output: call.response };
   }
   const { socket, head } = call.upgraded;
-  socket.setNoDelay(true);
   socket.write(
     `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`,
   );

@@ -25,6 +25,8 @@ export function rows(flags: readonly string[], list: readonly Row[]): void {
         const reason = await run(lab);
         if (typeof reason === 'string') t.skip(reason);
       } catch (error) {
+        // The daemon writes its log in the background.
+        await new Promise((resolve) => setTimeout(resolve, 300));
         t.diagnostic(
           `${id}: the daemon said\n${lab.log.trimEnd().split('\n').slice(-8).join('\n')}`,
         );
