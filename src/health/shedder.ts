@@ -12,6 +12,8 @@ export type Strain = {
 export type ShedReason = 'lag' | 'memory';
 
 const MAX_LAG_MS = 200;
+/** Looks in a row that find it late: a single stall is over before anything could be done. */
+const LATE_LOOKS = 3;
 const MAX_MEMORY = 0.9;
 /** The share of new requests that is refused grows and shrinks by these at each look. */
 const GROWTH = 0.2;
@@ -26,6 +28,7 @@ const MAX_SHARE = 0.9;
 export class Shedder {
   readonly #rng: Rng;
   #share = 0;
+  #lateLooks = 0;
   #full = false;
 
   constructor(rng: Rng) {
@@ -34,7 +37,8 @@ export class Shedder {
 
   /** Takes a look, as often as the steps above are to be made. */
   observe({ lagMs, memory }: Strain): void {
-    const late = lagMs > MAX_LAG_MS;
+    this.#lateLooks = lagMs > MAX_LAG_MS ? this.#lateLooks + 1 : 0;
+    const late = this.#lateLooks >= LATE_LOOKS;
     const next = late ? this.#share + GROWTH : this.#share - RECOVERY;
     this.#share = Math.min(MAX_SHARE, Math.max(0, next));
     if (this.#share < RECOVERY / 2) this.#share = 0;

@@ -7,6 +7,7 @@ import { type LoadedConfig, Supervisor } from '../gateway/supervisor/supervisor.
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import { AdminGate } from './admin-gate.ts';
 import { dismissOrphans, openSocket, takePlace } from './adoption.ts';
+import { CodeCache } from './code-cache.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { DaemonPart } from './daemon-part.ts';
 import { startDemo } from './demo.ts';
@@ -54,6 +55,7 @@ export type GatewayHostDeps = {
 export class GatewayHost implements DaemonPart {
   readonly #deps: GatewayHostDeps;
   readonly #sockets: OwnSockets;
+  readonly #code: CodeCache;
   readonly supervisor: Supervisor;
   readonly #admin: AdminGate;
   #demo: { close(): void } = { close() {} };
@@ -66,13 +68,16 @@ export class GatewayHost implements DaemonPart {
     const { source, loaded, logger, inheritance, directory } = deps;
     this.#deps = deps;
     this.#sockets = new OwnSockets(inheritance.own);
+    const identity = identityOf(loaded.config);
+    this.#code = new CodeCache(identity.uid, identity.gid);
     this.supervisor = new Supervisor(loaded, {
       clock: systemClock,
       logger,
       launch: {
         entry: WORKER_ENTRY,
         execArgv: [...process.execArgv, ...WORKER_FLAGS],
-        ...identityOf(loaded.config),
+        env: this.#code.environment(process.env),
+        ...identity,
       },
       slotsOf,
       inheritance,
@@ -99,6 +104,7 @@ export class GatewayHost implements DaemonPart {
       if (succeeds) await this.#admin.listen(config);
     } catch (error) {
       await this.supervisor.drain(ABANDON_MS);
+      this.#code.remove();
       throw error;
     }
     this.#sockets.dropInherited();
@@ -204,6 +210,7 @@ export class GatewayHost implements DaemonPart {
     this.#deps.logger.info('ended', { connectionsCut: cut });
     this.#admin.close();
     this.#demo.close();
+    this.#code.remove();
     await this.#deps.logger.settle();
   }
 

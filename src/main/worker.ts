@@ -4,6 +4,7 @@ import type { FromWorker, ToWorker } from '../gateway/ipc.ts';
 import { startLagMeter } from '../gateway/metrics/worker-lag.ts';
 import { Worker } from '../gateway/worker/worker.ts';
 import type { NativeHandle } from '../net/handles.ts';
+import { shareCompiledCode } from './code-cache.ts';
 import { outliveSupervisor } from './orphan.ts';
 import { createPinoLogger } from './pino-logger.ts';
 import { processResources } from './resources.ts';
@@ -55,4 +56,5 @@ process.once('disconnect', () => {
   outliveSupervisor(worker, adoption, logger);
 });
 
+shareCompiledCode();
 process.send?.({ type: 'started' } satisfies FromWorker);

@@ -107,14 +107,14 @@ test('a worker that falls behind refuses a share of new requests and says so, th
   const { port, gateway } = await start(t);
   const [worker = 0] = await gateway.workers();
   t.after(() => endAll([worker], 'SIGCONT'));
-  const load = pacedLoad(port, { perSecond: 200, seconds: 4 });
+  const load = pacedLoad(port, { perSecond: 200, seconds: 5 });
   let health = '';
-  for (let round = 0; round < 5; round++) {
+  for (let round = 0; round < 8; round++) {
     process.kill(worker, 'SIGSTOP');
     await new Promise((resolve) => setTimeout(resolve, 450));
     process.kill(worker, 'SIGCONT');
-    await new Promise((resolve) => setTimeout(resolve, 120));
-    if (!health.includes('overloaded')) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (round > 3 && !health.includes('overloaded')) {
       await gateway.metric('sluice_overloaded{reason="lag"}');
       health = (await gateway.admin('/healthz')).text;
     }

@@ -8,6 +8,7 @@ export type WorkerLaunch = {
   /** Path of the worker's entry point. */
   readonly entry: string;
   readonly execArgv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly uid: number | undefined;
   readonly gid: number | undefined;
 };
@@ -39,6 +40,7 @@ export class WorkerProcess {
     this.heardAt = now;
     this.#child = fork(launch.entry, [String(slot)], {
       execArgv: [...launch.execArgv],
+      env: { ...launch.env },
       serialization: 'advanced',
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       // A signal for the whole terminal group must not end workers before they have drained.

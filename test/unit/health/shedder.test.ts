@@ -18,6 +18,8 @@ test('a shedder lets everything in while the loop keeps up', () => {
 
 test('it refuses more the longer the lag lasts, never everything, and recovers within a second', () => {
   const shedder = new Shedder(seededRng(2));
+  for (const lagMs of [250, 250, 0, 250, 250]) shedder.observe({ lagMs, memory: 0.5 });
+  assert.equal(refusedOf(shedder, 1000), 0, 'a stall that is over');
   shedder.observe({ lagMs: 250, memory: 0.5 });
   const first = refusedOf(shedder, 1000);
   for (let look = 0; look < 20; look++) shedder.observe({ lagMs: 250, memory: 0.5 });
