@@ -8,7 +8,7 @@ import { printBanner } from './banner.ts';
 import { ConfigSource } from './config-source.ts';
 import { startAgentProcess } from './daemon/agent-process.ts';
 import { EngineHost } from './daemon/engine-host.ts';
-import { engineFlags, givenFlags } from './daemon/flags.ts';
+import { engineFlags, givenFlags, idleFlags } from './daemon/flags.ts';
 import { GatewayHost } from './gateway-host.ts';
 import { PidFile } from './pid-file.ts';
 import { createPinoLogger } from './pino-logger.ts';
@@ -151,7 +151,7 @@ const program = new Command('sluiced')
   )
   .option('--pid-file <file>', 'file that holds the process number of the gateway while it serves')
   .option('--config-file <file>', 'options of the engine as JSON, in the form of daemon.json');
-for (const option of engineFlags()) program.addOption(option);
+for (const option of [...engineFlags(), ...idleFlags()]) program.addOption(option);
 program.action(async (options: Options) => {
   const succeeds = isSuccessor(process.env);
   // Workers and later successors are told by their own starter.

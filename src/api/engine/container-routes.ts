@@ -232,6 +232,5 @@ export function containerRoutes(engine: Engine): Route[] {
       },
     },
     { method: 'GET', path: '/containers/:id/stats', run: (call) => stats(engine, call) },
-    { method: 'GET', path: '/containers/:id/changes', run: () => ok([]) },
   ];
 }

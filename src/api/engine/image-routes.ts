@@ -4,7 +4,14 @@ import type { Engine } from '../../control/engine.ts';
 import type { ImageInfo } from '../../model/task-spec.ts';
 import { ok, type Route } from './http.ts';
 
-function row({ id, names, created, sizeBytes, labels }: ImageInfo): Record<string, unknown> {
+/** An image as a row of the list. */
+export function imageRow({
+  id,
+  names,
+  created,
+  sizeBytes,
+  labels,
+}: ImageInfo): Record<string, unknown> {
   return {
     Id: id,
     ParentId: '',
@@ -47,7 +54,11 @@ const NO_PULL =
 /** Images as the runtimes have them; none is pulled, built or removed. */
 export function imageRoutes({ agent }: Engine): Route[] {
   return [
-    { method: 'GET', path: '/images/json', run: async () => ok((await agent.images()).map(row)) },
+    {
+      method: 'GET',
+      path: '/images/json',
+      run: async () => ok((await agent.images()).map(imageRow)),
+    },
     {
       method: 'GET',
       path: '/images/:name*/json',

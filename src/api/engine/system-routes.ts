@@ -1,7 +1,9 @@
 import { notFound, unavailable, unsupported } from '../../base/faults.ts';
 import { describeSources } from '../../control/daemon-options.ts';
 import type { Engine } from '../../control/engine.ts';
+import { containerRow } from './container-view.ts';
 import { type Call, ok, type Route } from './http.ts';
+import { imageRow } from './image-routes.ts';
 import { API_VERSION, MIN_API_VERSION } from './versions.ts';
 
 /** What the daemon says of itself and of its machine. */
@@ -108,6 +110,18 @@ async function info({ registry, agent, options }: Engine, facts: EngineFacts) {
   };
 }
 
+/** Neither images nor containers take room of their own: they are the host's files. */
+async function diskUsage(engine: Engine): Promise<Record<string, unknown>> {
+  const containers = [...engine.registry.containers];
+  return {
+    LayersSize: 0,
+    Images: (await engine.agent.images()).map(imageRow),
+    Containers: containers.map((one) => ({ ...containerRow(one, engine, Date.now()), SizeRw: 0 })),
+    Volumes: [],
+    BuildCache: [],
+  };
+}
+
 const ping = ({ response, request }: Call): undefined => {
   response.writeHead(200, {
     'content-type': 'text/plain; charset=utf-8',
@@ -136,6 +150,34 @@ function swarmRoutes(): Route[] {
   );
 }
 
+/** What clients know and this engine leaves to others, with the words that say so. */
+const UNSERVED: readonly (readonly [Route['method'], string, string])[] = [
+  ['POST', '/auth', 'there is no registry to log in to: images are not pulled here'],
+  ['POST', '/build', 'images are not built here: use the tools of their runtime'],
+  ['POST', '/commit', 'images are not made of containers here'],
+  ['POST', '/images/load', 'images are not loaded here: use the tools of their runtime'],
+  ['POST', '/images/:name*/push', 'images are not pushed here: use the tools of their runtime'],
+  ['POST', '/images/:name*/tag', 'images are not tagged here: use the tools of their runtime'],
+  ['GET', '/images/search', 'there is no registry to search'],
+  ['GET', '/containers/:id/export', 'the files of a container cannot be exported'],
+  ['GET', '/containers/:id/changes', 'the files of a container are not compared'],
+  ['HEAD', '/containers/:id/archive', 'files are not copied: bind a path of the host'],
+  ['GET', '/containers/:id/archive', 'files are not copied: bind a path of the host'],
+  ['PUT', '/containers/:id/archive', 'files are not copied: bind a path of the host'],
+  ['POST', '/containers/:id/attach/ws', 'streams are not served over WebSocket: use attach'],
+  ['GET', '/containers/:id/attach/ws', 'streams are not served over WebSocket: use attach'],
+];
+
+function unservedRoutes(): Route[] {
+  return UNSERVED.map(([method, path, message]) => ({
+    method,
+    path,
+    run: () => {
+      throw unsupported(message);
+    },
+  }));
+}
+
 /** The daemon itself, and the resources of which it has none. */
 export function systemRoutes(engine: Engine, facts: () => EngineFacts): Route[] {
   const noVolume = ({ parameters }: Call) => {
@@ -149,7 +191,7 @@ export function systemRoutes(engine: Engine, facts: () => EngineFacts): Route[] 
     {
       method: 'GET',
       path: '/system/df',
-      run: () => ok({ LayersSize: 0, Images: [], Containers: [], Volumes: [], BuildCache: [] }),
+      run: async () => ok(await diskUsage(engine)),
     },
     { method: 'GET', path: '/volumes', run: () => ok({ Volumes: [], Warnings: [] }) },
     { method: 'GET', path: '/volumes/:name', run: noVolume },
@@ -174,11 +216,7 @@ export function systemRoutes(engine: Engine, facts: () => EngineFacts): Route[] 
         throw notFound(`plugin "${parameters['name']}" not found`);
       },
     },
-    {
-      method: 'POST',
-      path: '/auth',
-      run: () => ok({ Status: 'Login Succeeded', IdentityToken: '' }),
-    },
     ...swarmRoutes(),
+    ...unservedRoutes(),
   ];
 }

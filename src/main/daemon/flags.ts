@@ -14,6 +14,13 @@ export function engineFlags(): Option[] {
   });
 }
 
+/** Flags of dockerd that hold in effect or have none: taken, so that its unit files work. */
+export function idleFlags(): Option[] {
+  return ['--live-restore', '--userland-proxy', '--ip-forward', '--ip6tables'].map((flag) =>
+    new Option(`${flag} [flag]`).hideHelp(),
+  );
+}
+
 /** Values of the flags that were given, by their key in daemon.json. */
 export function givenFlags(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const entries = DAEMON_OPTIONS.flatMap(({ key, flag }) => {
