@@ -233,7 +233,7 @@ export class Lab {
   async close(): Promise<void> {
     if (this.#daemon?.exitCode === null) await this.tidy();
     await this.stop();
-    await this.#endRest();
+    this.#endRest();
     for (const side of ['h', 'c']) await run(['ip', 'netns', 'del', `${this.#name}${side}`]);
     rmSync(this.folder, { recursive: true, force: true });
   }
@@ -283,17 +283,33 @@ export class Lab {
     if (code !== 0) throw new Error(`${argv.join(' ')}: ${err}`);
   }
 
+  /** Agents of this lab's daemons. */
+  agents(): number[] {
+    return this.#processes()
+      .filter(([, line]) => line.includes('agent.ts'))
+      .map(([pid]) => pid);
+  }
+
   /** Processes that still refer to this lab's folder: an agent that a test has orphaned. */
-  async #endRest(): Promise<void> {
-    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+  #endRest(): void {
+    for (const [pid] of this.#processes()) {
       try {
-        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-        if (Number(pid) !== process.pid && line.includes(this.folder)) {
-          process.kill(Number(pid), 'SIGKILL');
-        }
+        process.kill(pid, 'SIGKILL');
       } catch {
         // It has ended by itself.
       }
     }
+  }
+
+  #processes(): [number, string][] {
+    return readdirSync('/proc').flatMap((name): [number, string][] => {
+      if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];
+      try {
+        const line = readFileSync(`/proc/${name}/cmdline`, 'utf8');
+        return line.includes(this.folder) ? [[Number(name), line]] : [];
+      } catch {
+        return [];
+      }
+    });
   }
 }
