@@ -13,6 +13,8 @@ export const ERROR_CODES = {
   E_BUSY: 'The daemon is upgrading or ending and takes no such order now.',
   E_ADMIN_UNREACHABLE: 'The admin API of the daemon does not answer.',
   E_ADMIN_REFUSED: 'The daemon refused an order; its reason follows.',
+  E_ENGINE_UNREACHABLE: 'The engine of the daemon does not answer.',
+  E_ENGINE_REFUSED: 'The engine refused an order; its reason follows.',
   E_OBJECT_NOT_FOUND: 'The object that was named does not exist.',
   E_OBJECT_CONFLICT: 'The order contradicts what is there now.',
   E_OBJECT_UNCHANGED: 'The object is in the wanted state already.',

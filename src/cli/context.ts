@@ -20,6 +20,12 @@ export type CliIo = {
   readonly config: ConfigIo;
   readonly admin: string | undefined;
   readonly token: string | undefined;
+  /** Address of the engine; undefined: the usual socket. */
+  readonly engine: string | undefined;
+  /** Passes bytes of a container on. */
+  readonly write: (stream: 'stdout' | 'stderr', data: Buffer) => void;
+  /** What is to be read from the user, in order, until its end. */
+  readonly input: () => AsyncIterable<Buffer>;
   readonly version: string;
   readonly print: (text: string) => void;
   /** Says what is wrong and sets the exit status. */

@@ -4,12 +4,14 @@ import { addAgentCommands } from './agent-commands.ts';
 import { addCompletion } from './completion.ts';
 import { addConfigCommands } from './config-commands.ts';
 import { type CliIo, contextOf, STATUS } from './context.ts';
+import { addEngineCommands } from './engine/engine-commands.ts';
 import { addOrders } from './orders.ts';
 import { addTop } from './top.ts';
 import { addReports, addViews } from './views.ts';
 
 export type { CliIo, Screen } from './context.ts';
 
+const AWAY = ['E_ADMIN_UNREACHABLE', 'E_ENGINE_UNREACHABLE'];
 const DEFAULT_ADMIN = 'http://127.0.0.1:9900';
 const STATUS_HELP = `
 Exit status: 0 done, 1 refused or wrong, 2 bad usage, 3 the daemon does not answer.
@@ -26,6 +28,7 @@ export function createProgram(io: CliIo): Command {
       io.admin ?? DEFAULT_ADMIN,
     )
     .option('--json', 'print JSON')
+    .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError('(--help tells more)')
     .addHelpText('after', STATUS_HELP);
@@ -36,6 +39,7 @@ export function createProgram(io: CliIo): Command {
   addTop(program, context);
   addOrders(program, context);
   addAgentCommands(program, context);
+  addEngineCommands(program, io);
   addCompletion(program, io.print);
   return program;
 }
@@ -51,7 +55,7 @@ export async function runCli(io: CliIo, argv: readonly string[]): Promise<void> 
       if (!asked) io.fail('', STATUS.usage);
       return;
     }
-    const away = error instanceof SluiceError && error.code === 'E_ADMIN_UNREACHABLE';
+    const away = error instanceof SluiceError && AWAY.includes(error.code);
     io.fail(`sluice: ${errorText(error)}`, away ? STATUS.unreachable : STATUS.failed);
   }
 }

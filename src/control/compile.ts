@@ -99,7 +99,8 @@ export function sandboxIntent(
   };
 }
 
-function forwardId({ id }: Container, binding: PortBinding): string {
+/** The name of a binding in the intent of the host. */
+export function forwardId({ id }: Container, binding: PortBinding): string {
   const { transport, hostPort, hostAddress } = binding;
   return `${shortId(id)}-${transport}-${hostPort}-${hostAddress ?? 'any'}`;
 }

@@ -1,4 +1,4 @@
-import { failed } from '../base/faults.ts';
+import { SluiceError } from '../base/errors.ts';
 import type { AgentPort, ApplyFailure, ApplyReport } from '../link/agent-port.ts';
 import type { Container } from '../model/container.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
@@ -12,10 +12,20 @@ import {
 } from './compile.ts';
 import type { CompileContext } from './topology.ts';
 
+/** The host refused a part of what was asked for. */
+export class ApplyError extends SluiceError {
+  readonly failures: readonly ApplyFailure[];
+
+  constructor(failures: readonly ApplyFailure[]) {
+    super('E_HOST_FAILED', failures.map(({ message }) => message).join('; '));
+    this.failures = failures;
+  }
+}
+
 /** Throws for failures of the ids that were asked for; those of others are told elsewhere. */
 function check({ failures }: ApplyReport, ids: ReadonlySet<string>): void {
   const own = failures.filter(({ id }) => ids.has(id));
-  if (own.length > 0) throw failed(own.map(({ message }) => message).join('; '));
+  if (own.length > 0) throw new ApplyError(own);
 }
 
 /** Brings the kernel of the host to what the registry says, object by object or as a whole. */

@@ -1,10 +1,12 @@
 import { errorText } from '../base/errors.ts';
 import { conflict, failed, invalid } from '../base/faults.ts';
-import type { Container } from '../model/container.ts';
+import type { Container, PortBinding } from '../model/container.ts';
 import type { TaskState } from '../model/task-spec.ts';
 import { activateAll, bindPorts, deactivate } from './attachments.ts';
+import { forwardId } from './compile.ts';
 import { needImage } from './container-order.ts';
 import { UNKNOWN_HEALTH } from './health-state.ts';
+import { ApplyError } from './host-plane.ts';
 import { stamp } from './ids.ts';
 import { type ControlParts, patch, tellJoin } from './parts.ts';
 import { taskSpec } from './task-spec.ts';
@@ -23,11 +25,25 @@ export function startFailureCode(message: string): number {
   return NOT_RUNNABLE.test(message) ? EXIT_NOT_RUNNABLE : EXIT_REFUSED;
 }
 
-function isFixed({ spec }: Container): boolean {
-  const fixed = spec.ports.every(
-    ({ hostPorts }) => hostPorts !== undefined && hostPorts[0] === hostPorts[1],
+/** Whether another port of the host would do as well. */
+function isExchangeable({ spec }: Container, { port, transport, hostPort }: PortBinding): boolean {
+  return !spec.ports.some(
+    (asked) =>
+      asked.port === port &&
+      asked.transport === transport &&
+      asked.hostPorts?.every((one) => one === hostPort),
   );
-  return fixed && !spec.publishAll;
+}
+
+/** The ports that the host would not give, when others will do and nothing else is amiss. */
+function exchangeable(container: Container, error: unknown): number[] {
+  if (!(error instanceof ApplyError)) return [];
+  const refused = container.bindings.filter((binding) =>
+    error.failures.some(({ id }) => id === forwardId(container, binding)),
+  );
+  const all = refused.length === error.failures.length;
+  const fine = all && refused.every((binding) => isExchangeable(container, binding));
+  return fine ? refused.map(({ hostPort }) => hostPort) : [];
 }
 
 /** Takes containers from their description to a running task and back. */
@@ -101,7 +117,6 @@ export class Launcher {
   async #publish(joined: Container, before: Container): Promise<Container> {
     const { ports, plane } = this.#parts;
     const refused = new Set<number>();
-    const tries = isFixed(joined) ? 1 : MAX_PORT_TRIES;
     for (let attempt = 1; ; attempt++) {
       ports.release(joined.id);
       const bindings = bindPorts(joined, this.#parts, refused);
@@ -113,10 +128,11 @@ export class Launcher {
           tellJoin(this.#parts, 'connect', bound, attachment);
         return bound;
       } catch (error) {
-        if (bindings.length === 0 || attempt >= tries) {
+        const others = exchangeable(bound, error);
+        if (others.length === 0 || attempt >= MAX_PORT_TRIES) {
           throw failed(`failed to set up container networking: ${errorText(error)}`, error);
         }
-        for (const { hostPort } of bindings) refused.add(hostPort);
+        for (const hostPort of others) refused.add(hostPort);
       }
     }
   }

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { invalid, unsupported } from '../../base/faults.ts';
 import type { ContainerOrder } from '../../control/container-order.ts';
 import type {
@@ -107,9 +108,11 @@ function publishedPorts(host: Fields): PortRequest[] {
     if (list.length === 0) return [any];
     return list.map((one): PortRequest => {
       const address = one.optionalText('HostIp');
+      if (address !== undefined && isIP(address) === 0)
+        throw invalid(`invalid IP address: ${address}`);
       return {
         ...port,
-        hostAddress: address === '0.0.0.0' && list.length === 1 ? '0.0.0.0' : address,
+        hostAddress: address,
         hostPorts: hostPorts(one.text('HostPort')),
       };
     });
