@@ -48,6 +48,14 @@ const accessLog = z.strictObject({
   sample: percent.prefault('100%').describe('Share of sessions logged; failed ones always are.'),
 });
 
+const agent = z.strictObject({
+  socket: z
+    .string()
+    .startsWith('/')
+    .default('/run/sluice/agent.sock')
+    .describe('Where the agent takes orders.'),
+});
+
 /** A whole configuration: the desired state that a file describes. */
 export const gatewayConfig = z.strictObject({
   $schema: z.string().optional(),
@@ -60,6 +68,11 @@ export const gatewayConfig = z.strictObject({
     .optional()
     .describe(
       'What all processes may take together; near it new requests get 503. Default: what the control group, or else the machine, has.',
+    ),
+  agent: agent
+    .optional()
+    .describe(
+      'The node agent of this host, for listeners in the kernel plane. Default: none, or that of the engine in the same daemon.',
     ),
   user: z.string().optional().describe('Workers run as this user after binding.'),
   group: z.string().optional(),
@@ -82,6 +95,15 @@ export const gatewayConfig = z.strictObject({
           datacenter: z.string().optional(),
         })
         .optional(),
+      engine: z
+        .strictObject({
+          socket: z
+            .string()
+            .startsWith('/')
+            .default('/run/sluice/sluice.sock')
+            .describe('Unix socket of an Engine API.'),
+        })
+        .prefault({}),
       allow: z
         .array(cidr)
         .default([])

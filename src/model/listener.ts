@@ -53,6 +53,12 @@ export const listenerLimits = z.strictObject({
 export const listener = z.strictObject({
   bind: binds,
   protocol: z.enum(['tcp', 'udp', 'http', 'https', 'tls', 'tls-passthrough']),
+  plane: z
+    .enum(['auto', 'kernel', 'user'])
+    .default('auto')
+    .describe(
+      'What carries tcp and udp. kernel: packets are forwarded by the node agent that `agent` names, and by sockets while it cannot; auto: the same where no other key stands against it; user: sockets.',
+    ),
   service: z.string().optional().describe('Takes what no route takes.'),
   routes: z.array(route).default([]),
   tls: listenerTls.optional(),

@@ -42,6 +42,23 @@ export const discover = z.union([
     }),
   }),
   z.strictObject({ file: z.strictObject({ path: filePath }) }),
+  z.strictObject({
+    tasks: z.strictObject({
+      network: z
+        .string()
+        .min(1)
+        .optional()
+        .describe('Whose addresses are used. Default: the first by name that a task is on.'),
+      name: z.string().min(1).optional().describe('Of the task; a `*` at its end takes any rest.'),
+      label: z.string().min(1).optional().describe('`KEY` or `KEY=VALUE`.'),
+      port: z
+        .int()
+        .min(1)
+        .max(65_535)
+        .optional()
+        .describe('Default: the only port that a task exposes.'),
+    }),
+  }),
 ]);
 
 const algorithm = z.enum([
