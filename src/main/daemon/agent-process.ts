@@ -28,6 +28,11 @@ export function prefixOf({ dataRoot, execRoot }: DaemonSettings): string {
   return `sl${digest.slice(0, PREFIX_DIGITS)}`;
 }
 
+/** Where the agent of a daemon takes orders. */
+export function agentSocketOf({ execRoot }: DaemonSettings): string {
+  return join(execRoot, 'agent.sock');
+}
+
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -61,7 +66,7 @@ class AgentKeeper implements AgentEvents {
   }
 
   get #socket(): string {
-    return join(this.#settings.execRoot, 'agent.sock');
+    return agentSocketOf(this.#settings);
   }
 
   /** Resolves when it answers. */

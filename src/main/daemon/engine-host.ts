@@ -19,7 +19,7 @@ import type { NativeHandle } from '../../net/handles.ts';
 import { EmbeddedStore } from '../../store/embedded-store.ts';
 import type { LeveledLogger } from '../pino-logger.ts';
 import { VERSION } from '../version.ts';
-import { prefixOf } from './agent-process.ts';
+import { agentSocketOf, prefixOf } from './agent-process.ts';
 import { hostFacts, optionFacts } from './host-facts.ts';
 import { listenAll } from './listen.ts';
 import { holdPidfile } from './pidfile.ts';
@@ -151,10 +151,13 @@ export class EngineHost {
   readonly #id: string;
   readonly #engine: Engine;
   readonly logger: LeveledLogger;
+  /** Where the agent of this daemon takes orders. */
+  readonly agentSocket: string;
   readonly #close: (() => void | Promise<void>)[];
 
   private constructor(
     order: EngineOrder,
+    settings: DaemonSettings,
     id: string,
     engine: Engine,
     logger: LeveledLogger,
@@ -162,6 +165,7 @@ export class EngineHost {
   ) {
     this.#order = order;
     this.#id = id;
+    this.agentSocket = agentSocketOf(settings);
     this.#engine = engine;
     this.logger = logger;
     this.#close = close;
@@ -217,7 +221,7 @@ export class EngineHost {
     const api = new EngineServer(engine, () => machineFacts(id, settings), logger);
     close.push(() => api.close());
     await listenAll(api, settings, order.descriptors, logger);
-    return new EngineHost(order, id, engine, logger, close);
+    return new EngineHost(order, settings, id, engine, logger, close);
   }
 
   /** Reads the file again; what cannot change while it runs stays. A fault changes nothing. */
