@@ -13,6 +13,7 @@ import {
   checkMode,
   checkName,
   checkOrder,
+  checkRestartRule,
   completeSpec,
   needImage,
 } from './container-order.ts';
@@ -126,20 +127,16 @@ export class Containers {
     });
   }
 
-  /** Changes what can be changed while it runs. */
-  update(
-    key: string,
-    change: { restart?: RestartRule; limits?: Partial<Container['spec']['limits']> },
-  ): void {
+  /** Replaces the rule by which it is started again. */
+  setRestartRule(key: string, restart: RestartRule): void {
     const container = this.#parts.registry.container(key);
-    const { restart = container.spec.restart } = change;
+    checkRestartRule(restart);
     if (container.spec.autoRemove && restart.when !== 'no') {
       throw invalid(
         'Restart policy cannot be updated because AutoRemove is enabled for the container',
       );
     }
-    const spec = { ...container.spec, restart };
-    const next = patch(this.#parts, container.id, { spec });
+    const next = patch(this.#parts, container.id, { spec: { ...container.spec, restart } });
     if (next) tell(this.#parts, 'update', next);
   }
 

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { arch, cpus, hostname, release, totalmem, version } from 'node:os';
 import { join } from 'node:path';
@@ -64,6 +64,20 @@ function readConfigFile(path: string | undefined): Record<string, unknown> {
 
 function readSettings({ flags, configFile }: EngineOrder, id: string): DaemonSettings {
   return daemonSettings(flags, readConfigFile(configFile), optionFacts(id));
+}
+
+function makeFolder(path: string, mode: number): void {
+  try {
+    mkdirSync(path, { recursive: true, mode });
+    // A gateway may have made it for itself alone; sockets in it have modes of their own.
+    if (statSync(path).uid === process.getuid?.()) chmodSync(path, mode);
+  } catch (error) {
+    throw new SluiceError(
+      'E_NODE_UNAVAILABLE',
+      `cannot make ${path}: ${errorText(error)}; start as root, or give --data-root and --exec-root that are yours`,
+      { cause: error },
+    );
+  }
 }
 
 /** The id of this daemon, made when its store is new. */
@@ -195,8 +209,8 @@ export class EngineHost {
     const draft = readSettings(order, '');
     const logger = makeLogger(draft.logLevel);
     for (const warning of draft.warnings) logger.warn(warning);
-    mkdirSync(draft.dataRoot, { recursive: true, mode: 0o710 });
-    mkdirSync(draft.execRoot, { recursive: true, mode: 0o755 });
+    makeFolder(draft.dataRoot, 0o710);
+    makeFolder(draft.execRoot, 0o711);
     if (draft.pidfile !== undefined) close.push(holdPidfile(draft.pidfile));
     const store = EmbeddedStore.open(join(draft.dataRoot, 'state.db'));
     close.push(() => store.close());
