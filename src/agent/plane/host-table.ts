@@ -141,9 +141,9 @@ export function hostTable(name: string): TableSpec {
       { name: 'nat_out', body: `type nat hook output priority -105;${PUBLISH}` },
       { name: 'nat_post', body: POSTROUTING },
       { name: 'forwarding', body: `${FORWARD}` },
-      { name: 'closed_in', body: 'type filter hook input priority -5;\njump closed' },
-      { name: 'closed_out', body: 'type filter hook output priority -5;\njump closed' },
-      { name: 'closed_forward', body: 'type filter hook forward priority -6;\njump closed' },
+      // Before routing: an address of several targets may have no route of its own.
+      { name: 'closed_in', body: 'type filter hook prerouting priority -90;\njump closed' },
+      { name: 'closed_out', body: 'type filter hook output priority -90;\njump closed' },
       { name: 'martian', body: MARTIAN },
     ],
     chainOnDemand: balanceChainBody,
