@@ -221,9 +221,10 @@ export class EngineHost {
     close.push(closeAgent);
     const engine = new Engine({
       ...{ store, agent, logger, options: settings.options, facts: hostFacts(prefixOf(settings)) },
-      ...{ clock: systemClock, rng: systemRng },
+      ...{ clock: systemClock, rng: systemRng, plugins: settings.plugins },
     });
     relay.target = engine;
+    close.push(() => engine.close());
     await engine.start();
     if (settings.metricsAddress !== undefined) {
       const metrics = await serveMetrics(engine, settings.metricsAddress);

@@ -89,10 +89,21 @@ export class Lab {
   #roots: readonly string[] | undefined;
 
   static async open(flags: readonly string[] = []): Promise<Lab> {
+    const lab = await Lab.make();
+    try {
+      await lab.start(flags);
+      return lab;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  /** A lab whose daemon is yet to be started. */
+  static async make(): Promise<Lab> {
     const lab = new Lab();
     try {
       await lab.#wire();
-      await lab.start(flags);
       return lab;
     } catch (error) {
       await lab.close();
@@ -132,7 +143,13 @@ export class Lab {
 
   /** Runs a command in the host's namespace. */
   host(...argv: string[]): Promise<Outcome> {
-    return run(['nsenter', `--net=/run/netns/${this.#name}h`, ...argv]);
+    const { file, args } = this.command(...argv);
+    return run([file, ...args]);
+  }
+
+  /** What runs a command in the host's namespace. */
+  command(...argv: string[]): { file: string; args: string[] } {
+    return { file: 'nsenter', args: [`--net=/run/netns/${this.#name}h`, ...argv] };
   }
 
   /** Runs a command in the client's namespace. */
