@@ -15,13 +15,8 @@ export function addViews(program: Command, { client, show }: Context): void {
       const workers = status.workers.map(
         ({ slot, pid, ready }) => `worker ${slot}: pid ${pid}${ready ? '' : ', starting'}`,
       );
-      const { agentConnected } = status;
-      const agent =
-        agentConnected === undefined
-          ? []
-          : [`node agent: ${agentConnected ? 'connected' : 'does not answer'}`];
       const head = `sluiced ${status.version}, ${status.ready ? 'ready' : 'not ready'}, since ${status.startedAt}, configuration ${status.generation}`;
-      show(status, [head, ...workers, ...agent].join('\n'));
+      show(status, [head, ...workers].join('\n'));
     });
   program
     .command('listeners')
@@ -34,11 +29,8 @@ export function addViews(program: Command, { client, show }: Context): void {
         one.bind.join(', '),
         one.service ?? '',
         String(one.routes),
-        one.plane,
-        one.protocol === 'tcp' || one.protocol === 'udp' ? one.planeReason : '',
       ]);
-      const heading = ['LISTENER', 'PROTOCOL', 'BIND', 'SERVICE', 'ROUTES', 'PLANE', 'WHY'];
-      show(listeners, table(heading, rows));
+      show(listeners, table(['LISTENER', 'PROTOCOL', 'BIND', 'SERVICE', 'ROUTES'], rows));
     });
   program
     .command('services')

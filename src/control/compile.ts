@@ -16,13 +16,12 @@ import type { Registry } from './registry.ts';
 import {
   type CompileContext,
   gatewayAttachment,
+  gatewayOf,
   hasNames,
   isDefaultBridge,
-  isRemote,
   type Joined,
   joined,
   linkOf,
-  memberGateway,
 } from './topology.ts';
 
 function gatewaysOf({ ipam }: Network): string[] {
@@ -44,7 +43,7 @@ export function networkIntent(
   const own = isDefaultBridge(network);
   return {
     id,
-    driver: isRemote(network) ? 'remote' : driver,
+    driver,
     link,
     mtu: mtu === undefined ? undefined : Number(mtu),
     gateways:
@@ -67,8 +66,8 @@ function attachmentIntent(
   gatewayOfFamily: Readonly<Record<'ipv4' | 'ipv6', Joined | undefined>>,
 ): AttachmentIntent[] {
   const { active, request } = attachment;
-  if (!active || (isRemote(network) && !active.remote)) return [];
-  const { id, link, mac, ipv4, ipv6, remote } = active;
+  if (!active) return [];
+  const { id, link, mac, ipv4, ipv6 } = active;
   const leases = [ipv4, ipv6].flatMap((lease) =>
     lease ? [`${lease.address}/${lease.prefixLength}`] : [],
   );
@@ -76,13 +75,9 @@ function attachmentIntent(
     address.includes('/') ? address : `${address}/${address.includes(':') ? 64 : 16}`,
   );
   const gateways = (['ipv4', 'ipv6'] as const).flatMap((family) =>
-    gatewayOfFamily[family]?.attachment === attachment
-      ? (memberGateway({ attachment, network }, family) ?? [])
-      : [],
+    gatewayOfFamily[family]?.attachment === attachment ? (gatewayOf(network, family) ?? []) : [],
   );
-  const own = remote && { source: remote.source, routes: remote.routes };
-  const addresses = [...leases, ...linkLocal];
-  return [{ id, network: network.id, link, mac, addresses, gateways, ...own }];
+  return [{ id, network: network.id, link, mac, addresses: [...leases, ...linkLocal], gateways }];
 }
 
 /** A container's namespace; undefined: it has none of its own now. */

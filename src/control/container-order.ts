@@ -4,7 +4,6 @@ import type {
   ContainerPort,
   ContainerSpec,
   NetworkMode,
-  RestartRule,
 } from '../model/container.ts';
 import type { ImageInfo } from '../model/task-spec.ts';
 
@@ -119,8 +118,8 @@ export function checkMode(order: ContainerOrder, resolve: (key: string) => strin
   return { kind: 'networks' };
 }
 
-/** Throws for a rule that does not exist or contradicts itself. */
-export function checkRestartRule({ when, maximum }: RestartRule): void {
+function checkRestart({ restart, autoRemove }: ContainerOrder['spec']): void {
+  const { when, maximum } = restart;
   if (!RULES.includes(when)) {
     throw invalid(
       `invalid restart policy: unknown policy '${when}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
@@ -130,11 +129,7 @@ export function checkRestartRule({ when, maximum }: RestartRule): void {
   if (maximum > 0 && when !== 'on-failure') {
     throw invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'");
   }
-}
-
-function checkRestart({ restart, autoRemove }: ContainerOrder['spec']): void {
-  checkRestartRule(restart);
-  if (autoRemove && restart.when !== 'no') {
+  if (autoRemove && when !== 'no') {
     throw conflict("can't create 'AutoRemove' container with restart policy");
   }
 }

@@ -1,7 +1,6 @@
 import { conflict, invalid } from '../base/faults.ts';
 import type { LogEntry, LogQuery, TaskStats } from '../link/agent-port.ts';
 import type {
-  Attachment,
   AttachmentRequest,
   Container,
   ContainerState,
@@ -14,7 +13,6 @@ import {
   checkMode,
   checkName,
   checkOrder,
-  checkRestartRule,
   completeSpec,
   needImage,
 } from './container-order.ts';
@@ -25,7 +23,6 @@ import { newId, shortId, stamp } from './ids.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { generateName } from './names.ts';
 import { type ControlParts, patch, tell, tellJoin } from './parts.ts';
-import { RemoteAttachments } from './remote/remote-attachments.ts';
 
 const CREATED: ContainerState = {
   status: 'created',
@@ -52,11 +49,9 @@ export class Containers {
   readonly execs: Execs;
   readonly lifecycle: Lifecycle;
   readonly #parts: ControlParts;
-  readonly #remote: RemoteAttachments;
 
   constructor(parts: ControlParts) {
     this.#parts = parts;
-    this.#remote = new RemoteAttachments(parts);
     this.execs = new Execs(parts);
     const health = new HealthMonitor(parts, this.execs);
     this.lifecycle = new Lifecycle(parts, health, (id) => this.#drop(id));
@@ -131,16 +126,20 @@ export class Containers {
     });
   }
 
-  /** Replaces the rule by which it is started again. */
-  setRestartRule(key: string, restart: RestartRule): void {
+  /** Changes what can be changed while it runs. */
+  update(
+    key: string,
+    change: { restart?: RestartRule; limits?: Partial<Container['spec']['limits']> },
+  ): void {
     const container = this.#parts.registry.container(key);
-    checkRestartRule(restart);
+    const { restart = container.spec.restart } = change;
     if (container.spec.autoRemove && restart.when !== 'no') {
       throw invalid(
         'Restart policy cannot be updated because AutoRemove is enabled for the container',
       );
     }
-    const next = patch(this.#parts, container.id, { spec: { ...container.spec, restart } });
+    const spec = { ...container.spec, restart };
+    const next = patch(this.#parts, container.id, { spec });
     if (next) tell(this.#parts, 'update', next);
   }
 
@@ -160,16 +159,13 @@ export class Containers {
     const { id } = registry.container(key);
     await lock.run(id, async () => {
       const before = registry.container(id);
-      const attachments = withAttachment(before, network, request);
-      const store = (all: Attachment[]) => patch(this.#parts, id, { attachments: all });
-      const after = before.sandbox
-        ? await this.#remote.activate(attachments, store)
-        : store(attachments);
+      const attachments = withAttachment(before, network, request, registry);
+      const after = patch(this.#parts, id, { attachments });
       if (!after) return;
       try {
-        await this.#replug(await this.#remote.join(after), before);
+        await this.#replug(after, before);
       } catch (error) {
-        await this.#unplug(registry.container(id), network);
+        patch(this.#parts, id, { attachments: withoutAttachment(after, network, registry) });
         throw error;
       }
       const added = after.attachments.at(-1);
@@ -183,8 +179,10 @@ export class Containers {
     const { id } = registry.container(key);
     await lock.run(id, async () => {
       const before = registry.container(id);
-      const after = await this.#unplug(before, network);
+      const attachments = withoutAttachment(before, network, registry);
+      const after = patch(this.#parts, id, { attachments });
       if (!after) return;
+      await this.#replug(after, before);
       const gone = before.attachments.find(({ networkId }) => networkId === network.id);
       if (gone) tellJoin(this.#parts, 'disconnect', after, gone);
     });
@@ -259,26 +257,10 @@ export class Containers {
     }
   }
 
-  /** Takes a container off a network; returns it as it is then. */
-  async #unplug(before: Container, network: Network): Promise<Container | undefined> {
-    const { registry } = this.#parts;
-    const leaving = before.attachments.filter(({ networkId }) => networkId === network.id);
-    const attachments = withoutAttachment(before, network, registry);
-    const drivers = this.#remote.owe(leaving);
-    const after = patch(this.#parts, before.id, { attachments });
-    try {
-      if (after) await this.#replug(after, before);
-    } finally {
-      await this.#remote.settle(drivers);
-    }
-    return after;
-  }
-
   async #replug(after: Container, before: Container): Promise<void> {
     const { plane, agent } = this.#parts;
     if (!after.sandbox) return;
     await plane.refresh(after, before);
-    await this.#remote.program(after);
     if (!isUp(after)) return;
     await agent.updateFiles(after.id, {
       hosts: hostsFile(after, plane.context),
@@ -293,10 +275,8 @@ export class Containers {
     if (!container) return;
     this.lifecycle.forget(id);
     this.execs.forget(id);
-    const drivers = this.#remote.owe(container.attachments);
     registry.dropContainer(id);
     if (container.sandbox) await plane.withdraw({ ...container, sandbox: false }, container);
-    await this.#remote.settle(drivers);
     await agent.removeTask(id).catch((error: unknown) => {
       logger.warn('task not removed', { container: shortId(id), reason: String(error) });
     });

@@ -111,9 +111,7 @@ export class Registry {
   }
 
   #indexNetwork(network: Network): void {
-    // Those of a third-party IPAM driver are its own business.
-    const own = network.ipam.blocks.filter(({ pool }) => pool === undefined);
-    const addresses = new NetworkAddresses({ ...network, ipam: { ...network.ipam, blocks: own } });
+    const addresses = new NetworkAddresses(network);
     for (const { attachments } of this.attachedTo(network.id)) {
       const active = attachments.find(({ networkId }) => networkId === network.id)?.active;
       for (const lease of [active?.ipv4, active?.ipv6]) {

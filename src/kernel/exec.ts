@@ -20,6 +20,8 @@ export type CommandOptions = {
   readonly input?: string | undefined;
   readonly timeoutMs?: number | undefined;
   readonly maxOutputBytes?: number | undefined;
+  /** Told once the command runs. */
+  readonly started?: ((pid: number) => void) | undefined;
 };
 
 /** Runs commands of the host. Arguments are passed as they are; there is no shell. */
@@ -34,6 +36,7 @@ export const execCommand: Exec = (argv, options = {}) =>
   new Promise((resolve, reject) => {
     const [file = '', ...rest] = argv;
     const child = spawn(file, rest, { env: ENVIRONMENT, stdio: ['pipe', 'pipe', 'pipe'] });
+    if (child.pid !== undefined) options.started?.(child.pid);
     const limit = options.maxOutputBytes ?? MAX_OUTPUT_BYTES;
     const output: { stdout: Buffer[]; stderr: Buffer[] } = { stdout: [], stderr: [] };
     let failure: string | undefined;

@@ -17,8 +17,6 @@ export type SetSpec = {
   readonly value?: readonly PartType[];
   /** Keys may be prefixes. */
   readonly interval?: boolean;
-  /** Each element counts the packets and bytes that it matched. */
-  readonly counter?: boolean;
 };
 
 /**
@@ -66,8 +64,7 @@ function declaration(set: SetSpec): string {
     ? `${set.key.join(' . ')} : ${set.value.join(' . ')}`
     : set.key.join(' . ');
   const flags = set.interval ? ' flags interval;' : '';
-  const counter = set.counter ? ' counter;' : '';
-  return `${set.value ? 'map' : 'set'} ${set.name} { type ${type};${flags}${counter} }`;
+  return `${set.value ? 'map' : 'set'} ${set.name} { type ${type};${flags} }`;
 }
 
 function chainText(name: string, body: string): string {
@@ -125,37 +122,47 @@ export function replaceTable(spec: TableSpec, content: TableContent): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** What has to go and to come so that a set holds `to` instead of `from`. */
-function elementDiff(
-  from: ReadonlyMap<string, string>,
-  to: ReadonlyMap<string, string>,
-): { gone: [string, string][]; added: [string, string][] } {
-  const differs = (a: ReadonlyMap<string, string>, [key, value]: [string, string]) =>
-    a.get(key) !== value;
-  return {
-    gone: [...from].filter((entry) => differs(to, entry)),
-    added: [...to].filter((entry) => differs(from, entry)),
-  };
+/** How one content becomes another. */
+export type TableChange = {
+  /** By set; an element with another value goes and comes. */
+  readonly gone: ReadonlyMap<string, readonly (readonly [string, string])[]>;
+  readonly added: ReadonlyMap<string, readonly (readonly [string, string])[]>;
+  /** Names of the chains on demand that are needed and were not. */
+  readonly chains: readonly string[];
+};
+
+/** What leads from one content to another. */
+export function contentChange(from: TableContent, to: TableContent): TableChange {
+  const gone = new Map<string, [string, string][]>();
+  const added = new Map<string, [string, string][]>();
+  for (const name of new Set([...from.elements.keys(), ...to.elements.keys()])) {
+    const before = from.elements.get(name) ?? NO_ELEMENTS;
+    const after = to.elements.get(name) ?? NO_ELEMENTS;
+    gone.set(
+      name,
+      [...before].filter(([key, value]) => after.get(key) !== value),
+    );
+    added.set(
+      name,
+      [...after].filter(([key, value]) => before.get(key) !== value),
+    );
+  }
+  return { gone, added, chains: [...to.chains].filter((chain) => !from.chains.has(chain)) };
 }
 
 /**
- * Text of one transaction that leads from one content to another; empty when they are the same.
- * Chains on demand stay once they are there: they cost nothing and others may jump to them again.
+ * Text of one transaction that makes a change; empty when there is nothing to change. Chains on
+ * demand stay once they are there: they cost nothing and others may jump to them again.
  */
-export function changeTable(spec: TableSpec, from: TableContent, to: TableContent): string {
-  const gone: string[] = [];
-  const added: string[] = [];
-  for (const { name } of spec.sets) {
-    const diff = elementDiff(
-      from.elements.get(name) ?? NO_ELEMENTS,
-      to.elements.get(name) ?? NO_ELEMENTS,
-    );
-    gone.push(...elementLines('delete', spec.name, name, diff.gone));
-    added.push(...elementLines('add', spec.name, name, diff.added));
+export function changeTable(spec: TableSpec, change: TableChange): string {
+  const lines = change.chains.map(
+    (chain) => `table inet ${spec.name} {\n${chainText(chain, spec.chainOnDemand(chain))}\n}`,
+  );
+  for (const verb of ['delete', 'add'] as const) {
+    const elements = verb === 'delete' ? change.gone : change.added;
+    for (const { name } of spec.sets) {
+      lines.push(...elementLines(verb, spec.name, name, elements.get(name) ?? []));
+    }
   }
-  const chains = [...to.chains]
-    .filter((chain) => !from.chains.has(chain))
-    .map((chain) => `table inet ${spec.name} {\n${chainText(chain, spec.chainOnDemand(chain))}\n}`);
-  const lines = [...chains, ...gone, ...added];
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }

@@ -3,6 +3,8 @@ import { type ListedTable, parseListing } from './nft-listing.ts';
 import type { TableSpec } from './nft-table.ts';
 
 const TRANSACTION_TIMEOUT_MS = 30_000;
+/** Transactions whose events may still be on their way. */
+const MAX_RECENT = 64;
 
 /** The firewall of one network namespace; a fake stands in for it in unit tests. */
 export interface Nft {
@@ -15,6 +17,7 @@ export interface Nft {
 /** By the `nft` command, in the network namespace that `exec` runs commands in. */
 export class NftTool implements Nft {
   readonly #exec: Exec;
+  readonly #recent: number[] = [];
 
   constructor(exec: Exec) {
     this.#exec = exec;
@@ -24,7 +27,16 @@ export class NftTool implements Nft {
     await must(this.#exec, ['nft', '-f', '-'], {
       input: text,
       timeoutMs: TRANSACTION_TIMEOUT_MS,
+      started: (pid) => {
+        this.#recent.push(pid);
+        if (this.#recent.length > MAX_RECENT) this.#recent.shift();
+      },
     });
+  }
+
+  /** Whether a process that the kernel names as the author of a change was a late one of ours. */
+  ran(pid: number): boolean {
+    return this.#recent.includes(pid);
   }
 
   async list(spec: TableSpec): Promise<ListedTable | undefined> {

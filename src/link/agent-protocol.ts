@@ -9,8 +9,6 @@ export const CALLS = [
   'sync',
   'apply',
   'doctor',
-  'carry',
-  'traffic',
   'images',
   'createTask',
   'startTask',

@@ -34,9 +34,6 @@ export type ResponseHead = {
   readonly length: BodyLength;
 };
 
-/** What a refusal shows to people. */
-export type Page = { readonly body: string; readonly contentType: string };
-
 /** How an exchange ended before its time. */
 export type ExchangeFailure =
   | 'refused'

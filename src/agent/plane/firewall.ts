@@ -1,10 +1,12 @@
 import type { Nft } from '../../kernel/nft.ts';
-import type { TableContent, TableSpec } from '../../kernel/nft-table.ts';
 import {
   changeTable,
-  EMPTY_CONTENT,
+  contentChange,
   generationChain,
   replaceTable,
+  type TableChange,
+  type TableContent,
+  type TableSpec,
 } from '../../kernel/nft-table.ts';
 
 /** What a pass over the table did. */
@@ -22,19 +24,24 @@ export class Firewall {
     this.#spec = spec;
   }
 
-  /** Brings the table to `content`; trusts what it loaded before. */
-  async update(content: TableContent): Promise<FirewallOutcome> {
-    if (!this.#held) return await this.verify(content);
-    const text = changeTable(this.#spec, this.#held, content);
+  /**
+   * Brings the table to `content`; trusts what it loaded before. `change` is what leads there: it
+   * saves the comparison, and a content that is changed in place cannot do without.
+   */
+  async update(content: TableContent, change?: TableChange): Promise<FirewallOutcome> {
+    const held = this.#held;
+    if (!held) return await this.verify(content);
+    const { gone, added, chains } = change ?? contentChange(held, content);
+    const fresh = chains.filter((chain) => !held.chains.has(chain));
+    const text = changeTable(this.#spec, { gone, added, chains: fresh });
     if (text === '') return 'same';
-    const held = { elements: content.elements, chains: this.#held.chains.union(content.chains) };
     try {
       await this.#nft.run(text);
     } catch {
       // The kernel holds something else than was thought: read, and mend or report.
       return await this.verify(content);
     }
-    this.#held = held;
+    this.#held = { elements: content.elements, chains: held.chains.union(content.chains) };
     return 'changed';
   }
 
@@ -43,13 +50,13 @@ export class Firewall {
     this.#held = undefined;
     const listed = await this.#nft.list(this.#spec);
     if (listed && this.#intact(listed.rules)) {
-      const text = changeTable(this.#spec, listed, content);
+      const text = changeTable(this.#spec, contentChange(listed, content));
       if (text !== '') await this.#nft.run(text);
       this.#held = { elements: content.elements, chains: listed.chains.union(content.chains) };
       return text === '' ? 'same' : 'changed';
     }
     await this.#nft.run(replaceTable(this.#spec, content));
-    this.#held = content;
+    this.#held = { elements: content.elements, chains: new Set(content.chains) };
     return 'replaced';
   }
 
@@ -74,10 +81,5 @@ export class Firewall {
     this.#held = undefined;
     const { name } = this.#spec;
     await this.#nft.run(`table inet ${name}\ndelete table inet ${name}\n`);
-  }
-
-  /** What the kernel holds, as far as known. */
-  get held(): TableContent {
-    return this.#held ?? EMPTY_CONTENT;
   }
 }

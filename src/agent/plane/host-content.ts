@@ -3,11 +3,9 @@ import { concat, quoted, type TableContent } from '../../kernel/nft-table.ts';
 import type { ForwardIntent, NetworkIntent } from '../../model/host-intent.ts';
 import { balanceChainName, MAX_TARGETS } from './host-table.ts';
 
-/** Elements by set, key to value. */
-export type Elements = Map<string, Map<string, string>>;
+type Elements = Map<string, Map<string, string>>;
 
-/** Adds an element. */
-export function put(elements: Elements, set: string, key: string, value = ''): void {
+function put(elements: Elements, set: string, key: string, value = ''): void {
   let entries = elements.get(set);
   if (!entries) {
     entries = new Map();
@@ -16,13 +14,14 @@ export function put(elements: Elements, set: string, key: string, value = ''): v
   entries.set(key, value);
 }
 
+const PLAIN_IPV4 = /^(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})$/;
+
 /** An address as the kernel writes it. */
-export function canonical(address: string): string {
-  return ipaddr.parse(address).toString();
+function canonical(address: string): string {
+  return PLAIN_IPV4.test(address) ? address : ipaddr.parse(address).toString();
 }
 
-/** Whether an address is IPv4 or IPv6. */
-export function familyOf(address: string): 4 | 6 {
+function familyOf(address: string): 4 | 6 {
   return address.includes(':') ? 6 : 4;
 }
 
@@ -52,11 +51,10 @@ function addNetwork(elements: Elements, network: NetworkIntent): void {
   }
 }
 
-/** Adds what forwards packets of one family; nothing when no target is of it. */
-export function addFamily(
+function addFamily(
   elements: Elements,
   chains: Set<string>,
-  forward: Omit<ForwardIntent, 'id' | 'kind'>,
+  forward: ForwardIntent,
   family: 4 | 6,
 ): void {
   const targets = forward.targets.filter(({ address }) => familyOf(address) === family);

@@ -6,7 +6,7 @@ import type { ForwardIntent, HostDelta, HostIntent } from '../../model/host-inte
 import { keepDockerRule } from './docker-user.ts';
 import { Firewall } from './firewall.ts';
 import { forgetFlows, staleFlows } from './flows.ts';
-import { hostContent } from './host-content.ts';
+import { HostElements } from './host-elements.ts';
 import { hostTable } from './host-table.ts';
 import { type Change, IntentStore } from './intent-store.ts';
 import { LinkReconciler } from './links.ts';
@@ -16,6 +16,8 @@ import { KernelWatch } from './watch.ts';
 
 /** How often everything is compared with the kernel, whether or not it told of a change. */
 const FULL_PASS_EVERY_MS = 30_000;
+
+type Forwards = ReadonlyMap<string, ForwardIntent>;
 
 /** The resolver's side of a sandbox, as the plane needs it. */
 export interface SandboxServices {
@@ -35,6 +37,7 @@ export class HostPlane {
   readonly #intent = new IntentStore();
   readonly #links: LinkReconciler;
   readonly #firewall: Firewall;
+  readonly #elements = new HostElements();
   readonly #reservations: Reservations;
   readonly #services: SandboxServices;
   readonly #watch: KernelWatch;
@@ -50,9 +53,14 @@ export class HostPlane {
     this.#services = services;
     this.#degraded = degraded;
     this.#links = new LinkReconciler(tools, this.#intent, (netns) => services.release(netns));
-    this.#firewall = new Firewall(new NftTool(tools.exec), hostTable(tools.naming.table));
+    const nft = new NftTool(tools.exec);
+    this.#firewall = new Firewall(nft, hostTable(tools.naming.table));
     this.#reservations = new Reservations(tools.exec);
-    this.#watch = new KernelWatch(tools, () => this.#look('host', 'an event of the kernel'));
+    this.#watch = new KernelWatch(
+      tools,
+      (pid) => nft.ran(pid),
+      () => this.#look('host', 'an event of the kernel'),
+    );
   }
 
   /** The intent as it was last given; read only. */
@@ -89,8 +97,9 @@ export class HostPlane {
     const usable = await this.#reserve(failures);
     const scope = whole ? { ...change, sandboxes: this.#every() } : change;
     const names = () => this.#resolve(whole ? undefined : change, failures);
+    const linked = whole || change.networks || change.sandboxes.size > 0;
     await Promise.all([
-      this.#links.reconcile(scope, failures, names),
+      linked ? this.#links.reconcile(scope, failures, names) : names(),
       this.#load(usable, whole, failures),
       this.#makeRoom(whole),
     ]);
@@ -102,26 +111,28 @@ export class HostPlane {
     return new Set(this.#intent.sandboxes.keys());
   }
 
-  async #reserve(failures: Map<string, ApplyFailure>): Promise<ForwardIntent[]> {
+  async #reserve(failures: Map<string, ApplyFailure>): Promise<Forwards> {
     const refused = await this.#reservations.update(this.#intent.forwards);
     for (const [id, message] of refused) failures.set(id, { kind: 'forward', id, message });
-    return [...this.#intent.forwards.values()].filter(({ id }) => !refused.has(id));
+    if (refused.size === 0) return this.#intent.forwards;
+    return new Map([...this.#intent.forwards].filter(([id]) => !refused.has(id)));
   }
 
   async #load(
-    forwards: readonly ForwardIntent[],
+    forwards: Forwards,
     read: boolean,
     failures: Map<string, ApplyFailure>,
   ): Promise<boolean> {
     try {
-      const content = hostContent(this.#intent.networks.values(), forwards);
+      const change = this.#elements.update(this.#intent.networks, forwards);
+      const { content } = this.#elements;
       const outcome = read
         ? await this.#firewall.verify(content)
-        : await this.#firewall.update(content);
+        : await this.#firewall.update(content, change);
       return outcome !== 'same';
     } catch (error) {
       const message = errorText(error);
-      for (const { id } of forwards) failures.set(id, { kind: 'forward', id, message });
+      for (const id of forwards.keys()) failures.set(id, { kind: 'forward', id, message });
       for (const { id, driver } of this.#intent.networks.values()) {
         if (driver === 'bridge') failures.set(id, { kind: 'network', id, message });
       }

@@ -10,6 +10,8 @@ import type {
 
 /** Which objects a change touched; what went is kept as it was. */
 export type Change = {
+  /** Whether any network was put or went. */
+  readonly networks: boolean;
   readonly sandboxes: ReadonlySet<string>;
   /** Attachments that have to be made anew: their link, MAC or addresses are others now. */
   readonly remade: ReadonlySet<string>;
@@ -49,7 +51,9 @@ export class IntentStore {
   }
 
   merge(delta: HostDelta): Change {
+    const { put, remove } = delta;
     const change = {
+      networks: (put.networks?.length ?? 0) + (remove.networks?.length ?? 0) > 0,
       sandboxes: new Set<string>(),
       remade: new Set<string>(),
       gatewayless: new Set<string>(),

@@ -9,17 +9,10 @@ const MAX_CARRIED = 512;
 const CONNECT_TIMEOUT_MS = 5000;
 /** Errors that mean that the host has no IPv6. */
 const NO_FAMILY = ['EAFNOSUPPORT', 'EADDRNOTAVAIL'];
+/** Every address of the host, by one socket. */
+const BOTH = 'both families';
 
 type Held = { readonly close: () => void; retarget: (forward: ForwardIntent) => void };
-
-/** What each port needs: one socket per address family, or one for its own address. */
-function bindings(forward: ForwardIntent): { address: string; optional: boolean }[] {
-  if (forward.address !== undefined) return [{ address: forward.address, optional: false }];
-  return [
-    { address: '0.0.0.0', optional: false },
-    { address: '::', optional: true },
-  ];
-}
 
 /**
  * Carries what the kernel's rules cannot forward: IPv6 clients (`[::1]` above all) of a target
@@ -54,7 +47,9 @@ function holdTcp(forward: ForwardIntent, address: string): Promise<Held> {
   carry(server, () => current.targets[next++ % Math.max(1, current.targets.length)]);
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host: address, port: forward.port, ipv6Only: true, exclusive: true }, () => {
+    const both = address === BOTH;
+    const host = both ? '::' : address;
+    server.listen({ host, port: forward.port, ipv6Only: !both, exclusive: true }, () => {
       server.on('error', () => {});
       resolve({
         close: () => server.close(),
@@ -67,15 +62,22 @@ function holdTcp(forward: ForwardIntent, address: string): Promise<Held> {
 }
 
 function holdUdp(forward: ForwardIntent, address: string): Promise<Held> {
-  const type = address.includes(':') ? 'udp6' : 'udp4';
-  const socket: UdpSocket = createSocket({ type, ipv6Only: type === 'udp6' });
+  const both = address === BOTH;
+  const type = both || address.includes(':') ? 'udp6' : 'udp4';
+  const socket: UdpSocket = createSocket({ type, ipv6Only: type === 'udp6' && !both });
   return new Promise((resolve, reject) => {
     socket.once('error', reject);
-    socket.bind({ address, port: forward.port, exclusive: true }, () => {
+    socket.bind({ address: both ? '::' : address, port: forward.port, exclusive: true }, () => {
       socket.on('error', () => {});
       resolve({ close: () => socket.close(), retarget: () => {} });
     });
   });
+}
+
+function samePlace(a: ForwardIntent, b: ForwardIntent): boolean {
+  return (
+    a.kind === b.kind && a.transport === b.transport && a.address === b.address && a.port === b.port
+  );
 }
 
 /** Who listens on a port, as a user would name it; undefined when it cannot be told. */
@@ -96,7 +98,7 @@ async function ownerOf(exec: Exec, transport: string, port: number): Promise<str
  */
 export class Reservations {
   readonly #exec: Exec;
-  readonly #held = new Map<string, { key: string; sockets: Held[] }>();
+  readonly #held = new Map<string, { forward: ForwardIntent; sockets: Held[] }>();
 
   constructor(exec: Exec) {
     this.#exec = exec;
@@ -105,11 +107,9 @@ export class Reservations {
   /** Brings the sockets in line with the forwards; returns what could not be had, by forward. */
   async update(forwards: ReadonlyMap<string, ForwardIntent>): Promise<Map<string, string>> {
     const failures = new Map<string, string>();
-    const keyOf = ({ transport, address, port }: ForwardIntent) =>
-      `${transport} ${address ?? '*'} ${port}`;
     for (const [id, held] of this.#held) {
       const forward = forwards.get(id);
-      if (forward?.kind === 'published' && keyOf(forward) === held.key) continue;
+      if (forward === held.forward || (forward && samePlace(forward, held.forward))) continue;
       for (const socket of held.sockets) socket.close();
       this.#held.delete(id);
     }
@@ -118,25 +118,41 @@ export class Reservations {
       if (forward.kind !== 'published' || forward.transport === 'sctp') continue;
       const held = this.#held.get(forward.id);
       if (held) {
+        if (held.forward === forward) continue;
         for (const socket of held.sockets) socket.retarget(forward);
+        held.forward = forward;
         continue;
       }
       const outcome = await this.#hold(forward);
       if (typeof outcome === 'string') failures.set(forward.id, outcome);
-      else this.#held.set(forward.id, { key: keyOf(forward), sockets: outcome });
+      else this.#held.set(forward.id, { forward, sockets: outcome });
     }
     return failures;
   }
 
   async #hold(forward: ForwardIntent): Promise<Held[] | string> {
-    const sockets: Held[] = [];
     const hold = forward.transport === 'tcp' ? holdTcp : holdUdp;
-    for (const { address, optional } of bindings(forward)) {
+    if (forward.address !== undefined) return this.#holdEach(hold, forward, [forward.address]);
+    try {
+      return [await hold(forward, BOTH)];
+    } catch {
+      // No IPv6 here, or taken: which of the two families, only single sockets tell.
+      return this.#holdEach(hold, forward, ['0.0.0.0', '::']);
+    }
+  }
+
+  async #holdEach(
+    hold: (forward: ForwardIntent, address: string) => Promise<Held>,
+    forward: ForwardIntent,
+    addresses: readonly string[],
+  ): Promise<Held[] | string> {
+    const sockets: Held[] = [];
+    for (const address of addresses) {
       try {
         sockets.push(await hold(forward, address));
       } catch (error) {
         const code = systemCode(error) ?? '';
-        if (optional && NO_FAMILY.includes(code)) continue;
+        if (address === '::' && sockets.length > 0 && NO_FAMILY.includes(code)) continue;
         for (const socket of sockets) socket.close();
         return this.#refusal(forward, address, code);
       }

@@ -9,30 +9,66 @@ const SETTLE_MS = 200;
 /** A look may take this part of the time: the larger the host, the rarer the looks. */
 const LOOK_SHARE = 0.3;
 
+const GENERATION = /^# new generation \d+ by process (\d+)/;
+
+/** Reads what `nft monitor` prints; `foreign` is called when others have changed a table. */
+export function tableEvents(
+  table: string,
+  ownProcess: (pid: number) => boolean,
+  foreign: () => void,
+): (text: string) => void {
+  const mentions = ` inet ${table} `;
+  let rest = '';
+  let touched = false;
+  return (text) => {
+    const lines = `${rest}${text}`.split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) {
+      // A transaction's events come first, then the line that tells who made it.
+      const author = GENERATION.exec(line)?.[1];
+      if (author === undefined) touched ||= `${line} `.includes(mentions);
+      else {
+        if (touched && !ownProcess(Number(author))) foreign();
+        touched = false;
+      }
+    }
+  };
+}
+
 /**
  * Tells when the kernel's links or the table have changed, by whatever hand: what others do while
  * we work must not be missed, and a look that finds nothing changes nothing, and so ends there.
  */
 export class KernelWatch {
   readonly #tools: AgentTools;
+  readonly #ownProcess: (pid: number) => boolean;
   readonly #changed: () => Promise<void>;
   #children: ChildProcess[] = [];
   #timer: Timer | undefined;
   #notBefore = 0;
   #closed = false;
 
-  constructor(tools: AgentTools, changed: () => Promise<void>) {
+  /** `ownProcess`: whether a change by a process is known already. */
+  constructor(
+    tools: AgentTools,
+    ownProcess: (pid: number) => boolean,
+    changed: () => Promise<void>,
+  ) {
     this.#tools = tools;
+    this.#ownProcess = ownProcess;
     this.#changed = changed;
   }
 
   start(): void {
-    const table = ` inet ${this.#tools.naming.table}`;
-    this.#follow(['nft', 'monitor'], (text) => text.includes(table));
-    this.#follow(['ip', 'monitor', 'link', 'address'], (text) => text.trim() !== '');
+    const { table } = this.#tools.naming;
+    this.#follow(
+      ['nft', 'monitor'],
+      tableEvents(table, this.#ownProcess, () => this.#settle()),
+    );
+    this.#follow(['ip', 'monitor', 'link', 'address'], () => this.#settle());
   }
 
-  #follow(argv: readonly string[], matters: (text: string) => boolean): void {
+  #follow(argv: readonly string[], read: (text: string) => void): void {
     if (this.#closed) return;
     const [file = '', ...rest] = argv;
     const child = spawn(file, rest, {
@@ -40,15 +76,13 @@ export class KernelWatch {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     this.#children.push(child);
-    child.stdout.on('data', (data: Buffer) => {
-      if (matters(data.toString('latin1'))) this.#settle();
-    });
+    child.stdout.on('data', (data: Buffer) => read(data.toString('latin1')));
     child.on('error', () => {});
     child.on('close', () => {
       this.#children = this.#children.filter((other) => other !== child);
       if (this.#closed) return;
       // The monitor gives up when it cannot keep up: what it missed is looked for.
-      this.#tools.clock.after(RESTART_AFTER_MS, () => this.#follow(argv, matters));
+      this.#tools.clock.after(RESTART_AFTER_MS, () => this.#follow(argv, read));
       this.#settle();
     });
   }
