@@ -1,22 +1,10 @@
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { cases } from './lib/cases.ts';
-import { drawChart } from './lib/chart.ts';
 import { type Measurement, measure } from './lib/measure.ts';
+import { median } from './lib/median.ts';
 import { available } from './lib/peers.ts';
+import { writeCharts, writeFigures } from './lib/results.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 5);
-const OUT = new URL('./results/', import.meta.url).pathname;
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const [low = Number.NaN, high = low] = [
-    sorted[middle - (sorted.length % 2 ? 0 : 1)],
-    sorted[middle],
-  ];
-  return (low + high) / 2;
-}
 
 /** One candidate's rounds of one case, as medians. */
 export type Row = {
@@ -54,13 +42,5 @@ for (const scenario of cases) {
   }
 }
 
-mkdirSync(OUT, { recursive: true });
-const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
-writeFileSync(
-  `${OUT}results.json`,
-  `${JSON.stringify({ commit, rounds: ROUNDS, rows }, null, 2)}\n`,
-);
-for (const name of new Set(rows.map((row) => row.case))) {
-  const own = rows.filter((row) => row.case === name);
-  writeFileSync(`${OUT}${name.replaceAll(/\W+/g, '-')}.svg`, drawChart(name, own));
-}
+writeFigures('results', { rounds: ROUNDS, rows });
+writeCharts(rows);

@@ -15,7 +15,7 @@ export const PROXY_PORT = 18_091;
 /** A started process tree; `stop` ends it. */
 export type Running = { readonly pid: number; stop(): Promise<void> };
 
-const PROGRAMS = { haproxy: 'haproxy', nginx: 'nginx', h2load: 'h2load' } as const;
+const PROGRAMS = ['haproxy', 'nginx', 'h2load', 'wrk', 'dnsperf', 'dnsmasq'] as const;
 
 function onPath(program: string): boolean {
   return `/usr/sbin:/usr/bin:/usr/local/bin`.split(':').some((directory) => {
@@ -28,9 +28,9 @@ function onPath(program: string): boolean {
   });
 }
 
-/** Whether this machine has the candidate's program. */
-export function available(name: Candidate['name'] | 'h2load'): boolean {
-  return name in PROGRAMS ? onPath(PROGRAMS[name as keyof typeof PROGRAMS]) : true;
+/** Whether this machine has the candidate's or load generator's program. */
+export function available(name: Candidate['name'] | (typeof PROGRAMS)[number]): boolean {
+  return PROGRAMS.some((program) => program === name) ? onPath(name) : true;
 }
 
 async function untilListening(port: number): Promise<void> {

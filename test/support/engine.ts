@@ -58,7 +58,6 @@ export function startEngine(
   store = EmbeddedStore.open(':memory:'),
   agent = new FakeAgent(),
   options: Partial<DaemonOptions> = {},
-  pluginFolder = '/nonexistent',
 ) {
   const engine = new Engine({
     store,
@@ -68,7 +67,6 @@ export function startEngine(
     clock: systemClock,
     rng: seededRng(1),
     logger: silentLogger,
-    plugins: { folders: [pluginFolder] },
   });
   agent.events = engine;
   return { engine, agent, store, ready: engine.start() };

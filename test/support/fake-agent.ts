@@ -105,14 +105,6 @@ export class FakeAgent implements AgentPort {
     return [];
   }
 
-  async carry() {
-    return [];
-  }
-
-  async traffic() {
-    return [];
-  }
-
   async images() {
     return [IMAGE];
   }

@@ -201,6 +201,10 @@ export class TestHost {
     return this.#client;
   }
 
+  get agentRuns(): boolean {
+    return this.#agent !== undefined && this.#agent.exitCode === null && !this.#agent.killed;
+  }
+
   get agentPid(): number {
     return this.#agent?.pid ?? 0;
   }

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Puts haproxy 3.2 with the libraries that it needs below TARGET_DIR, without installing it, and
+# prints the path of a program that runs it. It comes from Debian forky of this machine's mirror.
+# Usage: haproxy.sh TARGET_DIR
+set -eu
+
+target=$(realpath -m "${1:?usage: haproxy.sh TARGET_DIR}")
+program=$target/run-haproxy
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+if [ -x "$program" ]; then
+  echo "$program"
+  exit 0
+fi
+
+mirror=$(
+  cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list \
+    2>/dev/null | sed -nE \
+    -e 's/^URIs:[[:space:]]*([^[:space:]]+\/debian)\/?([[:space:]].*)?$/\1/p' \
+    -e 's/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+\/debian)\/?[[:space:]].*$/\2/p' |
+    head -n 1
+)
+if [ -z "$mirror" ]; then
+  echo "haproxy.sh: no Debian mirror is configured on this machine" >&2
+  exit 1
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/parts"
+echo "deb [signed-by=$keyring] $mirror forky main" >"$work/sources.list"
+# An empty list of installed packages, so that the libraries of that release come along.
+: >"$work/status"
+
+apt() {
+  apt-get -qq -o Dir::State::status="$work/status" -o Dir::State::lists="$work/lists" \
+    -o Dir::Cache="$work/cache" -o Dir::Etc::sourcelist="$work/sources.list" \
+    -o Dir::Etc::sourceparts="$work/parts" -o APT::Sandbox::User=root "$@"
+}
+
+apt update >&2
+apt -y --no-install-recommends --download-only install haproxy >&2
+mkdir -p "$target"
+for package in "$work"/cache/archives/*.deb; do
+  dpkg-deb -x "$package" "$target"
+done
+loader=$(find "$target" -name 'ld-linux-*.so.*' | head -n 1)
+libraries=$(dirname "$(find "$target" -name 'libc.so.6' | head -n 1)")
+cat >"$program" <<RUN
+#!/bin/sh
+exec $loader --library-path $libraries $target/usr/sbin/haproxy "\$@"
+RUN
+chmod +x "$program"
+echo "$program"
