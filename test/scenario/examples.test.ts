@@ -7,8 +7,10 @@ import { type TestContext, test } from 'node:test';
 import { decode, encode } from 'dns-packet';
 import { WebSocket, WebSocketServer } from 'ws';
 import { decodeProxyHeader, encodeProxyHeader } from '../../src/wire/proxy-protocol.ts';
+import { ConsulServer, noConsul } from '../support/consul.ts';
+import { DnsServer } from '../support/dns-server.ts';
 import { Example } from '../support/example.ts';
-import { eventually } from '../support/gateway.ts';
+import { eventually, freePorts } from '../support/gateway.ts';
 
 /** Listens on a port of 127.0.0.1; the returned function ends it with all its connections. */
 async function listen(t: TestContext, server: net.Server, port: number): Promise<() => void> {
@@ -224,6 +226,66 @@ test('05-udp: TCP and UDP on one port; flows stay and leave a dead endpoint', as
   assert.deepEqual(await tally(3, resolve), { [chosen]: 3 });
   ends[chosen as keyof typeof ends]();
   assert.notEqual(await resolve(), chosen);
+});
+
+test('06-consul: passing instances of a tag are followed, and outlive Consul; SRV for TCP', {
+  skip: noConsul,
+  timeout: 90_000,
+}, async (t) => {
+  const example = await Example.read('06-consul');
+  const [one = 0, two = 0, other = 0, database = 0, ...ports] = await freePorts(7);
+  for (const port of [one, two, other]) await listen(t, web(`${port}`), port);
+  await listen(t, greeter('sql'), database);
+  const consul = new ConsulServer([example.port(8500), ...ports]);
+  const names = new DnsServer();
+  t.after(() => Promise.all([consul.kill(), names.close()]));
+  await Promise.all([consul.start(), names.start()]);
+  names.records = [
+    {
+      name: '_postgres._tcp.db.test',
+      type: 'SRV',
+      data: { target: 'db1.test', port: database, priority: 1, weight: 1 },
+    },
+    { name: 'db1.test', type: 'A', data: '127.0.0.1' },
+  ];
+  const register = (id: string, port: number, tag: string) =>
+    consul.register(id, port, '127.0.0.1', {
+      ...{ Name: 'web', Tags: [tag] },
+      ...(id === 'two' ? { Check: { TTL: '60s', Status: 'passing' } } : {}),
+    });
+  await register('one', one, 'v2');
+  await register('other', other, 'v1');
+  const server = `type: SRV, server: "127.0.0.1:${names.port}"`;
+  const gateway = await example.start(t, (text) => text.replace('type: SRV', server), {
+    env: { CONSUL_HTTP_TOKEN: 'anonymous' },
+  });
+  const port = example.port(8080);
+  const served = (wanted: number[]) =>
+    eventually(
+      `served by ${wanted}`,
+      async () => {
+        const counts = await tally(
+          8,
+          async () => JSON.parse((await ask(port, 'a', '/')).text).name,
+        );
+        return `${Object.keys(counts).sort()}` === `${wanted.map(String).sort()}`;
+      },
+      15_000,
+    );
+  await served([one]);
+  await register('two', two, 'v2');
+  await served([one, two]);
+  await consul.tell('two', 'fail');
+  await served([one]);
+  await consul.tell('two', 'pass');
+  await served([one, two]);
+  await consul.deregister('one');
+  await served([two]);
+  assert.equal(await talk(example.port(5432)), 'sql');
+  await consul.kill();
+  const age = () => gateway.metric('sluice_discovery_age_seconds{service="web"}');
+  await eventually('it is said to be away', async () => ((await age()) ?? 0) > 1, 15_000);
+  await served([two]);
 });
 
 test('07-proxy-protocol: the client survives a balancer in front and reaches the backend', async (t) => {

@@ -42,13 +42,26 @@ export class ConsulServer {
     await ended;
   }
 
-  async register(id: string, port: number, address = '127.0.0.1'): Promise<void> {
-    const body = JSON.stringify({ ID: id, Name: 'app', Address: address, Port: port });
-    await this.#put('register', body);
+  /** Puts an instance of the service `app` into the catalog; `more` are fields of Consul's. */
+  async register(
+    id: string,
+    port: number,
+    address = '127.0.0.1',
+    more: Readonly<Record<string, unknown>> = {},
+  ): Promise<void> {
+    const body = { ID: id, Name: 'app', Address: address, Port: port, ...more };
+    await this.#put('register', JSON.stringify(body));
   }
 
   async deregister(id: string): Promise<void> {
     await this.#put(`deregister/${id}`, '');
+  }
+
+  /** Tells the state of an instance's TTL check: `pass` or `fail`. */
+  async tell(id: string, state: 'pass' | 'fail'): Promise<void> {
+    const url = `http://127.0.0.1:${this.http}/v1/agent/check/${state}/service:${id}`;
+    const answer = await fetch(url, { method: 'PUT' });
+    assert.equal(answer.status, 200, await answer.text());
   }
 
   async #put(what: string, body: string): Promise<void> {

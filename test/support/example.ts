@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
-import { freePorts, Gateway } from './gateway.ts';
+import { freePorts, Gateway, type StartOptions } from './gateway.ts';
 
 const EXAMPLES = new URL('../../configs/examples/', import.meta.url).pathname;
 
@@ -29,12 +29,16 @@ export class Example {
   }
 
   /** Starts a daemon on it, with one worker; its `admin` is the daemon's own. */
-  async start(t: TestContext, edit = (text: string) => text): Promise<Gateway> {
+  async start(
+    t: TestContext,
+    edit = (text: string) => text,
+    options: StartOptions = {},
+  ): Promise<Gateway> {
     const lines = this.#text.split('\n').filter((line) => !/^admin:|^ {2}bind: .*9900/.test(line));
     const text = lines.join('\n').replaceAll(/(?<=127\.0\.0\.1:)\d+/g, (port) => {
       return String(this.#ports.get(port) ?? port);
     });
-    const gateway = await Gateway.start(edit(text));
+    const gateway = await Gateway.start(edit(text), options);
     t.after(() => gateway.stop());
     return gateway;
   }
