@@ -9,8 +9,10 @@ import type {
   TaskStreams,
 } from '../link/agent-port.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
+import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type { ExecSpec, ImageInfo, TaskSpec, TaskState } from '../model/task-spec.ts';
 import { probeHost } from './doctor.ts';
+import { GatewayPlane } from './plane/gateway-plane.ts';
 import { HostPlane } from './plane/host-plane.ts';
 import type { AgentTools } from './plane/tools.ts';
 import { Resolvers } from './resolver/resolvers.ts';
@@ -20,14 +22,18 @@ import { ProcessRuntime } from './runtime/process-runtime.ts';
 export class Agent implements AgentPort {
   readonly #tools: AgentTools;
   readonly #plane: HostPlane;
+  readonly #gateway: GatewayPlane;
   readonly #runtime: ProcessRuntime;
 
   constructor(tools: AgentTools, logRoot: string, events: AgentEvents) {
     this.#tools = tools;
-    this.#plane = new HostPlane(tools, new Resolvers(tools), (reason) => {
+    const degraded = (reason: string) => {
       tools.logger.warn(reason);
       events.degraded(reason);
-    });
+    };
+    this.#plane = new HostPlane(tools, new Resolvers(tools), degraded);
+    const networks = () => this.#plane.intent.networks.values();
+    this.#gateway = new GatewayPlane(tools, networks, degraded);
     this.#runtime = new ProcessRuntime(tools, logRoot, events);
     this.#runtime.adopt();
   }
@@ -42,6 +48,14 @@ export class Agent implements AgentPort {
 
   doctor(): Promise<readonly Capability[]> {
     return probeHost(this.#tools);
+  }
+
+  carry(listeners: readonly KernelListener[]): Promise<readonly CarryFailure[]> {
+    return this.#gateway.carry(listeners);
+  }
+
+  traffic(): Promise<readonly ListenerTraffic[]> {
+    return this.#gateway.traffic();
   }
 
   async images(): Promise<readonly ImageInfo[]> {
@@ -108,6 +122,7 @@ export class Agent implements AgentPort {
   /** Stops; networks, tasks and their names' sockets live on for the next agent. */
   async close(): Promise<void> {
     await this.#plane.close();
+    await this.#gateway.close();
     this.#runtime.release();
   }
 }

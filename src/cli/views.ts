@@ -15,8 +15,13 @@ export function addViews(program: Command, { client, show }: Context): void {
       const workers = status.workers.map(
         ({ slot, pid, ready }) => `worker ${slot}: pid ${pid}${ready ? '' : ', starting'}`,
       );
+      const { agentConnected } = status;
+      const agent =
+        agentConnected === undefined
+          ? []
+          : [`node agent: ${agentConnected ? 'connected' : 'does not answer'}`];
       const head = `sluiced ${status.version}, ${status.ready ? 'ready' : 'not ready'}, since ${status.startedAt}, configuration ${status.generation}`;
-      show(status, [head, ...workers].join('\n'));
+      show(status, [head, ...workers, ...agent].join('\n'));
     });
   program
     .command('listeners')
@@ -29,8 +34,11 @@ export function addViews(program: Command, { client, show }: Context): void {
         one.bind.join(', '),
         one.service ?? '',
         String(one.routes),
+        one.plane,
+        one.protocol === 'tcp' || one.protocol === 'udp' ? one.planeReason : '',
       ]);
-      show(listeners, table(['LISTENER', 'PROTOCOL', 'BIND', 'SERVICE', 'ROUTES'], rows));
+      const heading = ['LISTENER', 'PROTOCOL', 'BIND', 'SERVICE', 'ROUTES', 'PLANE', 'WHY'];
+      show(listeners, table(heading, rows));
     });
   program
     .command('services')

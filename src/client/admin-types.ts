@@ -9,6 +9,8 @@ export type Status = {
   readonly generation: number;
   readonly ready: boolean;
   readonly workers: readonly { slot: number; pid: number | undefined; ready: boolean }[];
+  /** Whether the node agent answers; undefined: none is configured. */
+  readonly agentConnected: boolean | undefined;
 };
 
 /** One listener as `GET /v1/listeners` tells of it. */
@@ -18,6 +20,10 @@ export type ListenerInfo = {
   readonly bind: readonly string[];
   readonly service: string | undefined;
   readonly routes: number;
+  /** What carries it now. */
+  readonly plane: 'kernel' | 'user';
+  /** Why it is not, or not to be, the kernel; empty when it is. */
+  readonly planeReason: string;
 };
 
 /** An endpoint with the work under way on it. */

@@ -1,6 +1,7 @@
 import { type Bind, formatBind, formatEndpointAddress } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { Listener } from '../model/listener.ts';
+import { planeObstacles } from '../model/plane.ts';
 import type { Route } from '../model/route.ts';
 import type { Service } from '../model/service.ts';
 import { didYouMean } from './diagnostics.ts';
@@ -27,6 +28,7 @@ export function checkConfig(
   checkAdmin(config, report);
   for (const [name, listener] of Object.entries(config.listeners)) {
     checkListener(services, name, listener, report);
+    if (listener.plane === 'kernel') checkPlane(config, name, report);
   }
   for (const [name, service] of Object.entries(config.services)) {
     checkEndpoints(name, service, report);
@@ -61,6 +63,12 @@ function checkReach(name: string, service: Service, report: Report): void {
   const { discover } = service;
   if (discover && 'dns' in discover && discover.dns.type !== 'SRV' && !discover.dns.port) {
     report([...at, 'discover', 'dns'], `type ${discover.dns.type} needs \`port\``);
+  }
+  if (discover && 'tasks' in discover) {
+    const { name, label } = discover.tasks;
+    if (name === undefined && label === undefined) {
+      report([...at, 'discover', 'tasks'], 'needs `name` or `label`');
+    }
   }
   if (service.health) checkHealthRegex(service.health, [...at, 'health'], report);
 }
@@ -135,6 +143,13 @@ function checkListener(
     }
     checkSplit(services, route, place, report);
     checkRoute(protocol, route, place, report);
+  }
+}
+
+/** Reports what stands against a listener that is to be in the kernel. */
+function checkPlane(config: GatewayConfig, name: string, report: Report): void {
+  for (const { path, why } of planeObstacles(config, name)) {
+    report([...path], `${why} (listener "${name}" asks for \`plane: kernel\`)`);
   }
 }
 

@@ -4,7 +4,7 @@ import { redact, secretPlaces } from './resolve.ts';
 const MAX_LINES = 20;
 const MAX_VALUE = 60;
 /** What the daemon reads once, when it starts. */
-const AT_START = new Set(['admin', 'cookieKey', 'user', 'group', 'demo', 'tickets']);
+const AT_START = new Set(['admin', 'agent', 'cookieKey', 'user', 'group', 'demo', 'tickets']);
 
 /**
  * What applying a configuration would change, a line an object and below it a line a value; empty

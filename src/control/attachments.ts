@@ -3,6 +3,7 @@ import { parseAddress } from '../ipam/cidr.ts';
 import type {
   ActiveAttachment,
   Attachment,
+  AttachmentLease,
   AttachmentRequest,
   Container,
   PortBinding,
@@ -13,7 +14,7 @@ import { newId } from './ids.ts';
 import { BRIDGE_OPTIONS } from './network-request.ts';
 import type { ControlParts } from './parts.ts';
 import type { Registry } from './registry.ts';
-import { gatewayAttachment, hasNames, linkOf } from './topology.ts';
+import { gatewayAttachment, hasNames, isRemote, linkOf } from './topology.ts';
 
 const MAC_PREFIX = '02:42';
 const LOW_BYTES = 4;
@@ -68,14 +69,35 @@ function freeLink(taken: ReadonlySet<string>): string {
   for (let index = 0; ; index++) if (!taken.has(`eth${index}`)) return `eth${index}`;
 }
 
+/** What a third-party IPAM driver gave for one attachment. */
+export type Leases = {
+  readonly ipv4: AttachmentLease | undefined;
+  readonly ipv6: AttachmentLease | undefined;
+  /** The MAC that it gave them to; undefined: it asked for none. */
+  readonly mac: string | undefined;
+};
+
+function chooseMac(
+  { mac }: AttachmentRequest,
+  network: Network,
+  leases: Leases | undefined,
+  address: string,
+): string {
+  const given = mac?.toLowerCase() ?? leases?.mac;
+  // A third-party driver may have links whose MAC is not to be changed.
+  return given ?? (isRemote(network) ? '' : macOf(address));
+}
+
 function activate(
   { request, ...rest }: Attachment,
   network: Network,
   registry: Registry,
   link: string,
+  leases: Leases | undefined,
 ): Attachment {
   const addresses = registry.addresses(network.id);
-  const lease = (family: 4 | 6, wanted: string | undefined) => {
+  const lease = (family: 4 | 6, wanted: string | undefined): AttachmentLease | undefined => {
+    if (leases) return family === 4 ? leases.ipv4 : leases.ipv6;
     if (wanted !== undefined) return addresses.reserve(wanted);
     return addresses.has(family) ? addresses.allocate(family) : undefined;
   };
@@ -88,9 +110,8 @@ function activate(
     throw error;
   }
   const id = newId();
-  const mac =
-    request.mac?.toLowerCase() ??
-    macOf(ipv4?.address ?? ipv6?.address ?? `${Number.parseInt(id.slice(0, 2), 16)}.1.2.3`);
+  const address = ipv4?.address ?? ipv6?.address ?? `${Number.parseInt(id.slice(0, 2), 16)}.1.2.3`;
+  const mac = chooseMac(request, network, leases, address);
   return {
     ...rest,
     request,
@@ -120,9 +141,14 @@ export function networkOf({ networkId, networkName }: Attachment, registry: Regi
 
 /**
  * Gives every attachment its addresses; those in force keep theirs. Explicit addresses are
- * reserved first, so that no automatic choice takes them. All or none.
+ * reserved first, so that no automatic choice takes them. `leases`: of third-party drivers, by
+ * network. All or none.
  */
-export function activateAll(attachments: readonly Attachment[], registry: Registry): Attachment[] {
+export function activateAll(
+  attachments: readonly Attachment[],
+  registry: Registry,
+  leases: ReadonlyMap<string, Leases> = new Map(),
+): Attachment[] {
   const links = new Set(attachments.flatMap(({ active }) => active?.link ?? []));
   const done: Attachment[] = [];
   try {
@@ -134,7 +160,7 @@ export function activateAll(attachments: readonly Attachment[], registry: Regist
       const network = networkOf(attachment, registry);
       checkAttachment(attachment.request, network);
       const link = freeLink(links);
-      done.push(activate(attachment, network, registry, link));
+      done.push(activate(attachment, network, registry, link, leases.get(network.id)));
       links.add(link);
     }
     return done;
@@ -214,12 +240,14 @@ function checkConnect({ name, spec, attachments }: Container, network: Network):
   }
 }
 
-/** The attachments of a container that joins one more network. Throws when it may not. */
+/**
+ * The attachments of a container that joins one more network, which is not in force yet. Throws
+ * when it may not.
+ */
 export function withAttachment(
   container: Container,
   network: Network,
   request: AttachmentRequest,
-  registry: Registry,
 ): Attachment[] {
   checkConnect(container, network);
   checkAttachment(request, network);
@@ -229,8 +257,7 @@ export function withAttachment(
     networkName: network.name,
     active: undefined,
   };
-  const all = [...container.attachments, added];
-  return container.sandbox ? activateAll(all, registry) : all;
+  return [...container.attachments, added];
 }
 
 /** The attachments of a container that leaves a network. Throws when it is not on it. */

@@ -16,12 +16,13 @@ import type { Registry } from './registry.ts';
 import {
   type CompileContext,
   gatewayAttachment,
-  gatewayOf,
   hasNames,
   isDefaultBridge,
+  isRemote,
   type Joined,
   joined,
   linkOf,
+  memberGateway,
 } from './topology.ts';
 
 function gatewaysOf({ ipam }: Network): string[] {
@@ -43,7 +44,7 @@ export function networkIntent(
   const own = isDefaultBridge(network);
   return {
     id,
-    driver,
+    driver: isRemote(network) ? 'remote' : driver,
     link,
     mtu: mtu === undefined ? undefined : Number(mtu),
     gateways:
@@ -66,8 +67,8 @@ function attachmentIntent(
   gatewayOfFamily: Readonly<Record<'ipv4' | 'ipv6', Joined | undefined>>,
 ): AttachmentIntent[] {
   const { active, request } = attachment;
-  if (!active) return [];
-  const { id, link, mac, ipv4, ipv6 } = active;
+  if (!active || (isRemote(network) && !active.remote)) return [];
+  const { id, link, mac, ipv4, ipv6, remote } = active;
   const leases = [ipv4, ipv6].flatMap((lease) =>
     lease ? [`${lease.address}/${lease.prefixLength}`] : [],
   );
@@ -75,9 +76,13 @@ function attachmentIntent(
     address.includes('/') ? address : `${address}/${address.includes(':') ? 64 : 16}`,
   );
   const gateways = (['ipv4', 'ipv6'] as const).flatMap((family) =>
-    gatewayOfFamily[family]?.attachment === attachment ? (gatewayOf(network, family) ?? []) : [],
+    gatewayOfFamily[family]?.attachment === attachment
+      ? (memberGateway({ attachment, network }, family) ?? [])
+      : [],
   );
-  return [{ id, network: network.id, link, mac, addresses: [...leases, ...linkLocal], gateways }];
+  const own = remote && { source: remote.source, routes: remote.routes };
+  const addresses = [...leases, ...linkLocal];
+  return [{ id, network: network.id, link, mac, addresses, gateways, ...own }];
 }
 
 /** A container's namespace; undefined: it has none of its own now. */

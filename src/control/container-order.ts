@@ -4,6 +4,7 @@ import type {
   ContainerPort,
   ContainerSpec,
   NetworkMode,
+  RestartRule,
 } from '../model/container.ts';
 import type { ImageInfo } from '../model/task-spec.ts';
 
@@ -118,8 +119,8 @@ export function checkMode(order: ContainerOrder, resolve: (key: string) => strin
   return { kind: 'networks' };
 }
 
-function checkRestart({ restart, autoRemove }: ContainerOrder['spec']): void {
-  const { when, maximum } = restart;
+/** Throws for a rule that does not exist or contradicts itself. */
+export function checkRestartRule({ when, maximum }: RestartRule): void {
   if (!RULES.includes(when)) {
     throw invalid(
       `invalid restart policy: unknown policy '${when}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
@@ -129,7 +130,11 @@ function checkRestart({ restart, autoRemove }: ContainerOrder['spec']): void {
   if (maximum > 0 && when !== 'on-failure') {
     throw invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'");
   }
-  if (autoRemove && when !== 'no') {
+}
+
+function checkRestart({ restart, autoRemove }: ContainerOrder['spec']): void {
+  checkRestartRule(restart);
+  if (autoRemove && restart.when !== 'no') {
     throw conflict("can't create 'AutoRemove' container with restart policy");
   }
 }

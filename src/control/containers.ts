@@ -1,6 +1,7 @@
 import { conflict, invalid } from '../base/faults.ts';
 import type { LogEntry, LogQuery, TaskStats } from '../link/agent-port.ts';
 import type {
+  Attachment,
   AttachmentRequest,
   Container,
   ContainerState,
@@ -13,6 +14,7 @@ import {
   checkMode,
   checkName,
   checkOrder,
+  checkRestartRule,
   completeSpec,
   needImage,
 } from './container-order.ts';
@@ -23,6 +25,7 @@ import { newId, shortId, stamp } from './ids.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { generateName } from './names.ts';
 import { type ControlParts, patch, tell, tellJoin } from './parts.ts';
+import { RemoteAttachments } from './remote/remote-attachments.ts';
 
 const CREATED: ContainerState = {
   status: 'created',
@@ -49,9 +52,11 @@ export class Containers {
   readonly execs: Execs;
   readonly lifecycle: Lifecycle;
   readonly #parts: ControlParts;
+  readonly #remote: RemoteAttachments;
 
   constructor(parts: ControlParts) {
     this.#parts = parts;
+    this.#remote = new RemoteAttachments(parts);
     this.execs = new Execs(parts);
     const health = new HealthMonitor(parts, this.execs);
     this.lifecycle = new Lifecycle(parts, health, (id) => this.#drop(id));
@@ -126,20 +131,16 @@ export class Containers {
     });
   }
 
-  /** Changes what can be changed while it runs. */
-  update(
-    key: string,
-    change: { restart?: RestartRule; limits?: Partial<Container['spec']['limits']> },
-  ): void {
+  /** Replaces the rule by which it is started again. */
+  setRestartRule(key: string, restart: RestartRule): void {
     const container = this.#parts.registry.container(key);
-    const { restart = container.spec.restart } = change;
+    checkRestartRule(restart);
     if (container.spec.autoRemove && restart.when !== 'no') {
       throw invalid(
         'Restart policy cannot be updated because AutoRemove is enabled for the container',
       );
     }
-    const spec = { ...container.spec, restart };
-    const next = patch(this.#parts, container.id, { spec });
+    const next = patch(this.#parts, container.id, { spec: { ...container.spec, restart } });
     if (next) tell(this.#parts, 'update', next);
   }
 
@@ -159,13 +160,16 @@ export class Containers {
     const { id } = registry.container(key);
     await lock.run(id, async () => {
       const before = registry.container(id);
-      const attachments = withAttachment(before, network, request, registry);
-      const after = patch(this.#parts, id, { attachments });
+      const attachments = withAttachment(before, network, request);
+      const store = (all: Attachment[]) => patch(this.#parts, id, { attachments: all });
+      const after = before.sandbox
+        ? await this.#remote.activate(attachments, store)
+        : store(attachments);
       if (!after) return;
       try {
-        await this.#replug(after, before);
+        await this.#replug(await this.#remote.join(after), before);
       } catch (error) {
-        patch(this.#parts, id, { attachments: withoutAttachment(after, network, registry) });
+        await this.#unplug(registry.container(id), network);
         throw error;
       }
       const added = after.attachments.at(-1);
@@ -179,10 +183,8 @@ export class Containers {
     const { id } = registry.container(key);
     await lock.run(id, async () => {
       const before = registry.container(id);
-      const attachments = withoutAttachment(before, network, registry);
-      const after = patch(this.#parts, id, { attachments });
+      const after = await this.#unplug(before, network);
       if (!after) return;
-      await this.#replug(after, before);
       const gone = before.attachments.find(({ networkId }) => networkId === network.id);
       if (gone) tellJoin(this.#parts, 'disconnect', after, gone);
     });
@@ -257,10 +259,26 @@ export class Containers {
     }
   }
 
+  /** Takes a container off a network; returns it as it is then. */
+  async #unplug(before: Container, network: Network): Promise<Container | undefined> {
+    const { registry } = this.#parts;
+    const leaving = before.attachments.filter(({ networkId }) => networkId === network.id);
+    const attachments = withoutAttachment(before, network, registry);
+    const drivers = this.#remote.owe(leaving);
+    const after = patch(this.#parts, before.id, { attachments });
+    try {
+      if (after) await this.#replug(after, before);
+    } finally {
+      await this.#remote.settle(drivers);
+    }
+    return after;
+  }
+
   async #replug(after: Container, before: Container): Promise<void> {
     const { plane, agent } = this.#parts;
     if (!after.sandbox) return;
     await plane.refresh(after, before);
+    await this.#remote.program(after);
     if (!isUp(after)) return;
     await agent.updateFiles(after.id, {
       hosts: hostsFile(after, plane.context),
@@ -275,8 +293,10 @@ export class Containers {
     if (!container) return;
     this.lifecycle.forget(id);
     this.execs.forget(id);
+    const drivers = this.#remote.owe(container.attachments);
     registry.dropContainer(id);
     if (container.sandbox) await plane.withdraw({ ...container, sandbox: false }, container);
+    await this.#remote.settle(drivers);
     await agent.removeTask(id).catch((error: unknown) => {
       logger.warn('task not removed', { container: shortId(id), reason: String(error) });
     });

@@ -4,6 +4,7 @@ import type { Logger } from '../base/logger.ts';
 import type { Rng } from '../base/rng.ts';
 import type { AgentEvents, AgentPort } from '../link/agent-port.ts';
 import type { TaskExit } from '../model/task-spec.ts';
+import type { PluginOptions } from '../plugin/plugin-host.ts';
 import type { EmbeddedStore } from '../store/embedded-store.ts';
 import { Containers } from './containers.ts';
 import type { DaemonOptions, HostFacts } from './daemon-options.ts';
@@ -14,6 +15,7 @@ import { Networks } from './networks.ts';
 import type { ControlParts } from './parts.ts';
 import { PortAllocator } from './port-allocator.ts';
 import { Registry } from './registry.ts';
+import { RemoteDrivers } from './remote/remote-drivers.ts';
 import type { CompileContext } from './topology.ts';
 
 type EngineDeps = {
@@ -24,6 +26,8 @@ type EngineDeps = {
   readonly clock: Clock;
   readonly rng: Rng;
   readonly logger: Logger;
+  /** Where third-party drivers are looked for. */
+  readonly plugins: PluginOptions;
 };
 
 /** The control plane of one host: its networks and containers over one agent. */
@@ -34,15 +38,18 @@ export class Engine implements AgentEvents {
   readonly containers: Containers;
   readonly agent: AgentPort;
   readonly facts: HostFacts;
+  readonly remote: RemoteDrivers;
   readonly #parts: ControlParts;
   #options: DaemonOptions;
 
-  constructor({ store, agent, options, facts, clock, rng, logger }: EngineDeps) {
+  constructor({ store, agent, options, facts, clock, rng, logger, plugins }: EngineDeps) {
     this.agent = agent;
     this.facts = facts;
     this.#options = options;
     this.registry = new Registry(store);
     this.events = new EventLog(clock);
+    const { registry } = this;
+    this.remote = new RemoteDrivers({ store, registry, clock, logger, options: plugins });
     const ports = new PortAllocator(facts.dynamicPorts());
     for (const { id, bindings } of this.registry.containers) {
       for (const binding of bindings) ports.take(binding, id);
@@ -59,6 +66,7 @@ export class Engine implements AgentEvents {
       registry: this.registry,
       plane: new HostPlane(context, agent),
       agent,
+      remote: this.remote,
       events: this.events,
       ports,
       lock: new KeyedLock(),
@@ -90,6 +98,12 @@ export class Engine implements AgentEvents {
     await this.#sync();
     await this.containers.lifecycle.recover(true);
     await this.#removeStrangers();
+    this.remote.start();
+  }
+
+  /** Stops what runs by itself. */
+  close(): void {
+    this.remote.debts.close();
   }
 
   taskExited(id: string, exit: TaskExit): void {

@@ -2,13 +2,14 @@ import { errorText } from '../base/errors.ts';
 import { conflict, failed, invalid } from '../base/faults.ts';
 import type { Container, PortBinding } from '../model/container.ts';
 import type { TaskState } from '../model/task-spec.ts';
-import { activateAll, bindPorts, deactivate } from './attachments.ts';
+import { bindPorts, deactivate } from './attachments.ts';
 import { forwardId } from './compile.ts';
 import { needImage } from './container-order.ts';
 import { UNKNOWN_HEALTH } from './health-state.ts';
 import { ApplyError } from './host-plane.ts';
 import { stamp } from './ids.ts';
 import { type ControlParts, patch, tellJoin } from './parts.ts';
+import { RemoteAttachments } from './remote/remote-attachments.ts';
 import { taskSpec } from './task-spec.ts';
 
 /** Ports that the kernel may refuse one after the other before the order fails. */
@@ -49,9 +50,11 @@ function exchangeable(container: Container, error: unknown): number[] {
 /** Takes containers from their description to a running task and back. */
 export class Launcher {
   readonly #parts: ControlParts;
+  readonly #remote: RemoteAttachments;
 
   constructor(parts: ControlParts) {
     this.#parts = parts;
+    this.#remote = new RemoteAttachments(parts);
   }
 
   /**
@@ -71,10 +74,9 @@ export class Launcher {
     } catch (error) {
       await this.unplug(id);
       const message = errorText(error);
-      patch(this.#parts, id, {
-        state: { error: message, exitCode: startFailureCode(message), pid: 0 },
-      });
-      if (startFailureCode(message) === EXIT_REFUSED) throw error;
+      const exitCode = startFailureCode(message);
+      patch(this.#parts, id, { state: { error: message, exitCode, pid: 0 } });
+      if (exitCode === EXIT_REFUSED) throw error;
       throw invalid(`failed to create task for container: ${message}`);
     }
   }
@@ -84,6 +86,7 @@ export class Launcher {
     const { registry, ports, plane, logger } = this.#parts;
     const before = registry.findContainer(id);
     if (!before) return;
+    const drivers = this.#remote.owe(before.attachments);
     const attachments = deactivate(before.attachments, registry);
     ports.release(id);
     for (const one of before.attachments) {
@@ -94,6 +97,7 @@ export class Launcher {
     await plane.withdraw(after, before).catch((error: unknown) => {
       logger.warn('sandbox not removed', { container: after.name, reason: errorText(error) });
     });
+    await this.#remote.settle(drivers);
   }
 
   async #plug(id: string): Promise<Container> {
@@ -107,10 +111,22 @@ export class Launcher {
       await this.#parts.plane.refresh(container);
       return container;
     }
-    const attachments = activateAll(container.attachments, registry);
-    const joined = patch(this.#parts, id, { attachments, sandbox: true });
+    const joined = await this.#remote.activate(container.attachments, (attachments) =>
+      patch(this.#parts, id, { attachments, sandbox: true }),
+    );
     if (!joined) throw conflict(`container ${id} is gone`);
-    return this.#publish(joined, container);
+    return this.#publish(await this.#joinRemote(joined, container), container);
+  }
+
+  /** Third-party drivers may look into the sandbox, which has to be there by then. */
+  async #joinRemote(joined: Container, before: Container): Promise<Container> {
+    if (!this.#remote.pending(joined)) return joined;
+    try {
+      await this.#parts.plane.refresh(joined, before);
+      return await this.#remote.join(joined);
+    } catch (error) {
+      throw failed(`failed to set up container networking: ${errorText(error)}`, error);
+    }
   }
 
   /** A port without a number that a foreign program holds is replaced by the next one. */
@@ -124,9 +140,10 @@ export class Launcher {
       if (!bound) throw conflict(`container ${joined.id} is gone`);
       try {
         await plane.refresh(bound, before);
+        const complete = await this.#remote.program(bound);
         for (const attachment of bound.attachments)
           tellJoin(this.#parts, 'connect', bound, attachment);
-        return bound;
+        return complete;
       } catch (error) {
         const others = exchangeable(bound, error);
         if (others.length === 0 || attempt >= MAX_PORT_TRIES) {

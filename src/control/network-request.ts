@@ -2,6 +2,7 @@ import { conflict, forbidden, invalid, notFound } from '../base/faults.ts';
 import type { BlockRequest } from '../ipam/block-plan.ts';
 import { parseCidr, parsePrefix } from '../ipam/cidr.ts';
 import type { Network } from '../model/network.ts';
+import { isPluginName } from '../plugin/discovery.ts';
 import { isPredefined } from './registry.ts';
 
 /** A network as it is asked for. */
@@ -34,7 +35,8 @@ export const BRIDGE_OPTIONS = {
   isDefault: 'com.docker.network.bridge.default_bridge',
 } as const;
 
-const NOT_A_MANAGER =
+/** What a node says that is asked for something of a swarm's. */
+export const NOT_A_MANAGER =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect ' +
   'this node to swarm and try again.';
 const MAX_LINK_NAME = 15;
@@ -116,14 +118,29 @@ function checkDriver(request: NetworkRequest): void {
     throw forbidden(`only one instance of "${driver}" network is allowed`);
   }
   const check = DRIVERS[driver];
-  if (!check) throw notFound(`plugin "${driver}" not found`);
+  if (!check) {
+    if (!isPluginName(driver)) throw notFound(`plugin "${driver}" not found`);
+    return;
+  }
   check(request);
   checkMtu(request.options);
 }
 
-/** Throws when the request cannot be carried out whatever networks there are. */
+function checkIpam({ ipamDriver, ipv6, blocks }: NetworkRequest): void {
+  if (ipamDriver === 'default') return;
+  if (ipamDriver !== 'null') {
+    if (isPluginName(ipamDriver)) return;
+    throw invalid(`invalid ipam driver: "${ipamDriver}"`);
+  }
+  if (blocks.some(({ subnet }) => subnet !== undefined)) {
+    throw invalid('null ipam driver does not handle specific address pool requests');
+  }
+  if (ipv6) throw invalid('null ipam driver does not handle IPv6 address pool requests');
+}
+
+/** Throws when the request cannot be carried out whatever networks and plugins there are. */
 export function checkNetworkRequest(request: NetworkRequest): void {
-  const { name, ingress, attachable, ipv4, ipv6, ipamDriver, configOnly, configFrom } = request;
+  const { name, ingress, attachable, ipv4, ipv6, configOnly, configFrom } = request;
   if (name.trim() === '') throw invalid('invalid network name: name is empty');
   if (isPredefined(name)) {
     throw forbidden(`operation is not permitted on predefined ${name} network `);
@@ -133,8 +150,7 @@ export function checkNetworkRequest(request: NetworkRequest): void {
     throw invalid('a configuration network cannot depend on another configuration network');
   }
   if (!ipv4 && !ipv6) throw invalid('IPv4 or IPv6 must be enabled');
-  if (!['default', 'null'].includes(ipamDriver))
-    throw invalid(`invalid ipam driver: "${ipamDriver}"`);
+  checkIpam(request);
   checkDriver(request);
 }
 

@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import { errorText } from '../base/errors.ts';
+import { errorText, SluiceError } from '../base/errors.ts';
 import { conflict, forbidden, invalid, notFound } from '../base/faults.ts';
 import type { Logger } from '../base/logger.ts';
 import { type BlockRequest, checkBlocks, planBlocks } from '../ipam/block-plan.ts';
@@ -17,11 +17,15 @@ import {
   type NetworkRequest,
 } from './network-request.ts';
 import { isPredefined, type Registry } from './registry.ts';
+import type { RemoteDrivers } from './remote/remote-drivers.ts';
+import { networkClaims, RemoteNetworks } from './remote/remote-networks.ts';
+import { isRemote } from './topology.ts';
 
 type Parts = {
   readonly registry: Registry;
   readonly plane: HostPlane;
   readonly events: EventLog;
+  readonly remote: RemoteDrivers;
   readonly clock: Clock;
   readonly logger: Logger;
 };
@@ -33,14 +37,16 @@ const NO_IPAM = { driver: 'default', options: {}, blocks: [], chosen: false };
 /** The networks of this host. */
 export class Networks {
   readonly #parts: Parts;
+  readonly #remote: RemoteNetworks;
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    this.#remote = new RemoteNetworks(parts.remote);
   }
 
   /** Throws in the words that users know; then nothing is left behind. */
   async create(asked: NetworkRequest): Promise<Network> {
-    const { registry, plane, events, clock } = this.#parts;
+    const { registry, plane, events, remote } = this.#parts;
     checkNetworkRequest(asked);
     const request =
       asked.configFrom === undefined
@@ -49,26 +55,17 @@ export class Networks {
     checkClashes(request, registry.networks);
     this.#checkParent(request);
     checkBlocks(request.blocks);
-    const network: Network = {
-      ...request,
-      id: newId(),
-      scope: 'local',
-      created: stamp(clock),
-      configFrom: request.configFrom,
-      ipam: {
-        driver: request.ipamDriver,
-        options: request.ipamOptions,
-        blocks: this.#plan(request),
-        chosen: request.blocks.some(({ subnet }) => subnet !== undefined),
-      },
-    };
-    const stored = this.#strip(network);
-    registry.putNetwork(stored);
+    const stored = await this.#store(request);
     try {
       await plane.addNetwork(stored);
+      await this.#remote.create(stored);
     } catch (error) {
+      const refused = error instanceof SluiceError && error.code === 'E_PLUGIN_REFUSED';
+      const claims = networkClaims(stored).filter(({ kind }) => kind !== 'network' || !refused);
+      remote.debts.owe(claims);
       registry.dropNetwork(stored.id);
       await plane.removeNetwork(stored.id).catch(() => {});
+      await remote.debts.pay(claims.map(({ driver }) => driver));
       throw error;
     }
     events.emit('network', 'create', stored.id, { name: stored.name, type: stored.driver });
@@ -77,7 +74,7 @@ export class Networks {
 
   /** Throws for a predefined network and for one that is in use. */
   async remove(key: string): Promise<Network> {
-    const { registry, plane, events } = this.#parts;
+    const { registry, plane, events, remote } = this.#parts;
     const network = registry.network(key);
     const { id, name } = network;
     if (isPredefined(name)) {
@@ -95,8 +92,14 @@ export class Networks {
     }
     const heirs = [...registry.networks].filter(({ configFrom }) => configFrom === name);
     if (heirs.length > 0) throw forbidden(`configuration network "${name}" is in use`);
+    const claims = networkClaims(network);
+    remote.debts.owe(claims);
     registry.dropNetwork(id);
-    await plane.removeNetwork(id);
+    try {
+      await plane.removeNetwork(id);
+    } finally {
+      await remote.debts.pay(claims.map(({ driver }) => driver));
+    }
     events.emit('network', 'destroy', id, { name, type: network.driver });
     return network;
   }
@@ -151,6 +154,42 @@ export class Networks {
     if (JSON.stringify(bridge) !== JSON.stringify(known)) registry.putNetwork(bridge);
   }
 
+  /** Chooses the addresses of a network and keeps it. */
+  async #store(request: NetworkRequest): Promise<Network> {
+    const { registry, clock } = this.#parts;
+    const claimed = await this.#remote.claim(request);
+    const { ipamDriver: driver, ipamOptions: options } = request;
+    const chosen = request.blocks.some(({ subnet }) => subnet !== undefined);
+    try {
+      // Others may have come while a plugin was asked.
+      checkClashes(request, registry.networks);
+      if (claimed && !isRemote(request)) {
+        this.#remote.checkOverlap(claimed.blocks, this.#taken());
+      }
+      const stored = this.#strip({
+        ...request,
+        id: newId(),
+        scope: 'local',
+        created: stamp(clock),
+        ipam: { driver, options, blocks: claimed?.blocks ?? this.#plan(request), chosen },
+      });
+      registry.putNetwork(stored);
+      if (claimed) this.#parts.remote.debts.settle(claimed.held);
+      return stored;
+    } catch (error) {
+      if (claimed) await this.#remote.giveUp(claimed, driver);
+      throw error;
+    }
+  }
+
+  /** Blocks of networks, those of every address left out. */
+  #taken(except?: string): Cidr[] {
+    return [...this.#parts.registry.networks]
+      .filter(({ id, configOnly }) => !configOnly && id !== except)
+      .flatMap(({ ipam }) => ipam.blocks.flatMap(({ subnet }) => parseCidr(subnet) ?? []))
+      .filter(({ bits }) => bits > 0);
+  }
+
   #strip(network: Network): Network {
     const { id, name, driver, scope, created, ipv4, ipv6, ipam, internal, attachable } = network;
     const { ingress, configOnly, configFrom, options, labels } = network;
@@ -173,17 +212,14 @@ export class Networks {
     if (request.configOnly) {
       return request.blocks.map((block) => ({ ...block, subnet: block.subnet ?? '' }));
     }
-    const { registry, plane } = this.#parts;
+    const { plane } = this.#parts;
     const families: Family[] = [
       ...(request.ipv4 ? [4 as const] : []),
       ...(request.ipv6 ? [6 as const] : []),
     ];
-    const taken = [...registry.networks]
-      .filter(({ id, configOnly }) => !configOnly && id !== except)
-      .flatMap(({ ipam }) => ipam.blocks.flatMap(({ subnet }) => parseCidr(subnet) ?? []));
     return planBlocks(request.blocks, families, {
       sources: plane.context.options.subnetSources,
-      taken,
+      taken: this.#taken(except),
       avoided: this.#avoided(),
     });
   }

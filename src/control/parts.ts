@@ -8,12 +8,14 @@ import type { HostPlane } from './host-plane.ts';
 import type { KeyedLock } from './keyed-lock.ts';
 import type { PortAllocator } from './port-allocator.ts';
 import type { Registry } from './registry.ts';
+import type { RemoteDrivers } from './remote/remote-drivers.ts';
 
 /** What the parts of the control plane of one host share. */
 export type ControlParts = {
   readonly registry: Registry;
   readonly plane: HostPlane;
   readonly agent: AgentPort;
+  readonly remote: RemoteDrivers;
   readonly events: EventLog;
   readonly ports: PortAllocator;
   /** By container id: whatever changes a container or its sandbox. */

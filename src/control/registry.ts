@@ -111,7 +111,9 @@ export class Registry {
   }
 
   #indexNetwork(network: Network): void {
-    const addresses = new NetworkAddresses(network);
+    // Those of a third-party IPAM driver are its own business.
+    const own = network.ipam.blocks.filter(({ pool }) => pool === undefined);
+    const addresses = new NetworkAddresses({ ...network, ipam: { ...network.ipam, blocks: own } });
     for (const { attachments } of this.attachedTo(network.id)) {
       const active = attachments.find(({ networkId }) => networkId === network.id)?.active;
       for (const lease of [active?.ipv4, active?.ipv6]) {

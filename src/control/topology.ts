@@ -14,8 +14,22 @@ export type CompileContext = {
 
 const PARENT = 'parent';
 
-/** Name of the link that a network hangs on; undefined: it has none. */
+const BUILT_IN = ['bridge', 'macvlan', 'host', 'null', 'overlay'];
+const BUILT_IN_IPAM = ['default', 'null'];
+
+/** Whether a third party's driver makes the links of a network. */
+export function isRemote({ driver }: Pick<Network, 'driver'>): boolean {
+  return !BUILT_IN.includes(driver);
+}
+
+/** Whether a third party's driver hands out the addresses of a network. */
+export function isRemoteIpam(ipamDriver: string): boolean {
+  return !BUILT_IN_IPAM.includes(ipamDriver);
+}
+
+/** Name of the link that a network hangs on; undefined: it has none; empty: a driver knows. */
 export function linkOf({ driver, options, id }: Network): string | undefined {
+  if (isRemote({ driver })) return '';
   if (driver === 'bridge') return options[BRIDGE_OPTIONS.name] ?? `br-${shortId(id)}`;
   if (driver === 'macvlan') return options[PARENT] ?? `dm-${shortId(id)}`;
   return undefined;
@@ -61,10 +75,21 @@ export function gatewayAttachment(
 ): Joined | undefined {
   return joined(container, registry)
     .filter(({ attachment, network }) => attachment.active?.[family] && !network.internal)
+    .filter((one) => !isRemote(one.network) || memberGateway(one, family) !== undefined)
     .sort(byGatewayRank)[0];
 }
 
-/** The gateway of a network for one family, as its members see it. */
+/** The gateway of one family that a member has; a third-party driver names it to each. */
+export function memberGateway(
+  { network, attachment }: { readonly network: Network; readonly attachment: Attachment },
+  family: 'ipv4' | 'ipv6',
+): string | undefined {
+  if (!isRemote(network)) return gatewayOf(network, family);
+  const { gateway4, gateway6 } = attachment.active?.remote ?? {};
+  return family === 'ipv4' ? gateway4 : gateway6;
+}
+
+/** The gateway of a network for one family. */
 export function gatewayOf(network: Network, family: 'ipv4' | 'ipv6'): string | undefined {
   const wanted = network.ipam.blocks.find(
     ({ gateway }) => gateway !== undefined && gateway.includes(':') === (family === 'ipv6'),

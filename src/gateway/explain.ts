@@ -7,6 +7,7 @@ import type { Route } from '../model/route.ts';
 import { Matcher } from './http/matcher.ts';
 import { l4Matcher } from './l4/l4-routes.ts';
 import { AddressRules } from './listener/address-rules.ts';
+import type { PlaneState } from './plane/kernel-plane.ts';
 
 /** A request that nobody has sent yet. */
 export type Question = {
@@ -36,6 +37,7 @@ export function explain(
   config: GatewayConfig,
   states: readonly ServiceState[],
   question: Question,
+  planeOf?: (listener: string) => PlaneState,
 ): string[] {
   const { listen } = question;
   const all = Object.entries(config.listeners);
@@ -43,7 +45,11 @@ export function explain(
   if (found.length > 0) {
     return found.flatMap(([name, listener]) => {
       const steps = [`listener ${name} (${listener.protocol}) takes ${listen}`];
-      return [...steps, ...explainListener(config, states, listener, question)];
+      return [
+        ...steps,
+        ...explainPlane(listener, planeOf?.(name)),
+        ...explainListener(config, states, listener, question),
+      ];
     });
   }
   if (!/^(unix:|fd:)/.test(listen) && !splitHostPort(listen)) {
@@ -51,6 +57,14 @@ export function explain(
   }
   const others = all.map(([name, { bind }]) => `${name}: ${bind.map(formatBind).join(' ')}`);
   return [`no listener takes ${listen}`, ...others.map((other) => `there is ${other}`)];
+}
+
+function explainPlane({ protocol }: Listener, state: PlaneState | undefined): string[] {
+  if (!state || (protocol !== 'tcp' && protocol !== 'udp')) return [];
+  const { plane, reason } = state;
+  if (plane === 'user') return [`sockets carry it, not the kernel: ${reason}`];
+  const until = reason === '' ? '' : `, until the agent is back: ${reason}`;
+  return [`the kernel carries it; what comes over the loopback, sockets do${until}`];
 }
 
 function explainListener(

@@ -1,14 +1,61 @@
-import type { Exec } from './exec.ts';
+import { type Exec, must } from './exec.ts';
 
 /** Which flows of the kernel's connection tracking are meant; what is absent matches all. */
 export type FlowFilter = {
   readonly transport: 'tcp' | 'udp' | 'sctp';
+  /** Default: that of the addresses; without any IPv4. */
+  readonly family?: 4 | 6;
   /** Destination as the client sees it. */
   readonly port?: number;
   readonly address?: string;
   /** Who answers in fact. */
   readonly replySource?: string;
+  readonly replyPort?: number;
+  /** Flows whose mark is this in the bits of the mask. */
+  readonly mark?: FlowMark;
 };
+
+export type FlowMark = { readonly value: number; readonly mask: number };
+
+/** A tracked flow. */
+export type Flow = {
+  readonly transport: 'tcp' | 'udp';
+  /** Undefined for protocols without states. */
+  readonly state: string | undefined;
+  readonly mark: number;
+  /** Who answers in fact. */
+  readonly replySource: string;
+  readonly replyPort: number;
+};
+
+const FLOW =
+  /^(tcp|udp) +\d+ \d+ (?:([A-Z_0-9]+) )?src=\S+ .*? src=(\S+) dst=\S+ sport=(\d+) .*?mark=(\d+)/;
+const MAX_LISTING_BYTES = 256 * 1024 * 1024;
+
+function markArgument({ value, mask }: FlowMark): string {
+  return `0x${value.toString(16)}/0x${mask.toString(16)}`;
+}
+
+/** Flows of a mark, of one family and transport. Rejects when `conntrack` is missing or fails. */
+export async function listFlows(
+  exec: Exec,
+  family: 4 | 6,
+  transport: 'tcp' | 'udp',
+  mark: FlowMark,
+): Promise<Flow[]> {
+  const argv = ['conntrack', '-L', '-f', `ipv${family}`, '-p', transport];
+  const text = await must(exec, [...argv, '--mark', markArgument(mark)], {
+    maxOutputBytes: MAX_LISTING_BYTES,
+  });
+  return text.split('\n').flatMap((line) => {
+    const [, , state, replySource, replyPort, found] = FLOW.exec(line) ?? [];
+    if (replySource === undefined) return [];
+    return {
+      ...{ transport, state, replySource },
+      ...{ mark: Number(found), replyPort: Number(replyPort) },
+    };
+  });
+}
 
 const NOT_FOUND = /0 flow entries/;
 
@@ -17,11 +64,14 @@ const NOT_FOUND = /0 flow entries/;
  * `conntrack` command is missing or failed.
  */
 export async function dropFlows(exec: Exec, filter: FlowFilter): Promise<boolean> {
-  const family = (filter.replySource ?? filter.address ?? '').includes(':') ? 'ipv6' : 'ipv4';
-  const argv = ['conntrack', '-D', '-f', family, '-p', filter.transport];
+  const address = filter.replySource ?? filter.address ?? '';
+  const family = filter.family ?? (address.includes(':') ? 6 : 4);
+  const argv = ['conntrack', '-D', '-f', `ipv${family}`, '-p', filter.transport];
   if (filter.port !== undefined) argv.push('--orig-port-dst', String(filter.port));
   if (filter.address !== undefined) argv.push('--orig-dst', filter.address);
   if (filter.replySource !== undefined) argv.push('--reply-src', filter.replySource);
+  if (filter.replyPort !== undefined) argv.push('--reply-port-src', String(filter.replyPort));
+  if (filter.mark !== undefined) argv.push('--mark', markArgument(filter.mark));
   try {
     const { code, stderr } = await exec(argv);
     return code === 0 || NOT_FOUND.test(stderr);

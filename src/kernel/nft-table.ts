@@ -17,6 +17,8 @@ export type SetSpec = {
   readonly value?: readonly PartType[];
   /** Keys may be prefixes. */
   readonly interval?: boolean;
+  /** Each element counts the packets and bytes that it matched. */
+  readonly counter?: boolean;
 };
 
 /**
@@ -64,7 +66,8 @@ function declaration(set: SetSpec): string {
     ? `${set.key.join(' . ')} : ${set.value.join(' . ')}`
     : set.key.join(' . ');
   const flags = set.interval ? ' flags interval;' : '';
-  return `${set.value ? 'map' : 'set'} ${set.name} { type ${type};${flags} }`;
+  const counter = set.counter ? ' counter;' : '';
+  return `${set.value ? 'map' : 'set'} ${set.name} { type ${type};${flags}${counter} }`;
 }
 
 function chainText(name: string, body: string): string {

@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { SluiceError } from '../base/errors.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
+import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type { ExecSpec, ImageInfo, TaskSpec, TaskState } from '../model/task-spec.ts';
 import type {
   AgentEvents,
@@ -214,6 +215,14 @@ export class AgentClient implements AgentPort {
 
   doctor(): Promise<readonly Capability[]> {
     return this.#call('doctor');
+  }
+
+  carry(listeners: readonly KernelListener[]): Promise<readonly CarryFailure[]> {
+    return this.#call('carry', listeners);
+  }
+
+  traffic(): Promise<readonly ListenerTraffic[]> {
+    return this.#call('traffic');
   }
 
   images(): Promise<readonly ImageInfo[]> {

@@ -1,4 +1,5 @@
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
+import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type { ExecSpec, ImageInfo, TaskExit, TaskSpec, TaskState } from '../model/task-spec.ts';
 
 /** What became of one object of an intent. */
@@ -85,6 +86,14 @@ export interface AgentPort {
   sync(intent: HostIntent): Promise<ApplyReport>;
   apply(delta: HostDelta): Promise<ApplyReport>;
   doctor(): Promise<readonly Capability[]>;
+
+  /**
+   * Takes the listeners of the gateway of this host as a whole, beside the intent and untouched by
+   * `sync`; they stay when the gateway or the agent ends. Tells those that cannot be carried.
+   */
+  carry(listeners: readonly KernelListener[]): Promise<readonly CarryFailure[]>;
+  /** What the kernel has counted of them. */
+  traffic(): Promise<readonly ListenerTraffic[]>;
 
   images(): Promise<readonly ImageInfo[]>;
 

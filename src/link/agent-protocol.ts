@@ -9,6 +9,8 @@ export const CALLS = [
   'sync',
   'apply',
   'doctor',
+  'carry',
+  'traffic',
   'images',
   'createTask',
   'startTask',

@@ -100,10 +100,16 @@ export class AdminGate implements AdminBackend {
   }
 
   status(): Status {
-    const { startedAt, generation, workers } = this.#supervisor;
-    const started = new Date(startedAt).toISOString();
-    const ready = this.unready === undefined;
-    return { version: VERSION, pid: process.pid, startedAt: started, generation, ready, workers };
+    const { startedAt, generation, workers, plane } = this.#supervisor;
+    return {
+      version: VERSION,
+      pid: process.pid,
+      startedAt: new Date(startedAt).toISOString(),
+      generation,
+      ready: this.unready === undefined,
+      workers,
+      agentConnected: plane.connected,
+    };
   }
 
   listeners(): ListenerInfo[] {
@@ -113,6 +119,8 @@ export class AdminGate implements AdminBackend {
       bind: listener.bind.map(formatBind),
       service: listener.service,
       routes: listener.routes.length,
+      plane: this.#supervisor.plane.stateOf(name).plane,
+      planeReason: this.#supervisor.plane.stateOf(name).reason,
     }));
   }
 
@@ -164,7 +172,8 @@ export class AdminGate implements AdminBackend {
   }
 
   explain(query: ExplainQuery): string[] {
-    return explain(this.#supervisor.config, this.#supervisor.states, query);
+    const { config, states, plane } = this.#supervisor;
+    return explain(config, states, query, (listener) => plane.stateOf(listener));
   }
 
   async metrics(filter?: MetricFilter): Promise<{ contentType: string; text: string }> {

@@ -7,6 +7,7 @@ import { type LoadedConfig, Supervisor } from '../gateway/supervisor/supervisor.
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import { AdminGate } from './admin-gate.ts';
 import { dismissOrphans, openSocket, takePlace } from './adoption.ts';
+import { AgentCarrier } from './agent-carrier.ts';
 import { CodeCache } from './code-cache.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { DaemonPart } from './daemon-part.ts';
@@ -49,6 +50,8 @@ export type GatewayHostDeps = {
   readonly manager: ServiceManager;
   /** Called when the work that a successor has not taken over is done. */
   readonly onLeft: () => void;
+  /** Where the node agent takes orders when the configuration does not say. */
+  readonly agentSocket?: string | undefined;
 };
 
 /** The supervisor with all that stands around it in its process, from its start to its end. */
@@ -58,6 +61,7 @@ export class GatewayHost implements DaemonPart {
   readonly #code: CodeCache;
   readonly supervisor: Supervisor;
   readonly #admin: AdminGate;
+  readonly #carrier: AgentCarrier | undefined;
   #demo: { close(): void } = { close() {} };
   #stopTimers: () => void = () => {};
   #state: 'serving' | 'upgrading' | 'ending' = 'serving';
@@ -70,6 +74,8 @@ export class GatewayHost implements DaemonPart {
     this.#sockets = new OwnSockets(inheritance.own);
     const identity = identityOf(loaded.config);
     this.#code = new CodeCache(identity.uid, identity.gid);
+    const socket = loaded.config.agent?.socket ?? deps.agentSocket;
+    this.#carrier = socket === undefined ? undefined : new AgentCarrier(socket, logger);
     this.supervisor = new Supervisor(loaded, {
       clock: systemClock,
       logger,
@@ -82,6 +88,7 @@ export class GatewayHost implements DaemonPart {
       slotsOf,
       inheritance,
       adoption: (slot) => directory && openSocket(directory.worker(slot), logger),
+      carrier: this.#carrier,
       load: () => source.load(),
       setLogLevel: (level) => logger.setLevel(level),
     });
@@ -209,6 +216,7 @@ export class GatewayHost implements DaemonPart {
   async #end(cut: number): Promise<void> {
     this.#deps.logger.info('ended', { connectionsCut: cut });
     this.#admin.close();
+    this.#carrier?.close();
     this.#demo.close();
     this.#code.remove();
     await this.#deps.logger.settle();

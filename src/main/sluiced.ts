@@ -85,6 +85,7 @@ async function runGateway(
     succeeds,
     manager: new ServiceManager(process.env, logger),
     onLeft: () => process.exit(0),
+    agentSocket: engine?.agentSocket,
   });
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.on(signal, async () => {

@@ -44,14 +44,38 @@ export type Attachment = {
   readonly active: ActiveAttachment | undefined;
 };
 
+/** An address with its prefix length; `pool`: of a third-party IPAM driver that it is from. */
+export type AttachmentLease = {
+  readonly address: string;
+  readonly prefixLength: number;
+  readonly pool?: string;
+};
+
+/** What a third-party network driver made for a sandbox that joined. */
+export type RemoteLink = {
+  /** The link's name in the host's namespace. */
+  readonly source: string;
+  readonly gateway4: string | undefined;
+  readonly gateway6: string | undefined;
+  readonly routes: readonly {
+    readonly destination: string;
+    readonly nextHop: string | undefined;
+  }[];
+  /** The driver was told to publish the container's ports. */
+  readonly external: boolean;
+};
+
 export type ActiveAttachment = {
   /** 64 hex digits. */
   readonly id: string;
   /** `eth0`, … */
   readonly link: string;
+  /** Empty: the driver's own, which it does not tell. */
   readonly mac: string;
-  readonly ipv4: { readonly address: string; readonly prefixLength: number } | undefined;
-  readonly ipv6: { readonly address: string; readonly prefixLength: number } | undefined;
+  readonly ipv4: AttachmentLease | undefined;
+  readonly ipv6: AttachmentLease | undefined;
+  /** Present from the moment that a third-party driver has let the sandbox join. */
+  readonly remote?: RemoteLink;
 };
 
 /** Which network stack a container sees. */

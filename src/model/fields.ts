@@ -64,8 +64,8 @@ export const headerValue = scalar(
 /** What of a request keeps it with others of the same value. */
 export const balanceKey = z.union([
   z.enum(['source', 'path']),
-  z.strictObject({ header: headerName }),
-  z.strictObject({ cookie: z.string().min(1) }),
+  z.strictObject({ header: headerName.describe('Its value.') }),
+  z.strictObject({ cookie: z.string().min(1).describe('Its value.') }),
 ]);
 
 /** A path to a file, absolute or relative to the file that names it. */
@@ -79,8 +79,10 @@ export function oneOrMore<T extends z.ZodType>(item: T) {
 /** A secret: written out, taken from the environment or read from a file; resolved at load. */
 export const secret = z.union([
   z.string().min(1),
-  z.strictObject({ env: z.string().min(1) }),
-  z.strictObject({ file: filePath }),
+  z.strictObject({
+    env: z.string().min(1).describe('Name of the environment variable that holds it.'),
+  }),
+  z.strictObject({ file: filePath.describe('File that holds it; read again on a reload.') }),
 ]);
 
 /** Whether `text` is a strict IPv4 or IPv6 address (no octal or short forms). */

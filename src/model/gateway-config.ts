@@ -11,7 +11,7 @@ const name = z
 
 /** The local administration endpoint: metrics, health, admin API. */
 export const admin = z.strictObject({
-  bind: binds.prefault('127.0.0.1:9900'),
+  bind: binds.prefault('127.0.0.1:9900').describe('As of a listener.'),
   token: secret.optional().describe('Bearer token; needed when the bind is not local.'),
 });
 
@@ -40,7 +40,8 @@ const accessLog = z.strictObject({
       z.enum(['json', 'common', 'combined', 'httplog', 'tcplog']),
       z.strictObject({ template: logTemplate }),
     ])
-    .default('json'),
+    .default('json')
+    .describe('httplog and tcplog are those of HAProxy.'),
   file: z
     .string()
     .optional()
@@ -48,9 +49,17 @@ const accessLog = z.strictObject({
   sample: percent.prefault('100%').describe('Share of sessions logged; failed ones always are.'),
 });
 
+const agent = z.strictObject({
+  socket: z
+    .string()
+    .startsWith('/')
+    .default('/run/sluice/agent.sock')
+    .describe('Where the agent takes orders.'),
+});
+
 /** A whole configuration: the desired state that a file describes. */
 export const gatewayConfig = z.strictObject({
-  $schema: z.string().optional(),
+  $schema: z.string().optional().describe('For editors.'),
   admin: admin.optional(),
   workers: z
     .union([count, z.literal('auto')])
@@ -61,27 +70,58 @@ export const gatewayConfig = z.strictObject({
     .describe(
       'What all processes may take together; near it new requests get 503. Default: what the control group, or else the machine, has.',
     ),
+  agent: agent
+    .optional()
+    .describe(
+      'The node agent of this host, for listeners in the kernel plane. Default: none, or that of the engine in the same daemon.',
+    ),
   user: z.string().optional().describe('Workers run as this user after binding.'),
-  group: z.string().optional(),
+  group: z.string().optional().describe('Default: that of `user`.'),
   log: z
     .strictObject({
-      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-      access: z.union([z.literal(false), accessLog]).prefault(false),
+      level: z
+        .enum(['debug', 'info', 'warn', 'error'])
+        .default('info')
+        .describe('What is less is not logged.'),
+      access: z
+        .union([z.literal(false), accessLog])
+        .prefault(false)
+        .describe('A line a session.'),
     })
     .prefault({}),
   metrics: z
-    .strictObject({ perEndpoint: z.boolean().default(true), maxEndpoints: count.default(1000) })
+    .strictObject({
+      perEndpoint: z
+        .boolean()
+        .default(true)
+        .describe('Whether endpoints have series of their own.'),
+      maxEndpoints: count
+        .default(1000)
+        .describe('Endpoints with series; more are counted as left out.'),
+    })
     .prefault({}),
   defaults: z.strictObject({ timeouts: timeouts.optional() }).prefault({}),
   discovery: z
     .strictObject({
       consul: z
         .strictObject({
-          address: z.url({ protocol: /^https?$/ }).default('http://127.0.0.1:8500'),
-          token: secret.optional(),
-          datacenter: z.string().optional(),
+          address: z
+            .url({ protocol: /^https?$/ })
+            .default('http://127.0.0.1:8500')
+            .describe('Of the HTTP API.'),
+          token: secret.optional().describe('ACL token.'),
+          datacenter: z.string().optional().describe("Default: the agent's own."),
         })
         .optional(),
+      engine: z
+        .strictObject({
+          socket: z
+            .string()
+            .startsWith('/')
+            .default('/run/sluice/sluice.sock')
+            .describe('Unix socket of an Engine API.'),
+        })
+        .prefault({}),
       allow: z
         .array(cidr)
         .default([])
@@ -93,9 +133,13 @@ export const gatewayConfig = z.strictObject({
         .describe('A source that has named endpoints must name none for so long to be believed.'),
     })
     .prefault({}),
-  shutdown: z.strictObject({ timeout: duration.prefault('30s') }).prefault({}),
+  shutdown: z
+    .strictObject({
+      timeout: duration.prefault('30s').describe('For work under way; the rest is cut off.'),
+    })
+    .prefault({}),
   tickets: z
-    .strictObject({ rotate: duration.prefault('12h') })
+    .strictObject({ rotate: duration.prefault('12h').describe('Age at which a key is replaced.') })
     .prefault({})
     .describe('TLS session tickets, shared by the workers.'),
   cookieKey: secret
@@ -104,7 +148,11 @@ export const gatewayConfig = z.strictObject({
       'Signs sticky cookies: the same on every host that is to know them, and across restarts. Default: made anew at each start.',
     ),
   demo: z
-    .strictObject({ whoami: oneOrMore(binds).transform((lists) => lists.flat()) })
+    .strictObject({
+      whoami: oneOrMore(binds)
+        .transform((lists) => lists.flat())
+        .describe('Where they listen.'),
+    })
     .optional()
     .describe('Built-in demo endpoints that answer with who they are.'),
   listeners: z.record(name, listener).default({}),

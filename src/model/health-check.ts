@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { count, duration, headerName, headerValue, oneOrMore, percent } from './fields.ts';
 
 const timing = {
-  interval: duration.prefault('2s'),
+  interval: duration.prefault('2s').describe('From check to check.'),
   fastInterval: duration
     .optional()
     .describe('While the state is in doubt. Default: the interval, at most 250ms.'),
@@ -10,8 +10,8 @@ const timing = {
     .optional()
     .describe('While down. Default: the interval, at most 500ms, so that a return is soon seen.'),
   timeout: duration.prefault('1s').describe('Of the whole check.'),
-  rise: count.default(2),
-  fall: count.default(2),
+  rise: count.default(2).describe('Good checks in a row that bring it up.'),
+  fall: count.default(2).describe('Bad checks in a row that take it down.'),
   port: z.int().min(1).max(65_535).optional().describe("Default: the endpoint's."),
   initialState: z
     .enum(['up', 'down', 'hold'])
@@ -26,19 +26,25 @@ const statusRange = z
   ])
   .describe('Codes and ranges: 200, "200-399", "200,204".');
 
+const text = z.union([
+  z.string(),
+  z.strictObject({ regex: z.string().describe('Linear-time regular expression, unanchored.') }),
+]);
+
 const http = {
   ...timing,
-  path: z.string().startsWith('/').default('/'),
+  path: z.string().startsWith('/').default('/').describe('With its query.'),
   method: z
     .string()
     .regex(/^[A-Z]+$/)
-    .default('GET'),
-  host: z.string().optional(),
-  headers: z.record(headerName, headerValue).optional(),
+    .default('GET')
+    .describe('In capitals.'),
+  host: z.string().optional().describe('Sent as Host. Default: `localhost`.'),
+  headers: z.record(headerName, headerValue).optional().describe('Sent with it.'),
   expect: z
     .strictObject({
       status: statusRange.default('200-399'),
-      body: z.union([z.string(), z.strictObject({ regex: z.string() })]).optional(),
+      body: text.optional().describe('What the answer must hold.'),
     })
     .prefault({}),
 };
@@ -49,27 +55,27 @@ export const healthCheck = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('tls'),
     ...timing,
-    serverName: z.string().optional(),
-    verify: z.boolean().default(true),
+    serverName: z.string().optional().describe('Sent as SNI.'),
+    verify: z.boolean().default(true).describe('Whether the certificate is checked.'),
   }),
   z.strictObject({ type: z.literal('http'), ...http }),
   z.strictObject({
     type: z.literal('https'),
     ...http,
-    serverName: z.string().optional(),
-    verify: z.boolean().default(true),
+    serverName: z.string().optional().describe('Sent as SNI.'),
+    verify: z.boolean().default(true).describe('Whether the certificate is checked.'),
   }),
   z.strictObject({
     type: z.literal('dns'),
     ...timing,
-    name: z.string().min(1),
-    recordType: z.enum(['A', 'AAAA', 'TXT', 'SOA', 'NS']).default('A'),
+    name: z.string().min(1).describe('Asked for; NOERROR and NXDOMAIN are good.'),
+    recordType: z.enum(['A', 'AAAA', 'TXT', 'SOA', 'NS']).default('A').describe('Asked for.'),
   }),
   z.strictObject({
     type: z.literal('send-expect'),
     ...timing,
     send: z.string().optional().describe('\\r, \\n, \\t and \\xHH are read as such.'),
-    expect: z.union([z.string(), z.strictObject({ regex: z.string() })]),
+    expect: text.describe('What must come.'),
   }),
   z
     .strictObject({ type: z.literal('h2'), ...timing })
@@ -82,15 +88,23 @@ export const healthCheck = z.discriminatedUnion('type', [
       .regex(/^[!-~]{0,127}$/, 'must be a service name such as "shop.Cart"')
       .default('')
       .describe('Asked for by grpc.health.v1; default: the server as a whole.'),
-    authority: z.string().min(1).optional(),
+    authority: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("Default: the server name of the service's `tls`, else `localhost`."),
   }),
-  z.strictObject({ type: z.literal('exec'), ...timing, command: oneOrMore(z.string().min(1)) }),
+  z.strictObject({
+    type: z.literal('exec'),
+    ...timing,
+    command: oneOrMore(z.string().min(1)).describe('Program and arguments; status 0 is good.'),
+  }),
 ]);
 
 /** Asking an agent beside each endpoint what the endpoint can take. */
 export const agentCheck = z.strictObject({
   port: z.int().min(1).max(65_535).describe("Of the agent, at the endpoint's address."),
-  interval: duration.prefault('2s'),
+  interval: duration.prefault('2s').describe('From question to question.'),
   timeout: duration.prefault('1s').describe('Of connecting and answering.'),
   send: z.string().optional().describe('Sent first; \\r, \\n, \\t and \\xHH are read as such.'),
 });
@@ -99,7 +113,7 @@ export const agentCheck = z.strictObject({
 export const passive = z.strictObject({
   failures: count.default(5).describe('In a row.'),
   errorRatio: percent.prefault('50%').describe('Within the window, of at least 20 requests.'),
-  within: duration.prefault('10s'),
+  within: duration.prefault('10s').describe('The window.'),
   ejectFor: duration
     .prefault('30s')
     .describe('Times the number of ejections in a row, at most 5m.'),

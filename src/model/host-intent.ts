@@ -5,7 +5,7 @@ export type Transport = 'tcp' | 'udp' | 'sctp';
 export type NetworkIntent = {
   readonly id: string;
   readonly driver: string;
-  /** Name of the bridge link; macvlan: of the parent. At most 15 characters. */
+  /** Name of the bridge link; macvlan: of the parent; empty: a third-party driver has its own. */
   readonly link: string;
   readonly mtu: number | undefined;
   /** The gateway's own addresses on the link, such as `172.18.0.1/16`. */
@@ -27,11 +27,19 @@ export type AttachmentIntent = {
   readonly network: string;
   /** Name inside the sandbox: `eth0`, `eth1`, … */
   readonly link: string;
+  /** Empty: as it is. */
   readonly mac: string;
   /** IPv4 and IPv6 addresses with prefix length, link-local ones included. */
   readonly addresses: readonly string[];
   /** Default routes through this attachment; only the sandbox's gateway attachment has any. */
   readonly gateways: readonly string[];
+  /** A link of the host that somebody else made, and that moves into the sandbox. */
+  readonly source?: string;
+  /** Further routes through this attachment; undefined next hop: on the link. */
+  readonly routes?: readonly {
+    readonly destination: string;
+    readonly nextHop: string | undefined;
+  }[];
 };
 
 /**

@@ -15,8 +15,14 @@ export const listenerTls = z.strictObject({
     .array(certificate)
     .min(1)
     .describe('Chosen by SNI: exact, then wildcard, then the first.'),
-  minVersion: z.enum(['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3']).default('TLSv1.2'),
-  maxVersion: z.enum(['TLSv1.2', 'TLSv1.3']).default('TLSv1.3'),
+  minVersion: z
+    .enum(['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'])
+    .default('TLSv1.2')
+    .describe('Oldest version that is spoken.'),
+  maxVersion: z
+    .enum(['TLSv1.2', 'TLSv1.3'])
+    .default('TLSv1.3')
+    .describe('Newest version that is spoken.'),
   ciphers: z.string().optional().describe('OpenSSL cipher list.'),
   alpn: z
     .array(z.enum(['h2', 'http/1.1']))
@@ -29,40 +35,60 @@ export const listenerTls = z.strictObject({
     .describe('Refuse a name that no certificate covers, and none.'),
   clientAuth: z
     .strictObject({
-      ca: filePath,
-      crl: filePath.optional(),
-      mode: z.enum(['require', 'optional']).default('require'),
+      ca: filePath.describe('PEM: who signs the certificates of clients.'),
+      crl: filePath.optional().describe('PEM: certificates that are not valid any more.'),
+      mode: z
+        .enum(['require', 'optional'])
+        .default('require')
+        .describe('optional: a client without one is let in; a bad one never is.'),
     })
     .optional(),
 });
 
 /** What a listener bounds; one reached is answered (429, 431, 413, 503 or close) and counted. */
 export const listenerLimits = z.strictObject({
-  maxConnections: count.default(10_000),
-  maxConnectionsPerSource: count.optional(),
-  maxHeaderBytes: size.prefault('16KiB'),
-  maxHeaders: count.default(100),
-  maxUriBytes: size.prefault('8KiB'),
+  maxConnections: count.default(10_000).describe('Shared out among the workers, rounded up.'),
+  maxConnectionsPerSource: count
+    .optional()
+    .describe('Of one client address, in each worker for itself. Default: no bound.'),
+  maxHeaderBytes: size.prefault('16KiB').describe('Of all fields; above it 431.'),
+  maxHeaders: count.default(100).describe('Fields of a request; above it 431.'),
+  maxUriBytes: size.prefault('8KiB').describe('Of path and query; above it 414.'),
   maxBodyBytes: size.optional().describe('Default: no bound.'),
   minBodyRate: size.default(500).describe('Bytes a second over 10 s; 0 switches it off.'),
-  maxRequestsPerConnection: count.optional(),
+  maxRequestsPerConnection: count
+    .optional()
+    .describe('Then it is closed in good order. Default: no bound.'),
   maxConcurrentStreams: count.default(100).describe('HTTP/2 requests at work on a connection.'),
 });
 
 /** Listening addresses, their protocol, and where their traffic goes. */
 export const listener = z.strictObject({
-  bind: binds,
-  protocol: z.enum(['tcp', 'udp', 'http', 'https', 'tls', 'tls-passthrough']),
+  bind: binds.describe(
+    '`HOST:PORT`, `:PORT` (all, IPv4 and IPv6), `[V6]:PORT`, `HOST:FROM-TO`, `unix:/PATH` or `fd:NAME` (from systemd); one or several.',
+  ),
+  protocol: z
+    .enum(['tcp', 'udp', 'http', 'https', 'tls', 'tls-passthrough'])
+    .describe('tls: ends TLS, forwards what is inside; tls-passthrough: routed by SNI, untouched.'),
+  plane: z
+    .enum(['auto', 'kernel', 'user'])
+    .default('auto')
+    .describe(
+      'What carries tcp and udp. kernel: packets are forwarded by the node agent that `agent` names, and by sockets while it cannot; auto: the same where no other key stands against it; user: sockets.',
+    ),
   service: z.string().optional().describe('Takes what no route takes.'),
-  routes: z.array(route).default([]),
+  routes: z.array(route).default([]).describe('The first that matches takes the request.'),
   tls: listenerTls.optional(),
   acceptProxy: z
-    .strictObject({ from: oneOrMore(cidr) })
+    .strictObject({ from: oneOrMore(cidr).describe('Peers that are believed.') })
     .optional()
     .describe('Requires a PROXY header, from these peers only.'),
   forwarded: z
     .strictObject({
-      trust: z.array(cidr).default([]),
+      trust: z
+        .array(cidr)
+        .default([])
+        .describe('Peers whose fields are kept and added to; of others they are dropped.'),
       headers: z
         .array(
           z.enum([
@@ -74,7 +100,8 @@ export const listener = z.strictObject({
             'x-real-ip',
           ]),
         )
-        .default(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-forwarded-port']),
+        .default(['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-forwarded-port'])
+        .describe('Fields that endpoints get.'),
     })
     .prefault({}),
   access: access.optional(),
@@ -82,12 +109,17 @@ export const listener = z.strictObject({
   timeouts: timeouts.optional(),
   http: z
     .strictObject({
-      underscoreHeaders: z.enum(['drop', 'reject', 'allow']).default('drop'),
+      underscoreHeaders: z
+        .enum(['drop', 'reject', 'allow'])
+        .default('drop')
+        .describe('Fields with `_` in their name, which some servers read as `-`.'),
       encodedSlashes: z
         .enum(['reject', 'keep'])
         .default('reject')
         .describe('%2F and %5C in a path.'),
-      serverHeader: headerValue.optional(),
+      serverHeader: headerValue
+        .optional()
+        .describe("Server field of every answer. Default: the endpoint's stays."),
       h2c: z
         .boolean()
         .default(true)
@@ -95,7 +127,7 @@ export const listener = z.strictObject({
     })
     .prefault({}),
   errorPages: errorPages.optional(),
-  accessLog: z.boolean().default(true),
+  accessLog: z.boolean().default(true).describe('Whether its sessions are in the access log.'),
 });
 
 export type Listener = z.output<typeof listener>;

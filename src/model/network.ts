@@ -7,6 +7,8 @@ export type IpamBlock = {
   readonly gateway: string | undefined;
   /** Reserved addresses by name; never handed out. */
   readonly auxAddresses: Readonly<Record<string, string>>;
+  /** The pool's id, when a third-party IPAM driver handed it out. */
+  readonly pool?: string;
 };
 
 /** A network as it was asked for, with everything that was chosen for it. */

@@ -15,7 +15,7 @@ import { timeouts } from './timeouts.ts';
 const pattern = z.union([
   z.string(),
   z.strictObject({ regex: z.string().describe('Linear-time regular expression, unanchored.') }),
-  z.strictObject({ present: z.boolean() }),
+  z.strictObject({ present: z.boolean().describe('Whether it is there at all, with any value.') }),
 ]);
 
 const hostPattern = z
@@ -38,13 +38,27 @@ const conditions = {
   host: oneOrMore(hostPattern)
     .optional()
     .describe('Exact, or `*.suffix` for any one or more labels below it.'),
-  path: oneOrMore(z.union([pathPattern, z.strictObject({ regex: z.string() })]))
+  path: oneOrMore(
+    z.union([
+      pathPattern,
+      z.strictObject({ regex: z.string().describe('Linear-time regular expression, unanchored.') }),
+    ]),
+  )
     .optional()
     .describe('Exact, or a prefix ending in `/*` (which also takes the path without `/*`).'),
-  method: oneOrMore(methodName).optional(),
-  header: z.record(headerName, pattern).optional(),
-  query: z.record(z.string(), pattern).optional(),
-  cookie: z.record(z.string().min(1), pattern).optional(),
+  method: oneOrMore(methodName).optional().describe('Any of them.'),
+  header: z
+    .record(headerName, pattern)
+    .optional()
+    .describe('Name → exact value or pattern; all must hold.'),
+  query: z
+    .record(z.string(), pattern)
+    .optional()
+    .describe('Parameter → exact value or pattern; all must hold.'),
+  cookie: z
+    .record(z.string().min(1), pattern)
+    .optional()
+    .describe('Name → exact value or pattern; all must hold.'),
   source: oneOrMore(cidr).optional().describe("The client's address."),
   sni: oneOrMore(hostPattern).optional().describe('Server name of the TLS handshake.'),
 };
@@ -66,25 +80,30 @@ export const split = z.strictObject({
 });
 
 const headerEdits = z.strictObject({
-  set: z.record(headerName, headerValue).optional(),
-  add: z.record(headerName, headerValue).optional(),
-  remove: z.array(headerName).optional(),
+  set: z
+    .record(headerName, headerValue)
+    .optional()
+    .describe('In place of every field of the name.'),
+  add: z.record(headerName, headerValue).optional().describe('Beside fields of the same name.'),
+  remove: z.array(headerName).optional().describe('Names; comes before `set` and `add`.'),
 });
 
 /** Own bodies for refusals, by status or class (`"503"`, `"5xx"`). */
 export const errorPages = z.record(
   z.string().regex(/^([45]\d\d|[45]xx)$/),
   z.strictObject({
-    file: filePath.optional(),
-    body: z.string().optional(),
-    contentType: headerValue.default('text/html; charset=utf-8'),
+    file: filePath.optional().describe('A file with the page.'),
+    body: z.string().optional().describe('The page itself, in place of `file`.'),
+    contentType: headerValue
+      .default('text/html; charset=utf-8')
+      .describe('Media type of the page.'),
   }),
 );
 
 /** Who may come in: `deny` is asked first, then a non-empty `allow` must hold. */
 export const access = z.strictObject({
-  allow: z.array(cidr).optional(),
-  deny: z.array(cidr).optional(),
+  allow: z.array(cidr).optional().describe('When not empty, nobody else comes in.'),
+  deny: z.array(cidr).optional().describe('Asked first.'),
 });
 
 /** One rule of a listener: what it takes, and what happens then. */
@@ -94,30 +113,48 @@ export const route = z.strictObject({
     .regex(/^[\w.-]+$/)
     .optional()
     .describe('Default: its place in the list.'),
-  match: match.optional(),
-  service: z.string().optional(),
-  split: split.optional(),
+  match: match.optional().describe('Every condition must hold. Default: takes everything.'),
+  service: z.string().optional().describe('Takes the requests.'),
+  split: split
+    .optional()
+    .describe('Shares the requests out among services, in place of `service`.'),
   redirect: z
     .strictObject({
       to: z.string().describe('May hold {scheme} {host} {port} {path} {query} {uri}.'),
-      status: z.literal([301, 302, 303, 307, 308]).default(302),
+      status: z
+        .literal([301, 302, 303, 307, 308])
+        .default(302)
+        .describe('307 and 308 keep the method.'),
     })
     .optional(),
   respond: z
     .strictObject({
-      status: z.int().min(200).max(599).default(200),
-      body: z.string().default(''),
+      status: z.int().min(200).max(599).default(200).describe('Status of the answer.'),
+      body: z.string().default('').describe('Text of the answer.'),
       file: filePath.optional().describe('A file with the body, in place of `body`.'),
-      headers: z.record(headerName, headerValue).optional(),
+      headers: z.record(headerName, headerValue).optional().describe('Fields of the answer.'),
     })
     .optional(),
   rewrite: z
     .strictObject({
-      stripPrefix: z.string().startsWith('/').optional(),
-      addPrefix: z.string().startsWith('/').optional(),
+      stripPrefix: z
+        .string()
+        .startsWith('/')
+        .optional()
+        .describe('Taken off the path, at a `/` only.'),
+      addPrefix: z
+        .string()
+        .startsWith('/')
+        .optional()
+        .describe('Put before the path, last of all.'),
       path: z.string().startsWith('/').optional().describe('Replaces the whole path.'),
-      regex: z.strictObject({ match: z.string(), replace: z.string() }).optional(),
-      host: z.string().optional(),
+      regex: z
+        .strictObject({
+          match: z.string().describe('Linear-time regular expression, unanchored.'),
+          replace: z.string().describe('What stands for the match; `$1` is its first group.'),
+        })
+        .optional(),
+      host: z.string().optional().describe('Sent as Host. Default: the one that the client sent.'),
     })
     .optional(),
   headers: z
@@ -125,16 +162,24 @@ export const route = z.strictObject({
     .optional(),
   rateLimit: z
     .strictObject({
-      requests: count,
-      per: duration.prefault('1s'),
+      requests: count.describe('Let through in a span of `per`; then 429 with Retry-After.'),
+      per: duration.prefault('1s').describe('The span.'),
       burst: count.optional().describe('Default: `requests`.'),
-      by: z.union([z.literal('source'), z.strictObject({ header: headerName })]).default('source'),
+      by: z
+        .union([
+          z.literal('source'),
+          z.strictObject({
+            header: headerName.describe('Its value; without it, all count as one.'),
+          }),
+        ])
+        .default('source')
+        .describe('Who is counted for himself.'),
     })
     .optional(),
   access: access.optional(),
   basicAuth: z
     .strictObject({
-      realm: headerValue.default('restricted'),
+      realm: headerValue.default('restricted').describe('What the browser shows.'),
       users: z
         .record(z.string().min(1), secret)
         .describe('Name → `{SHA256}base64`, `{SCRYPT}N:salt:hash` or the plain password.'),

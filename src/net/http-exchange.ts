@@ -34,6 +34,9 @@ export type ResponseHead = {
   readonly length: BodyLength;
 };
 
+/** What a refusal shows to people. */
+export type Page = { readonly body: string; readonly contentType: string };
+
 /** How an exchange ended before its time. */
 export type ExchangeFailure =
   | 'refused'

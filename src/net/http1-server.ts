@@ -2,13 +2,14 @@ import type { Duplex } from 'node:stream';
 import { normalizeTarget } from '../wire/http-path.ts';
 import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
 import { type HeadLimits, parseRequestHead, type RequestHead1 } from '../wire/http1-head.ts';
-import { endToEnd, fieldLines, reasonOf, responseHead } from '../wire/http1-write.ts';
+import { endToEnd, fieldLines, responseHead } from '../wire/http1-write.ts';
 import { PREFACE } from '../wire/http2-frames.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { readDirectly } from './direct-read.ts';
 import { httpDate } from './http-date.ts';
 import type {
   BodySink,
+  Page,
   RawHeaders,
   RequestHead,
   ResponseHead,
@@ -44,6 +45,8 @@ export type Http1Events = {
   http2(): void;
   /** A refusal by this engine: it has been answered and the connection closes. */
   refused(reason: string, status: number): void;
+  /** The body of such an answer. */
+  page(status: number): Page;
 };
 
 /** An HTTP/1.1 connection of a client: one exchange at a time, answers in order. */
@@ -118,10 +121,12 @@ export class Http1Connection implements Timed {
   refuse(status: number, reason: string): void {
     this.#events.refused(reason, status);
     this.#exchange = undefined;
-    const body = `${status} ${reasonOf(status)}\n`;
-    const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Date', httpDate()];
+    const page = this.#events.page(status);
+    const body = Buffer.from(page.body);
+    const headers = ['Content-Type', page.contentType, 'Date', httpDate()];
     const framing = `Content-Length: ${body.length}\r\nConnection: close\r\n`;
-    this.connection.socket.end(responseHead(status, headers, framing) + body, 'latin1');
+    const head = Buffer.from(responseHead(status, headers, framing), 'latin1');
+    this.connection.socket.end(Buffer.concat([head, body]));
     this.#linger();
   }
 

@@ -10,7 +10,7 @@ import {
 import type { Http2Stream } from '../wire/http2-stream.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { httpDate } from './http-date.ts';
-import type { BodyLength, RequestHead, ServerExchange } from './http-exchange.ts';
+import type { BodyLength, Page, RequestHead, ServerExchange } from './http-exchange.ts';
 import { Http2Exchange } from './http2-exchange.ts';
 import type { StreamConnection } from './stream-connection.ts';
 import { coversName } from './tls-server.ts';
@@ -41,6 +41,8 @@ export type Http2ConnectionEvents = {
   request(exchange: ServerExchange): void;
   /** Something was refused by this engine; status 0 when a stream or the connection was ended. */
   refused(reason: string, status: number): void;
+  /** The body of a refusal that is answered. */
+  page(status: number): Page;
   /** The connection ends because of what the client did. */
   failed(reason: string): void;
 };
@@ -140,12 +142,15 @@ export class Http2Connection implements Timed, Http2ServerEvents {
   request(stream: Http2Stream, message: RequestMessage | RefusedRequest): void {
     if (this.#core.opened >= this.options.maxRequests) this.shutdown();
     if ('status' in message) {
-      this.refuse(stream, message.status, message.reason);
+      // What has not been read may have been a HEAD.
+      this.refuse(stream, message.status, message.reason, true);
       return;
     }
     const target = normalizeTarget(message.target, this.options.encodedSlashes);
-    if ('error' in target) this.refuse(stream, 400, target.error);
-    else if (this.#isMisdirected(message.authority)) this.refuse(stream, 421, 'misdirected');
+    const bodiless = message.method === 'HEAD';
+    if ('error' in target) this.refuse(stream, 400, target.error, bodiless);
+    else if (this.#isMisdirected(message.authority))
+      this.refuse(stream, 421, 'misdirected', bodiless);
     else {
       const head: RequestHead = {
         version: '2',
@@ -168,10 +173,17 @@ export class Http2Connection implements Timed, Http2ServerEvents {
   // What exchanges say.
 
   /** Answers a refusal of this engine; the head of the answer must not have gone out. */
-  refuse(stream: Http2Stream, status: number, reason: string): void {
+  refuse(stream: Http2Stream, status: number, reason: string, bodiless = false): void {
     this.#events.refused(reason, status);
-    const fields = [':status', String(status), 'content-length', '0', 'date', httpDate()];
-    stream.sendHead(fields, true);
+    const page = this.#events.page(status);
+    const body = Buffer.from(bodiless ? '' : page.body);
+    const fields = [':status', String(status), 'date', httpDate()];
+    if (!bodiless) fields.push('content-type', page.contentType);
+    fields.push('content-length', String(body.length));
+    stream.sendHead(fields, body.length === 0);
+    if (body.length === 0) return;
+    stream.write(body);
+    stream.end();
   }
 
   /** Ends a stream that its client does not take forward. */

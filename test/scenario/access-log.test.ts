@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import dgram from 'node:dgram';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdtempSync,
@@ -10,10 +11,13 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import http from 'node:http';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { WebSocket, WebSocketServer } from 'ws';
 import { Backend } from '../support/backend.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 
@@ -47,7 +51,7 @@ services:
   const path = join(gateway.directory, 'access.log');
   const lines = () =>
     existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter(Boolean) : [];
-  return { gateway, web, tcp, udp, one, dead, path, lines };
+  return { gateway, backend, web, tcp, udp, one, dead, path, lines };
 }
 
 const get = async (port: number, path: string) =>
@@ -85,6 +89,45 @@ const HTTPLOG =
   /^127\.0\.0\.1:\d+ \[\d{2}\/\w{3}\/\d{4}:\d{2}:\d{2}:\d{2}\.\d{3}\] (\S+) (\S+)\/(\S+) (-?\d+)\/(-?\d+)\/(-?\d+)\/(-?\d+)\/\+?(\d+) (\d{3}) \+?(\d+) (\S+) (\S+) (\S{4}) (\d+)\/(\d+)\/(\d+)\/(\d+)\/\+?(\d+) (\d+)\/(\d+) "([^"]*)"$/;
 const TCPLOG =
   /^127\.0\.0\.1:\d+ \[\d{2}\/\w{3}\/\d{4}:\d{2}:\d{2}:\d{2}\.\d{3}\] (\S+) (\S+)\/(\S+) (-?\d+)\/(-?\d+)\/\+?(\d+) \+?(\d+) (\S{2}) (\d+)\/(\d+)\/(\d+)\/(\d+)\/\+?(\d+) (\d+)\/(\d+)$/;
+
+test('a tunnel is told with the status that its client got, and the bytes of both ways', async (t) => {
+  const { web, one, backend, lines } = await setUp(t, 'format: json');
+  await backend.kill();
+  const server = http.createServer();
+  new WebSocketServer({ server }).on('connection', (socket) => {
+    socket.on('message', () => socket.close());
+  });
+  server.listen(one, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const socket = new WebSocket(`ws://127.0.0.1:${web}/h1`);
+  socket.on('open', () => socket.send('hello'));
+  await once(socket, 'close');
+  const session = http2.connect(`http://127.0.0.1:${web}`);
+  t.after(() => session.destroy());
+  await once(session, 'remoteSettings');
+  const head = { ':method': 'CONNECT', ':protocol': 'websocket', ':path': '/h2' };
+  const stream = session.request({ ...head, 'sec-websocket-version': '13' });
+  const [answer] = await once(stream, 'response');
+  assert.equal(answer[':status'], 200);
+  // The text `hello`, masked by zeros, and a close.
+  stream.end(Buffer.from('818500000000' + '68656c6c6f' + '888000000000', 'hex'));
+  stream.resume();
+  await once(stream, 'close');
+  await eventually('two lines', () => lines().length === 2);
+  const told = lines().map((line) => JSON.parse(line));
+  assert.deepEqual(
+    told.map((record) => [record.http.target, record.http.status, record.bytesIn >= 17]),
+    [
+      ['/h1', 101, true],
+      ['/h2', 200, true],
+    ],
+  );
+  assert.ok(told.every(({ bytesOut }) => bytesOut > 0));
+});
 
 test('httplog and tcplog have the fields of HAProxy', async (t) => {
   const { web, tcp, one, dead, lines } = await setUp(t, 'format: httplog');

@@ -58,6 +58,7 @@ export function startEngine(
   store = EmbeddedStore.open(':memory:'),
   agent = new FakeAgent(),
   options: Partial<DaemonOptions> = {},
+  pluginFolder = '/nonexistent',
 ) {
   const engine = new Engine({
     store,
@@ -67,6 +68,7 @@ export function startEngine(
     clock: systemClock,
     rng: seededRng(1),
     logger: silentLogger,
+    plugins: { folders: [pluginFolder] },
   });
   agent.events = engine;
   return { engine, agent, store, ready: engine.start() };

@@ -105,6 +105,14 @@ export class FakeAgent implements AgentPort {
     return [];
   }
 
+  async carry() {
+    return [];
+  }
+
+  async traffic() {
+    return [];
+  }
+
   async images() {
     return [IMAGE];
   }

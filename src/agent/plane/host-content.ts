@@ -3,9 +3,11 @@ import { concat, quoted, type TableContent } from '../../kernel/nft-table.ts';
 import type { ForwardIntent, NetworkIntent } from '../../model/host-intent.ts';
 import { balanceChainName, MAX_TARGETS } from './host-table.ts';
 
-type Elements = Map<string, Map<string, string>>;
+/** Elements by set, key to value. */
+export type Elements = Map<string, Map<string, string>>;
 
-function put(elements: Elements, set: string, key: string, value = ''): void {
+/** Adds an element. */
+export function put(elements: Elements, set: string, key: string, value = ''): void {
   let entries = elements.get(set);
   if (!entries) {
     entries = new Map();
@@ -17,11 +19,12 @@ function put(elements: Elements, set: string, key: string, value = ''): void {
 const PLAIN_IPV4 = /^(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})$/;
 
 /** An address as the kernel writes it. */
-function canonical(address: string): string {
+export function canonical(address: string): string {
   return PLAIN_IPV4.test(address) ? address : ipaddr.parse(address).toString();
 }
 
-function familyOf(address: string): 4 | 6 {
+/** Whether an address is IPv4 or IPv6. */
+export function familyOf(address: string): 4 | 6 {
   return address.includes(':') ? 6 : 4;
 }
 
@@ -51,10 +54,11 @@ function addNetwork(elements: Elements, network: NetworkIntent): void {
   }
 }
 
-function addFamily(
+/** Adds what forwards packets of one family; nothing when no target is of it. */
+export function addFamily(
   elements: Elements,
   chains: Set<string>,
-  forward: ForwardIntent,
+  forward: Omit<ForwardIntent, 'id' | 'kind'>,
   family: 4 | 6,
 ): void {
   const targets = forward.targets.filter(({ address }) => familyOf(address) === family);

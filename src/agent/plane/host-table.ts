@@ -1,4 +1,4 @@
-import type { TableSpec } from '../../kernel/nft-table.ts';
+import type { SetSpec, TableSpec } from '../../kernel/nft-table.ts';
 
 /** Set in the low half of the mark of every packet that our forwarding accepts. */
 export const ACCEPT_MARK = 0x7067;
@@ -18,7 +18,8 @@ export function balanceChainName(chain: BalanceChain): string {
   return `${chain.balance}-${chain.slots}-${chain.exact ? 'exact' : 'any'}${chain.family}`;
 }
 
-function balanceChainBody(name: string): string {
+/** The rules of a chain that `balanceChainName` has named. */
+export function balanceChainBody(name: string): string {
   const [, balance, slots, scope, family] = /^(.+)-(\d+)-(any|exact)([46])$/.exec(name) ?? [];
   const ip = family === '6' ? 'ip6' : 'ip';
   const pick = {
@@ -33,14 +34,18 @@ function balanceChainBody(name: string): string {
   ].join('\n');
 }
 
-const PUBLISH_EXACT = `
+/** Forwards what goes to an address that a set names. */
+export const PUBLISH_EXACT = `
 dnat ip to ip daddr . meta l4proto . th dport map @to_exact4
 dnat ip6 to ip6 daddr . meta l4proto . th dport map @to_exact6
 ip daddr . meta l4proto . th dport vmap @balance_exact4
 ip6 daddr . meta l4proto . th dport vmap @balance_exact6`;
 
-// No IPv6 packet leaves the loopback with [::1] as its source: there our own socket carries.
-const PUBLISH_ANY = `
+/**
+ * Forwards what goes to a port on any address of the host. No IPv6 packet leaves the loopback with
+ * [::1] as its source: there a socket carries.
+ */
+export const PUBLISH_ANY = `
 meta nfproto ipv4 dnat ip to meta l4proto . th dport map @to_any4
 ip6 daddr ::1 return
 meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @to_any6
@@ -86,25 +91,34 @@ const MARTIAN = `
 type filter hook prerouting priority -300;
 iifname != "lo" ip daddr 127.0.0.0/8 fib daddr type local drop`;
 
+const PORT = ['inet_proto', 'inet_service'] as const;
+
+/** The maps of one family that forwarding to one or several targets reads. */
+export function forwardSets(family: 4 | 6): SetSpec[] {
+  const address = `ipv${family}_addr` as const;
+  const target = [address, 'inet_service'] as const;
+  const exact = [address, ...PORT] as const;
+  return [
+    { name: `to_exact${family}`, key: exact, value: target },
+    { name: `to_any${family}`, key: PORT, value: target },
+    { name: `balance_exact${family}`, key: exact, value: ['verdict'] },
+    { name: `balance_any${family}`, key: PORT, value: ['verdict'] },
+    { name: `slot_exact${family}`, key: [...exact, 'mark'], value: target },
+    { name: `slot_any${family}`, key: [...PORT, 'mark'], value: target },
+  ];
+}
+
 /**
  * The one table of a host. Chains never change; networks, published ports and their targets are
  * elements. `to_*` forward to a single target, `balance_*` to one of several by a slot number in
  * the mark, `closed_*` refuse.
  */
 export function hostTable(name: string): TableSpec {
-  const port = ['inet_proto', 'inet_service'] as const;
-  const families = ([4, 6] as const).flatMap((family) => {
+  const families = ([4, 6] as const).flatMap((family): SetSpec[] => {
     const address = `ipv${family}_addr` as const;
-    const target = [address, 'inet_service'] as const;
-    const exact = [address, ...port] as const;
     return [
-      { name: `to_exact${family}`, key: exact, value: target },
-      { name: `to_any${family}`, key: port, value: target },
-      { name: `balance_exact${family}`, key: exact, value: ['verdict'] as const },
-      { name: `balance_any${family}`, key: port, value: ['verdict'] as const },
-      { name: `slot_exact${family}`, key: [...exact, 'mark'] as const, value: target },
-      { name: `slot_any${family}`, key: [...port, 'mark'] as const, value: target },
-      { name: `closed_exact${family}`, key: exact },
+      ...forwardSets(family),
+      { name: `closed_exact${family}`, key: [address, ...PORT] },
       { name: `hairpin${family}`, key: [address, 'ifname'] as const, interval: true },
       { name: `masquerade${family}`, key: [address], interval: true },
     ];
@@ -113,7 +127,7 @@ export function hostTable(name: string): TableSpec {
     name,
     sets: [
       ...families,
-      { name: 'closed_any', key: port },
+      { name: 'closed_any', key: PORT },
       { name: 'bridges', key: ['ifname'] },
       { name: 'internal', key: ['ifname'] },
       { name: 'same', key: ['ifname', 'ifname'] },
@@ -127,9 +141,9 @@ export function hostTable(name: string): TableSpec {
       { name: 'nat_out', body: `type nat hook output priority -105;${PUBLISH}` },
       { name: 'nat_post', body: POSTROUTING },
       { name: 'forwarding', body: `${FORWARD}` },
-      { name: 'closed_in', body: 'type filter hook input priority -5;\njump closed' },
-      { name: 'closed_out', body: 'type filter hook output priority -5;\njump closed' },
-      { name: 'closed_forward', body: 'type filter hook forward priority -6;\njump closed' },
+      // Before routing: an address of several targets may have no route of its own.
+      { name: 'closed_in', body: 'type filter hook prerouting priority -90;\njump closed' },
+      { name: 'closed_out', body: 'type filter hook output priority -90;\njump closed' },
       { name: 'martian', body: MARTIAN },
     ],
     chainOnDemand: balanceChainBody,

@@ -110,6 +110,28 @@ export function parentPlan(
   ]);
 }
 
+/** Alias of an attachment's link inside its sandbox. */
+export function aliasOf(naming: Naming, { id, source }: AttachmentIntent): string {
+  return source === undefined ? naming.tag('ep', id) : naming.lentTag(id, source);
+}
+
+/** Moves a link that somebody else made into the sandbox, under its name there. */
+function lentPlan(
+  { id, link, mac, source = '' }: AttachmentIntent,
+  netns: string,
+  links: ReadonlyMap<string, Link>,
+): Plan {
+  if (!links.has(source)) {
+    return {
+      lines: [],
+      refusal: `the interface ${source}, which the network driver named, is not there`,
+    };
+  }
+  const address = mac === '' || links.get(source)?.mac === mac ? '' : ` address ${mac}`;
+  const down = `link set ${source} down`;
+  return owned(id, [down, `link set ${source} netns ${netns} name ${link}${address}`]);
+}
+
 /** The host's side of an attachment, and its making on both sides. */
 export function attachmentPlan(
   naming: Naming,
@@ -119,6 +141,7 @@ export function attachmentPlan(
   links: ReadonlyMap<string, Link>,
   bridgedFramesFiltered: boolean,
 ): Plan {
+  if (attachment.source !== undefined) return lentPlan(attachment, netns, links);
   const mtu = network.mtu === undefined ? '' : ` mtu ${network.mtu}`;
   if (network.driver === 'macvlan') {
     return owned(attachment.id, [
@@ -155,7 +178,7 @@ export function innerPlan(
   link: Link | undefined,
 ): Plan {
   const lines: string[] = [];
-  const tag = naming.tag('ep', attachment.id);
+  const tag = aliasOf(naming, attachment);
   if (link?.alias !== tag) lines.push(`link set ${attachment.link} alias ${tag}`);
   for (const address of missingAddresses(attachment.addresses, link)) {
     lines.push(addressLine(address, attachment.link));

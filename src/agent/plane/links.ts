@@ -6,6 +6,7 @@ import type { ApplyFailure } from '../../link/agent-port.ts';
 import type { AttachmentIntent, NetworkIntent, SandboxIntent } from '../../model/host-intent.ts';
 import type { Change, IntentStore } from './intent-store.ts';
 import {
+  aliasOf,
   attachmentPlan,
   bridgePlan,
   innerPlan,
@@ -88,10 +89,10 @@ export class LinkReconciler {
     for (const sandbox of this.#intent.sandboxes.values()) {
       for (const { id } of sandbox.attachments) attachments.add(id);
     }
-    const wanted = (kind: string, id: string, name: string) =>
-      kind === 'net'
-        ? this.#intent.networks.get(id)?.link === name
-        : attachments.has(id) && !change?.remade.has(id);
+    const wanted = (kind: string, id: string, name: string) => {
+      if (kind === 'net') return this.#intent.networks.get(id)?.link === name;
+      return kind !== 'ep' || (attachments.has(id) && !change?.remade.has(id));
+    };
     const gone = [...links.values()].filter((link) => {
       const tag = this.#tools.naming.tagged(link.alias);
       return tag !== undefined && !wanted(tag.kind, tag.id, link.name);
@@ -114,6 +115,7 @@ export class LinkReconciler {
       async (name) => {
         await this.#release(name);
         try {
+          await this.#giveBack(name, () => true);
           await removeNetns(this.#tools.exec, name);
         } catch (error) {
           this.#tools.logger.warn('a namespace that is not wanted could not be removed', {
@@ -124,6 +126,27 @@ export class LinkReconciler {
         netns.delete(name);
       },
     );
+  }
+
+  /**
+   * Moves links that somebody else made out of a namespace again, under their own names and down,
+   * so that their makers find them. Links without a device go with their other end.
+   */
+  async #giveBack(netns: string, wanted: (link: Link) => boolean): Promise<void> {
+    const { naming, logger } = this.#tools;
+    const lent = (await this.#ip.links(netns)).filter(
+      (link) => naming.lentName(link.alias) !== undefined && wanted(link),
+    );
+    const lines = lent.flatMap(({ name, alias }) =>
+      [
+        `${name} down`,
+        `${name} alias ""`,
+        `${name} netns ${process.pid} name ${naming.lentName(alias)}`,
+      ].map((line) => ({ owner: name, line: `link set ${line}` })),
+    );
+    for (const [name, message] of await this.#ip.batch(lines, netns)) {
+      logger.warn('a link could not be given back to its maker', { netns, name, message });
+    }
   }
 
   async #makeNetworks(links: Links, failures: Failures): Promise<boolean> {
@@ -239,9 +262,15 @@ export class LinkReconciler {
       const tag = this.#tools.naming.tagged(link.alias);
       return link.kind === 'macvlan' && tag && (!wanted.has(tag.id) || change?.remade.has(tag.id));
     });
+    const netns = this.#tools.naming.netns(sandbox.id);
+    const stays = new Set(sandbox.attachments.map((one) => aliasOf(this.#tools.naming, one)));
+    const strayed = [...(inner?.values() ?? [])].some(
+      ({ alias = '' }) => this.#tools.naming.lentName(alias) !== undefined && !stays.has(alias),
+    );
+    if (strayed) await this.#giveBack(netns, ({ alias = '' }) => !stays.has(alias));
     await this.#ip.batch(
       gone.map(({ name }) => ({ owner: name, line: `link delete ${name}` })),
-      this.#tools.naming.netns(sandbox.id),
+      netns,
     );
   }
 
@@ -261,13 +290,20 @@ export class LinkReconciler {
       failures.set(attachment.id, { kind: 'attachment', id: attachment.id, message });
       return [];
     }
-    const tag = this.#tools.naming.tag('ep', attachment.id);
+    const tag = aliasOf(this.#tools.naming, attachment);
     const there = inner?.get(attachment.link);
     const remade = change?.remade.has(attachment.id) ?? false;
-    if (network.driver === 'macvlan' && there?.alias === tag && !remade) return [];
+    const hidden = network.driver === 'macvlan' || attachment.source !== undefined;
+    if (hidden && there?.alias === tag && !remade) return [];
     const netns = this.#tools.naming.netns(sandbox.id);
     const { naming } = this.#tools;
-    return attachmentPlan(naming, netns, attachment, network, links, bridgedFramesFiltered()).lines;
+    const filtered = bridgedFramesFiltered();
+    const plan = attachmentPlan(naming, netns, attachment, network, links, filtered);
+    if (plan.refusal !== undefined) {
+      const { id } = attachment;
+      failures.set(id, { kind: 'attachment', id, message: plan.refusal });
+    }
+    return plan.lines;
   }
 
   async #makeInner(
@@ -303,7 +339,7 @@ export class LinkReconciler {
 
   /** A link of the wanted name that another attachment left is no basis for a comparison. */
   #ours(attachment: AttachmentIntent, link: Link | undefined): Link | undefined {
-    return link?.alias === this.#tools.naming.tag('ep', attachment.id) ? link : undefined;
+    return link?.alias === aliasOf(this.#tools.naming, attachment) ? link : undefined;
   }
 
   async #routeLines(
@@ -317,6 +353,17 @@ export class LinkReconciler {
     const lines: OwnedLine[] = [];
     for (const attachment of sandbox.attachments) {
       if (failures.has(attachment.id)) continue;
+      for (const { destination, nextHop } of attachment.routes ?? []) {
+        const there = routes.some(
+          (route) => route.destination === destination && route.link === attachment.link,
+        );
+        if (there) continue;
+        const way = nextHop === undefined ? '' : ` via ${nextHop}`;
+        lines.push({
+          owner: attachment.id,
+          line: `route replace ${destination}${way} dev ${attachment.link}`,
+        });
+      }
       for (const gateway of attachment.gateways) {
         const there = routes.some(
           (route) =>

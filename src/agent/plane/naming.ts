@@ -14,6 +14,10 @@ export type Naming = {
   readonly veth: (attachment: string) => string;
   /** Alias of a link that we made. */
   readonly tag: (kind: 'net' | 'ep', id: string) => string;
+  /** Alias of a link that somebody else made for an attachment, and that carried another name. */
+  readonly lentTag: (attachment: string, source: string) => string;
+  /** What a link of somebody else was called before it moved; undefined: it is not such a one. */
+  readonly lentName: (alias: string | undefined) => string | undefined;
   /** What an alias of ours names; undefined when it is not ours. */
   readonly tagged: (alias: string | undefined) => { kind: string; id: string } | undefined;
 };
@@ -27,6 +31,11 @@ export function createNaming(prefix: string): Naming {
     netns: (sandbox) => `${prefix}-${sandbox.slice(0, SHORT_ID)}`,
     veth: (attachment) => `veth${digest(attachment).slice(0, VETH_DIGITS)}`,
     tag: (kind, id) => `${prefix}:${kind}:${id}`,
+    lentTag: (attachment, source) => `${prefix}:lent:${attachment}:${source}`,
+    lentName: (alias) => {
+      const [owner, kind, , source] = alias?.split(':') ?? [];
+      return owner === prefix && kind === 'lent' ? source : undefined;
+    },
     tagged: (alias) => {
       const [owner, kind, id] = alias?.split(':') ?? [];
       return owner === prefix && kind && id ? { kind, id } : undefined;

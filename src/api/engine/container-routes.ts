@@ -1,4 +1,4 @@
-import { invalid } from '../../base/faults.ts';
+import { invalid, unsupported } from '../../base/faults.ts';
 import type { Engine } from '../../control/engine.ts';
 import type { WaitCondition } from '../../control/waiters.ts';
 import type { Container } from '../../model/container.ts';
@@ -167,11 +167,10 @@ async function prune({ containers }: Engine, { query }: Call) {
 
 async function update({ containers }: Engine, call: Call) {
   const body = await call.body();
-  const policy = body.fields('RestartPolicy').text('Name');
-  containers.update(key(call), {
-    ...(policy === '' ? {} : { restart: restartRule(body) }),
-    limits: limitsOf(body),
-  });
+  const limited = Object.values(limitsOf(body)).some((limit) => limit !== undefined);
+  if (limited) throw unsupported('limits are set when a container is made: make it anew');
+  const given = body.fields('RestartPolicy').text('Name') !== '';
+  if (given) containers.setRestartRule(key(call), restartRule(body));
   return ok({ Warnings: [] });
 }
 

@@ -2,7 +2,7 @@ import { dnsNames } from '../../control/compile.ts';
 import type { Engine } from '../../control/engine.ts';
 import { shortId } from '../../control/ids.ts';
 import { hostnameOf, sandboxOf } from '../../control/task-spec.ts';
-import { gatewayOf, hasNames } from '../../control/topology.ts';
+import { hasNames, memberGateway } from '../../control/topology.ts';
 import type {
   Attachment,
   Container,
@@ -63,7 +63,9 @@ function endpointView(container: Container, attachment: Attachment, { registry }
   const { ipv4, ipv6, linkLocal } = request;
   const asked = ipv4 ?? ipv6 ?? linkLocal[0];
   const gateway = (family: 'ipv4' | 'ipv6') =>
-    active?.[family] && network && !network.internal ? (gatewayOf(network, family) ?? '') : '';
+    active?.[family] && network && !network.internal
+      ? (memberGateway({ network, attachment }, family) ?? '')
+      : '';
   return {
     IPAMConfig:
       asked === undefined

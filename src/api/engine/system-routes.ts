@@ -51,7 +51,7 @@ function version(facts: EngineFacts): Record<string, unknown> {
   };
 }
 
-async function info({ registry, agent, options }: Engine, facts: EngineFacts) {
+async function info({ registry, agent, options, remote }: Engine, facts: EngineFacts) {
   const containers = [...registry.containers];
   const count = (status: string) =>
     containers.filter(({ state }) => state.status === status).length;
@@ -69,7 +69,7 @@ async function info({ registry, agent, options }: Engine, facts: EngineFacts) {
     DriverStatus: [],
     Plugins: {
       Volume: [],
-      Network: ['bridge', 'host', 'macvlan', 'null'],
+      Network: ['bridge', 'host', 'macvlan', 'null', ...remote.driverNames],
       Authorization: null,
       Log: ['json-file'],
     },

@@ -70,6 +70,7 @@ export class DiscoveryHub {
       clock: this.#deps.clock,
       logger: this.#deps.logger.child({ service: name }),
       consul: config.discovery.consul,
+      engine: config.discovery.engine,
       allow: config.discovery.allow,
       emptyAfterMs: config.discovery.emptyAfter,
       onRefused: (forbidden, overLimit) => {

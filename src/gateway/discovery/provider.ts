@@ -10,6 +10,7 @@ import { dnsSource } from './dns-source.ts';
 import { fileSource } from './file-source.ts';
 import { forbiddenReason } from './forbidden.ts';
 import type { Reading, Source } from './source.ts';
+import { tasksSource } from './tasks-source.ts';
 
 const MAX_ENDPOINTS = 10_000;
 const EMPTY_AGAIN_MS = 1000;
@@ -23,6 +24,7 @@ export type ProviderDeps = {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly consul: GatewayConfig['discovery']['consul'];
+  readonly engine: GatewayConfig['discovery']['engine'];
   readonly emptyAfterMs: number;
   readonly allow: readonly string[];
   /** Told with every reading: how many endpoints were left out. */
@@ -80,7 +82,7 @@ export class Provider {
     this.#answered = true;
     this.#answeredAt = now;
     const allowed = this.#sift(specs);
-    if (allowed.length === 0 && this.#last !== '' && this.#last !== '[]') {
+    if (!this.#source.exact && allowed.length === 0 && this.#last !== '' && this.#last !== '[]') {
       this.#emptySince ??= now;
       if (now - this.#emptySince < this.#deps.emptyAfterMs) return Math.min(nextMs, EMPTY_AGAIN_MS);
     }
@@ -131,5 +133,6 @@ export class Provider {
 export function createProvider(discover: Discover, deps: ProviderDeps): Provider {
   if ('dns' in discover) return new Provider(dnsSource(discover.dns), deps);
   if ('file' in discover) return new Provider(fileSource(discover.file.path), deps);
+  if ('tasks' in discover) return new Provider(tasksSource(discover.tasks, deps.engine), deps);
   return new Provider(consulSource(discover.consul, deps.consul), deps);
 }

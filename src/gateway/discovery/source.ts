@@ -10,6 +10,8 @@ export interface Source {
   readonly tellsChanges: boolean;
   /** Whether it is on this host, and may name it. */
   readonly local: boolean;
+  /** Whether it cannot err about having nothing: it is believed at once. */
+  readonly exact?: boolean;
   /** With `again` it answers at once, though nothing may be new. */
   read(again: boolean): Promise<Reading>;
   /** Gives up a reading that is under way. */

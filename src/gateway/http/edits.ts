@@ -1,6 +1,7 @@
 import { keptRegex } from '../../base/regex.ts';
 import type { HeaderEdits, Route } from '../../model/route.ts';
-import type { RequestHead } from '../../net/http-exchange.ts';
+import type { OutgoingRequest, RequestHead } from '../../net/http-exchange.ts';
+import type { ServiceHandle } from '../upstream/service-handle.ts';
 import { hostOf } from './matcher.ts';
 
 /** Takes every field of a name out of a flat list, in place. */
@@ -35,6 +36,24 @@ export function rewritePath(path: string, rewrite: Route['rewrite']): string {
   if (regex) result = keptRegex(regex.match).replace(result, regex.replace);
   if (addPrefix !== undefined) result = addPrefix.replace(/\/$/, '') + result;
   return result.startsWith('/') ? result : `/${result}`;
+}
+
+/** The request that an endpoint gets; its fields are the head's, which have been edited. */
+export function outgoingRequest(
+  head: RequestHead,
+  { config }: ServiceHandle,
+  rewrite: Route['rewrite'],
+): OutgoingRequest {
+  const path = rewritePath(head.path, rewrite);
+  return {
+    method: head.method,
+    scheme: config.tls ? 'https' : 'http',
+    authority: rewrite?.host ?? (head.authority || 'localhost'),
+    target: head.query === undefined ? path : `${path}?${head.query}`,
+    headers: head.headers,
+    length: head.length,
+    upgrade: head.upgrade,
+  };
 }
 
 /** Fills `{scheme} {host} {port} {path} {query} {uri}` of a redirect's target. */

@@ -1,6 +1,6 @@
 import type { Listener } from '../../model/listener.ts';
 import type { Timeouts } from '../../model/timeouts.ts';
-import type { ServerExchange } from '../../net/http-exchange.ts';
+import type { Page, ServerExchange } from '../../net/http-exchange.ts';
 import { Http1Connection, type Http1Events, type Http1Options } from '../../net/http1-server.ts';
 import {
   Http2Connection,
@@ -10,6 +10,7 @@ import {
 import type { StreamConnection } from '../../net/stream-connection.ts';
 import type { RateUse } from '../ipc.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
+import { errorPage } from './error-page.ts';
 import type { HttpDeps } from './http-deps.ts';
 import { ListenerPlan } from './listener-plan.ts';
 import { HttpSession } from './session.ts';
@@ -129,6 +130,10 @@ class HttpClient implements Http1Events, Http2ConnectionEvents {
     const { metrics } = this.#handler.deps;
     metrics.cell('sluice_listener_bad_requests_total', this.#listener.name, reason).value++;
     if (status > 0) this.failed(reason);
+  }
+
+  page(status: number): Page {
+    return errorPage(status, this.#listener, undefined);
   }
 
   /** A line for what never became a request: an engine has answered it or ended its connection. */

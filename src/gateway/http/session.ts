@@ -1,5 +1,4 @@
 import type { Duplex } from 'node:stream';
-import { isUsable } from '../../health/eligible.ts';
 import type { SilenceDetector } from '../../health/silence.ts';
 import type { RetryOn } from '../../model/service.ts';
 import type { Timeouts } from '../../model/timeouts.ts';
@@ -15,7 +14,6 @@ import type {
   ServerExchange,
 } from '../../net/http-exchange.ts';
 import { Splice } from '../../net/splice.ts';
-import { reasonOf } from '../../wire/http1-write.ts';
 import type { OutcomeClass } from '../ipc.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import {
@@ -25,18 +23,18 @@ import {
   type ServiceHandle,
 } from '../upstream/service-handle.ts';
 import { refusalOf } from './admission.ts';
-import { IDEMPOTENT, outcomeOf, retryCause } from './attempt-outcome.ts';
-import { editHeaders, fillTemplate, rewritePath } from './edits.ts';
+import { Affinity } from './affinity.ts';
+import { outcomeOf, retryCause } from './attempt-outcome.ts';
+import { Attempts } from './attempts.ts';
+import { editHeaders, fillTemplate, outgoingRequest } from './edits.ts';
 import { errorPage } from './error-page.ts';
 import { GrpcCall } from './grpc-call.ts';
-import { httpRecord } from './http-record.ts';
 import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
 import { RequestBody } from './request-body.ts';
 import { addOwnFields, editResponse } from './response-fields.ts';
-import { countSession } from './session-counts.ts';
+import { SessionAccount } from './session-account.ts';
 import type { SessionTools } from './session-tools.ts';
 import { keyOf, splitService } from './split.ts';
-import { cookieValue, removeCookie } from './sticky-cookie.ts';
 
 /** One request from its head to the end of its answer, over as many endpoints as it takes. */
 export class HttpSession implements ResponseSink, Timed {
@@ -46,8 +44,8 @@ export class HttpSession implements ResponseSink, Timed {
   readonly #listener: ListenerRuntime;
   readonly #plan: ListenerPlan;
   readonly #handler: SessionTools;
-  readonly #startedAt = performance.now();
   readonly #client: string;
+  readonly #account: SessionAccount;
   readonly #grpc: GrpcCall | undefined;
   #route: RoutePlan | undefined;
   #service: ServiceHandle | undefined;
@@ -59,22 +57,14 @@ export class HttpSession implements ResponseSink, Timed {
   #call: ClientExchange | undefined;
   #offDown: () => void = () => {};
   #giveUp: () => void = () => {};
-  #tried: ReadonlySet<string> = NO_TRIES;
-  #retries = 0;
-  #leasedAt = 0;
-  #responseMs: number | undefined;
+  #attempts: Attempts | undefined;
   /** A kept connection has ended as we wrote: what follows takes new ones. */
   #fresh = false;
   #headSent = false;
-  #answeredByEndpoint = false;
   #over = false;
   #uploading = false;
   #idleMs = Number.POSITIVE_INFINITY;
-  #status = 0;
-  #bytesOut = 0;
-  #setCookie: string | undefined;
-  #stickyToken: string | undefined;
-  #lastEndpoint: string | undefined;
+  #affinity: Affinity | undefined;
 
   constructor(
     exchange: ServerExchange,
@@ -87,6 +77,7 @@ export class HttpSession implements ResponseSink, Timed {
     this.#plan = plan;
     this.#handler = handler;
     this.#client = plan.forwarder.client(exchange.head, exchange.connection);
+    this.#account = new SessionAccount(exchange, listener, plan, this.#client, handler.deps);
     this.#grpc = GrpcCall.of(exchange.head);
   }
 
@@ -108,6 +99,7 @@ export class HttpSession implements ResponseSink, Timed {
       sni: connection.tls?.serverName,
     };
     this.#route = this.#plan.plan(this.#plan.matcher.match(info));
+    this.#account.route = this.#route;
     const name = this.#serviceName();
     if (this.#handler.deps.overload.refuseWork()) {
       this.#refuse(503, 'overload', ['retry-after', '1']);
@@ -126,20 +118,23 @@ export class HttpSession implements ResponseSink, Timed {
 
   head(head: ResponseHead): void {
     this.#answered();
-    this.#countResponse(head.status);
+    this.#account.response(head.status);
     if (this.#retryStatus(head.status)) return;
     this.#grpc?.note(head.headers);
     const { headers } = head;
     this.#editResponse(headers);
-    if (this.#setCookie) headers.push('set-cookie', this.#setCookie);
-    this.#status = head.status;
+    const encrypted = this.#exchange.connection.tls !== undefined;
+    const { endpoint } = this.#account;
+    const cookie = endpoint && this.#affinity?.setCookie(endpoint, encrypted);
+    if (cookie) headers.push('set-cookie', cookie);
+    this.#account.status = head.status;
     this.#headSent = true;
     this.#exchange.respond(head);
   }
 
   data(chunk: Buffer): boolean {
     if (!this.#headSent) return true;
-    this.#bytesOut += chunk.length;
+    this.#account.bytesOut += chunk.length;
     const room = this.#exchange.write(chunk);
     // A client that does not read has a deadline of its own.
     this.deadline = room ? performance.now() + this.#idleMs : Number.POSITIVE_INFINITY;
@@ -149,24 +144,25 @@ export class HttpSession implements ResponseSink, Timed {
   end(trailers: RawHeaders): void {
     if (!this.#headSent) return;
     this.#grpc?.note(trailers);
-    this.#releaseLease(this.#status >= 500 || this.#grpc?.failed ? 'status5xx' : 'ok');
+    this.#releaseLease(this.#account.status >= 500 || this.#grpc?.failed ? 'status5xx' : 'ok');
     this.#exchange.end(trailers);
     this.#finish('ok');
   }
 
   upgraded(headers: RawHeaders, tunnel: Duplex): void {
     this.#answered();
-    this.#countResponse(101);
+    // Source: RFC 8441 section 5.
+    this.#account.status = this.#exchange.head.version === '2' ? 200 : 101;
+    this.#account.response(this.#account.status);
     deadlines.delete(this);
-    this.#status = 101;
     this.#headSent = true;
     const client = this.#exchange.acceptUpgrade(headers);
     const { tunnel: idleMs, halfClose: halfCloseMs } = this.#timeouts;
     this.#over = true;
     new Splice(client, tunnel, { idleMs, halfCloseMs }, (result) => {
-      this.#bytesOut = result.bytesDown;
+      this.#account.bytesOut = result.bytesDown;
       this.#releaseLease('ok');
-      this.#record(result.reason);
+      this.#close(result.reason, result.bytesUp);
     });
   }
 
@@ -183,10 +179,10 @@ export class HttpSession implements ResponseSink, Timed {
       return;
     }
     const sent = failure !== 'refused' && failure !== 'connect-timeout' && !unprocessed;
-    if (race && !this.#fresh && this.#mayRepeat(sent)) {
+    if (race && !this.#fresh && this.#attempts?.mayRepeat(sent)) {
       this.#fresh = true;
       this.#again(undefined, 'keep-alive-race');
-    } else if (this.#mayRetry(retryCause(failure), sent))
+    } else if (this.#attempts?.mayRetry(retryCause(failure), sent))
       this.#again(endpoint, retryCause(failure));
     else if (failure === 'timeout') this.#refuse(504, 'endpoint-timeout');
     else this.#refuse(502, `endpoint-${failure}`);
@@ -251,6 +247,7 @@ export class HttpSession implements ResponseSink, Timed {
   #forward(service: ServiceHandle): void {
     const { head, connection } = this.#exchange;
     this.#service = service;
+    this.#account.service = service.name;
     this.#grpc?.start(() => this.#deadlinePassed());
     this.#resolvedTimeouts = undefined;
     const { maxBodyBytes } = this.#listener.config.limits;
@@ -264,23 +261,10 @@ export class HttpSession implements ResponseSink, Timed {
     }
     const route = this.#route?.route;
     const headers = head.headers;
-    const { sticky } = service.config;
-    if (sticky && 'cookie' in sticky) {
-      this.#stickyToken = cookieValue(headers, sticky.cookie.name);
-      removeCookie(headers, sticky.cookie.name);
-    }
+    this.#affinity = new Affinity(service, head, this.#client, this.#handler.cookies);
     this.#plan.forwarder.apply(headers, head, connection);
     editHeaders(headers, route?.headers?.request);
-    const path = rewritePath(head.path, route?.rewrite);
-    this.#request = {
-      method: head.method,
-      scheme: service.config.tls ? 'https' : 'http',
-      authority: route?.rewrite?.host ?? (head.authority || 'localhost'),
-      target: head.query === undefined ? path : `${path}?${head.query}`,
-      headers,
-      length: head.length,
-      upgrade: head.upgrade,
-    };
+    this.#request = outgoingRequest(head, service, route?.rewrite);
     const { retries } = service.config;
     const kept = retries === false ? 0 : retries.maxBodyBytes;
     this.#body = new RequestBody(this.#exchange, kept, maxBodyBytes, {
@@ -288,6 +272,7 @@ export class HttpSession implements ResponseSink, Timed {
       sent: () => this.#awaitAnswer(),
       failed: (failure) => this.#bodyFailed(failure),
     });
+    this.#attempts = new Attempts(service, head.method, this.#body);
     this.#attempt();
   }
 
@@ -296,9 +281,9 @@ export class HttpSession implements ResponseSink, Timed {
     this.#giveUp = service.acquire(
       {
         source: this.#client,
-        key: this.#balanceKey(service),
-        sticky: this.#stickyEndpoint(service),
-        tried: this.#tried,
+        key: this.#affinity?.key,
+        sticky: this.#affinity?.endpoint,
+        tried: this.#attempts?.tried ?? NO_TRIES,
       },
       (result) => {
         this.#giveUp = () => {};
@@ -316,13 +301,11 @@ export class HttpSession implements ResponseSink, Timed {
       return;
     }
     this.#lease = lease;
-    this.#leasedAt = performance.now();
-    this.#lastEndpoint = lease.endpoint.id;
-    this.#answeredByEndpoint = false;
-    this.#noteSticky(service, lease);
+    const now = performance.now();
+    this.#account.leased(lease.endpoint.id, now);
     const { connect } = this.#timeouts;
     this.#silence = this.#handler.silence.of(service.name, lease.endpoint.id);
-    this.#silence.started(this.#leasedAt);
+    this.#silence.started(now);
     this.#offDown = lease.endpoint.onDown(() => this.#endpointDown());
     const call = lease.endpoint
       .pool()
@@ -335,7 +318,7 @@ export class HttpSession implements ResponseSink, Timed {
   /** While the body flows, only a standstill ends the request, however long it takes. */
   #bodyMoved(): void {
     if (this.#over || !this.#lease) return;
-    if (this.#answeredByEndpoint) {
+    if (this.#account.answered) {
       // Both directions at once: either keeps it alive, but for a client that does not read.
       if (this.deadline < Number.POSITIVE_INFINITY)
         this.deadline = performance.now() + this.#idleMs;
@@ -348,7 +331,7 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   #awaitAnswer(): void {
-    if (this.#over || this.#answeredByEndpoint) return;
+    if (this.#over || this.#account.answered) return;
     this.#uploading = false;
     this.deadline = performance.now() + this.#timeouts.request;
     deadlines.add(this);
@@ -356,7 +339,7 @@ export class HttpSession implements ResponseSink, Timed {
 
   /** Nothing will come from the endpoint any more: a request that can be repeated moves on. */
   #endpointDown(): void {
-    if (this.#headSent || this.#over || !this.#mayRepeat(true)) return;
+    if (this.#headSent || this.#over || !this.#attempts?.mayRepeat(true)) return;
     const endpoint = this.#lease?.endpoint.id;
     this.#call?.cancel();
     this.#call = undefined;
@@ -365,64 +348,41 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   #again(endpoint: string | undefined, cause: string): void {
-    if (endpoint !== undefined) {
-      this.#tried = new Set([...this.#tried, endpoint]);
-      this.#retries++;
-    }
+    if (endpoint !== undefined) this.#attempts?.failedOn(endpoint);
     this.#body?.detach();
     const { metrics } = this.#handler.deps;
     metrics.cell('sluice_service_retries_total', this.#service?.name ?? '', cause).value++;
     this.#attempt();
   }
 
-  /** Whether sending the request again could not do anything twice that must be done once. */
-  #mayRepeat(sent: boolean): boolean {
-    if (!this.#body?.replayable) return false;
-    return !sent || IDEMPOTENT.has(this.#exchange.head.method);
-  }
-
-  #mayRetry(cause: RetryOn, sent: boolean): boolean {
-    const retries = this.#service?.config.retries;
-    if (!retries || !this.#mayRepeat(sent) || !retries.on.includes(cause)) return false;
-    if (sent && !retries.methods.includes(this.#exchange.head.method)) return false;
-    // A refused connection costs nothing: every endpoint may be tried once.
-    const limit = sent ? retries.attempts : (this.#service?.endpoints.length ?? 0);
-    if (this.#retries >= limit) return false;
-    return !sent || this.#service?.tryRetry() === true;
-  }
-
   /** Drops an answer that may be had better from another endpoint; false: it goes to the client. */
   #retryStatus(status: number): boolean {
-    const cause = String(status) as RetryOn;
-    if (status < 500 || !this.#mayRetry(cause, true)) return false;
     const lease = this.#lease;
-    const service = this.#service;
-    if (!lease || !service) return false;
-    const others = service.endpoints.some(
-      ({ id, state }) => id !== lease.endpoint.id && !this.#tried.has(id) && isUsable(state),
-    );
-    if (!others) return false;
+    const attempts = this.#attempts;
+    if (status < 500 || !lease || !attempts) return false;
+    const cause = String(status) as RetryOn;
+    const { id } = lease.endpoint;
+    if (!attempts.hasOther(id) || !attempts.mayRetry(cause, true)) return false;
     this.#call?.cancel();
     this.#call = undefined;
     this.#releaseLease('status5xx');
     // Not within the answer's own callback.
-    queueMicrotask(() => this.#over || this.#again(lease.endpoint.id, cause));
+    queueMicrotask(() => this.#over || this.#again(id, cause));
     return true;
   }
 
   #noLease(reason: NoLease): void {
     if (reason === 'cancelled') return;
-    const tried = this.#tried.size > 0;
+    const tried = this.#attempts !== undefined && this.#attempts.retries > 0;
     this.#refuse(tried && reason === 'no-endpoint' ? 502 : 503, reason, ['retry-after', '1']);
   }
 
   #answered(): void {
-    if (this.#answeredByEndpoint) return;
-    this.#answeredByEndpoint = true;
+    if (this.#account.answered) return;
     this.#uploading = false;
     this.#idleMs = this.#timeouts.idle;
     const now = performance.now();
-    this.#responseMs = now - this.#leasedAt;
+    this.#account.firstByte(now);
     this.deadline = now + this.#idleMs;
     deadlines.add(this);
     this.#lease?.answered();
@@ -435,7 +395,7 @@ export class HttpSession implements ResponseSink, Timed {
     this.#lease = undefined;
     this.#offDown();
     deadlines.delete(this);
-    this.#silence?.finished(this.#answeredByEndpoint);
+    this.#silence?.finished(this.#account.answered);
     lease.release(outcome);
   }
 
@@ -446,7 +406,7 @@ export class HttpSession implements ResponseSink, Timed {
     if (failure === 'too-large' && !this.#headSent) this.#refuse(413, 'body-too-large');
     else {
       if (this.#headSent) this.#exchange.abort();
-      else if (failure === 'timeout') this.#status = 408;
+      else if (failure === 'timeout') this.#account.status = 408;
       this.#finish('client-body');
     }
   }
@@ -467,38 +427,6 @@ export class HttpSession implements ResponseSink, Timed {
     return route.split ? splitService(route.split, key) : route.service;
   }
 
-  #balanceKey(service: ServiceHandle): string | undefined {
-    const { key } = service.config.balance;
-    const { sticky } = service.config;
-    const { head } = this.#exchange;
-    if (sticky && 'appCookie' in sticky) {
-      const value = cookieValue(head.headers, sticky.appCookie.name);
-      if (value !== undefined) return value;
-    }
-    return key === 'source' ? undefined : keyOf(key, head, this.#client);
-  }
-
-  #stickyEndpoint(service: ServiceHandle): string | undefined {
-    const { sticky } = service.config;
-    if (!sticky || !('cookie' in sticky)) return undefined;
-    const token = this.#stickyToken;
-    if (token === undefined) return undefined;
-    const ids = service.endpoints.map(({ id }) => id);
-    return this.#handler.cookies.endpoint(service.name, token, ids);
-  }
-
-  /** Names the endpoint in a cookie, unless the client's cookie already does. */
-  #noteSticky(service: ServiceHandle, { endpoint }: Lease): void {
-    const { sticky } = service.config;
-    if (!sticky || !('cookie' in sticky)) return;
-    const encrypted = this.#exchange.connection.tls !== undefined;
-    const token = this.#handler.cookies.token(service.name, endpoint.id);
-    this.#setCookie =
-      this.#stickyToken === token
-        ? undefined
-        : this.#handler.cookies.setCookie(sticky.cookie, token, encrypted);
-  }
-
   get #timeouts(): Timeouts {
     this.#resolvedTimeouts ??= {
       ...this.#listener.timeouts,
@@ -515,18 +443,16 @@ export class HttpSession implements ResponseSink, Timed {
       return false;
     }
     const page = errorPage(status, this.#listener, this.#route?.route.errorPages);
-    const body = page?.body ?? `${status} ${reasonOf(status)}\n`;
-    const type = page?.contentType ?? 'text/plain; charset=utf-8';
-    this.#answer(status, ['content-type', type, ...headers], body, reason);
+    this.#answer(status, ['content-type', page.contentType, ...headers], page.body, reason);
     return false;
   }
 
   #answer(status: number, headers: RawHeaders, text: string, outcome = 'ok'): void {
     if (this.#over || this.#headSent) return;
     const body = Buffer.from(text);
-    this.#status = status;
+    this.#account.status = status;
     this.#headSent = true;
-    this.#bytesOut = body.length;
+    this.#account.bytesOut = body.length;
     addOwnFields(headers, text !== '');
     this.#editResponse(headers);
     this.#exchange.respond({ status, headers, length: body.length });
@@ -544,52 +470,13 @@ export class HttpSession implements ResponseSink, Timed {
     if (this.#over) return;
     this.#over = true;
     this.#grpc?.over();
-    this.#record(outcome);
+    this.#close(outcome, this.#body?.bytes ?? 0);
   }
 
-  #record(outcome: string): void {
-    const elapsedMs = performance.now() - this.#startedAt;
-    const { metrics, accessLog } = this.#handler.deps;
-    const done = {
-      plan: this.#plan,
-      route: this.#route,
-      service: this.#service?.name,
-      status: this.#status,
-      elapsedMs,
-      outcome,
-      bytesIn: this.#body?.bytes ?? 0,
-      bytesOut: this.#bytesOut,
-      answered: this.#answeredByEndpoint,
-      grpcStatus: this.#grpc?.statusName,
-    };
-    countSession(done, metrics);
-    if (this.#listener.config.accessLog) accessLog(this.#accessRecord(outcome, elapsedMs));
-  }
-
-  #countResponse(status: number): void {
-    const cells = this.#service && this.#plan.cellsOf(this.#service.name);
-    const cell = cells?.codes[Math.trunc(status / 100)];
-    if (cell) cell.value++;
-  }
-
-  #accessRecord(outcome: string, durationMs: number) {
-    const { head, connection } = this.#exchange;
-    return {
-      listener: this.#listener.name,
-      route: this.#route?.name,
-      service: this.#service?.name,
-      endpoint: this.#lastEndpoint,
-      client: this.#client,
-      clientPort: connection.client.port,
-      startedAt: this.#handler.deps.clock.wall() - durationMs,
-      durationMs,
-      waitMs: this.#leasedAt > 0 ? this.#leasedAt - this.#startedAt : undefined,
-      responseMs: this.#responseMs,
-      retries: this.#retries,
-      bytesIn: this.#body?.bytes ?? 0,
-      bytesOut: this.#bytesOut,
-      outcome,
-      http: httpRecord(head, this.#status),
-    };
+  #close(outcome: string, bytesIn: number): void {
+    this.#account.bytesIn = bytesIn;
+    this.#account.retries = this.#attempts?.retries ?? 0;
+    this.#account.grpcStatus = this.#grpc?.statusName;
+    this.#account.close(outcome);
   }
 }

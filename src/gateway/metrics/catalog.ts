@@ -29,8 +29,27 @@ export const METRICS: readonly MetricFamily[] = [
     'listener',
     'reason',
   ),
-  counter('sluice_listener_bytes_received_total', 'Bytes from clients.', 'listener'),
-  counter('sluice_listener_bytes_sent_total', 'Bytes to clients.', 'listener'),
+  counter(
+    'sluice_listener_bytes_received_total',
+    'Bytes from clients; in the kernel plane with the headers of the packets.',
+    'listener',
+  ),
+  counter(
+    'sluice_listener_bytes_sent_total',
+    'Bytes to clients; in the kernel plane with the headers of the packets.',
+    'listener',
+  ),
+  gauge(
+    'sluice_listener_kernel',
+    '1 when the kernel carries the listener, 0 when sockets do; only with an agent.',
+    'listener',
+  ),
+  counter(
+    'sluice_listener_kernel_packets_total',
+    'Packets that the kernel forwarded for a listener, by direction.',
+    'listener',
+    'direction',
+  ),
   counter(
     'sluice_listener_requests_total',
     'HTTP requests answered, by class of status.',
@@ -185,6 +204,11 @@ export const METRICS: readonly MetricFamily[] = [
   },
   counter('sluice_config_reloads_total', 'Reloads, by result.', 'result'),
   gauge('sluice_config_generation', 'Number of the configuration in force.'),
+  gauge('sluice_kernel_agent_connected', '1 when the node agent answers; only with an agent.'),
+  counter(
+    'sluice_kernel_apply_failures_total',
+    'Changes of the kernel plane that the node agent has not taken.',
+  ),
   gauge('sluice_workers', 'Worker processes that serve.'),
   counter('sluice_worker_restarts_total', 'Workers replaced after an unexpected end.'),
   gauge('sluice_worker_crash_loops', 'Worker slots whose workers crash at their start.'),

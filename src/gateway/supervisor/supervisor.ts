@@ -13,6 +13,7 @@ import type { ConfigMaterial, EndpointUsage, FromWorker, OutcomeBatch, ToWorker 
 import { MetricAggregator } from '../metrics/aggregator.ts';
 import { METRICS } from '../metrics/catalog.ts';
 import { EndpointSeries } from '../metrics/endpoint-series.ts';
+import { type KernelCarrier, KernelPlane } from '../plane/kernel-plane.ts';
 import { Fleet } from './fleet.ts';
 import type { HandoverMessage, Inheritance, Knowledge } from './handover.ts';
 import { closeSockets, SocketSet } from './socket-set.ts';
@@ -42,6 +43,8 @@ export type SupervisorDeps = {
   /** Opens the socket on which a worker without a supervisor waits to be adopted. */
   readonly adoption: (slot: number) => NativeHandle | undefined;
   readonly setLogLevel: (level: GatewayConfig['log']['level']) => void;
+  /** The node agent; undefined: none, sockets carry everything. */
+  readonly carrier?: KernelCarrier | undefined;
   /** Reads the configuration anew; throws `E_CONFIG_INVALID` with every diagnostic. */
   readonly load: () => LoadedConfig;
 };
@@ -59,6 +62,7 @@ export class Supervisor {
   readonly #endpointSeries = new EndpointSeries(METRICS);
   readonly #board: HealthBoard;
   readonly #discovery: DiscoveryHub;
+  readonly #plane: KernelPlane;
   readonly #states = new Map<string, ServiceState>();
   readonly #usage = new Map<WorkerProcess, EndpointUsage[]>();
   readonly #strain = new Map<WorkerProcess, readonly string[]>();
@@ -96,6 +100,12 @@ export class Supervisor {
       metrics: this.#registry,
       onChange: (state: ServiceState) => this.#publish(state),
     });
+    this.#plane = new KernelPlane({
+      clock: deps.clock,
+      logger: deps.logger,
+      metrics: this.#registry,
+      carrier: deps.carrier,
+    });
     this.#fleet = new Fleet(
       deps.launch,
       {
@@ -120,6 +130,10 @@ export class Supervisor {
 
   get generation(): number {
     return this.#generation;
+  }
+
+  get plane(): KernelPlane {
+    return this.#plane;
   }
 
   get board(): HealthBoard {
@@ -223,7 +237,7 @@ export class Supervisor {
 
   /** Work under way on an endpoint, over all workers, as last reported. */
   activeOn(service: string, endpoint: string): number {
-    let active = 0;
+    let active = this.#plane.activeOn(service, endpoint);
     for (const usages of this.#usage.values()) {
       for (const usage of usages) {
         if (usage.service === service && usage.endpoint === endpoint) active += usage.active;
@@ -234,19 +248,22 @@ export class Supervisor {
 
   /** Asks the workers for their figures now; a worker that does not answer in time is left out. */
   async refreshStats(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, STATS_WAIT_MS);
+    });
+    await Promise.all([this.#askWorkers(late), Promise.race([this.#plane.refresh(), late])]);
+    clearTimeout(timer);
+  }
+
+  async #askWorkers(late: Promise<void>): Promise<void> {
     const id = this.#fleet.requestStats();
     const missing = this.#fleet.workers.length;
     if (missing === 0) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, STATS_WAIT_MS);
-      this.#awaited.set(id, {
-        missing,
-        resolve: () => {
-          clearTimeout(timer);
-          resolve();
-        },
-      });
+    const answered = new Promise<void>((resolve) => {
+      this.#awaited.set(id, { missing, resolve });
     });
+    await Promise.race([answered, late]);
     this.#awaited.delete(id);
   }
 
@@ -265,17 +282,20 @@ export class Supervisor {
    * Lets all work finish, at most for the given time, then ends the workers; the number of
    * connections that were cut off. May be called again with a shorter time.
    */
-  drain(timeoutMs: number): Promise<number> {
+  async drain(timeoutMs: number): Promise<number> {
     const sockets = this.#sockets.all;
     this.#stopFollowing();
     if (!this.#left) this.#sockets.close(sockets);
+    const withdrawn = this.#left ? undefined : this.#plane.withdraw();
     this.#left = true;
-    return this.#fleet.drain(timeoutMs, 'close');
+    const [cut] = await Promise.all([this.#fleet.drain(timeoutMs, 'close'), withdrawn]);
+    return cut;
   }
 
   /** As `drain`, when a successor has taken the sockets over and serves. */
   leave(timeoutMs: number): Promise<number> {
     this.#stopFollowing();
+    this.#plane.leave();
     closeSockets(this.#sockets.all);
     this.#left = true;
     return this.#fleet.drain(timeoutMs, 'wait');
@@ -360,11 +380,13 @@ export class Supervisor {
     }
     this.#board.configure(this.config, this.#loaded.material);
     this.#discovery.configure(this.config);
+    this.#plane.configure(this.config);
   }
 
   #publish(state: ServiceState): void {
     this.#states.set(state.service, state);
     this.#fleet.broadcast({ type: 'service', state });
+    this.#plane.update(this.#states, state);
   }
 
   #configureMessage(): ToWorker {

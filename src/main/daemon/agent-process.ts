@@ -28,6 +28,11 @@ export function prefixOf({ dataRoot, execRoot }: DaemonSettings): string {
   return `sl${digest.slice(0, PREFIX_DIGITS)}`;
 }
 
+/** Where the agent of a daemon takes orders. */
+export function agentSocketOf({ execRoot }: DaemonSettings): string {
+  return join(execRoot, 'agent.sock');
+}
+
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -61,12 +66,15 @@ class AgentKeeper implements AgentEvents {
   }
 
   get #socket(): string {
-    return join(this.#settings.execRoot, 'agent.sock');
+    return agentSocketOf(this.#settings);
   }
 
   /** Resolves when it answers. */
   async start(): Promise<AgentPort> {
-    if (!(await answers(this.#socket))) this.#spawn();
+    if (!(await answers(this.#socket))) {
+      if (process.getuid?.() !== 0) throw new SluiceError('E_NODE_UNAVAILABLE', this.#noAgent());
+      this.#spawn();
+    }
     const end = performance.now() + START_MS;
     while (!this.#client.connected) {
       if (this.#fault !== '') throw new SluiceError('E_NODE_UNAVAILABLE', this.#fault);
@@ -115,8 +123,18 @@ class AgentKeeper implements AgentEvents {
     }
   }
 
+  #noAgent(): string {
+    const owner = `${process.getuid?.()}:${process.getgid?.()}`;
+    const { execRoot } = this.#settings;
+    return (
+      `no agent answers at ${this.#socket}, and starting one needs root: start the daemon as root, ` +
+      `or the agent with --exec-root ${execRoot} --owner ${owner} first`
+    );
+  }
+
   async #revive(): Promise<void> {
     if (this.#closed || this.#client.connected || (await answers(this.#socket))) return;
+    if (process.getuid?.() !== 0) return;
     this.#logger.warn('the agent is started again');
     this.#spawn();
   }

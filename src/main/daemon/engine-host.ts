@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { arch, cpus, hostname, release, totalmem, version } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ import type { NativeHandle } from '../../net/handles.ts';
 import { EmbeddedStore } from '../../store/embedded-store.ts';
 import type { LeveledLogger } from '../pino-logger.ts';
 import { VERSION } from '../version.ts';
-import { prefixOf } from './agent-process.ts';
+import { agentSocketOf, prefixOf } from './agent-process.ts';
 import { hostFacts, optionFacts } from './host-facts.ts';
 import { listenAll } from './listen.ts';
 import { holdPidfile } from './pidfile.ts';
@@ -64,6 +64,20 @@ function readConfigFile(path: string | undefined): Record<string, unknown> {
 
 function readSettings({ flags, configFile }: EngineOrder, id: string): DaemonSettings {
   return daemonSettings(flags, readConfigFile(configFile), optionFacts(id));
+}
+
+function makeFolder(path: string, mode: number): void {
+  try {
+    mkdirSync(path, { recursive: true, mode });
+    // A gateway may have made it for itself alone; sockets in it have modes of their own.
+    if (statSync(path).uid === process.getuid?.()) chmodSync(path, mode);
+  } catch (error) {
+    throw new SluiceError(
+      'E_NODE_UNAVAILABLE',
+      `cannot make ${path}: ${errorText(error)}; start as root, or give --data-root and --exec-root that are yours`,
+      { cause: error },
+    );
+  }
 }
 
 /** The id of this daemon, made when its store is new. */
@@ -151,10 +165,13 @@ export class EngineHost {
   readonly #id: string;
   readonly #engine: Engine;
   readonly logger: LeveledLogger;
+  /** Where the agent of this daemon takes orders. */
+  readonly agentSocket: string;
   readonly #close: (() => void | Promise<void>)[];
 
   private constructor(
     order: EngineOrder,
+    settings: DaemonSettings,
     id: string,
     engine: Engine,
     logger: LeveledLogger,
@@ -162,6 +179,7 @@ export class EngineHost {
   ) {
     this.#order = order;
     this.#id = id;
+    this.agentSocket = agentSocketOf(settings);
     this.#engine = engine;
     this.logger = logger;
     this.#close = close;
@@ -191,8 +209,8 @@ export class EngineHost {
     const draft = readSettings(order, '');
     const logger = makeLogger(draft.logLevel);
     for (const warning of draft.warnings) logger.warn(warning);
-    mkdirSync(draft.dataRoot, { recursive: true, mode: 0o710 });
-    mkdirSync(draft.execRoot, { recursive: true, mode: 0o755 });
+    makeFolder(draft.dataRoot, 0o710);
+    makeFolder(draft.execRoot, 0o711);
     if (draft.pidfile !== undefined) close.push(holdPidfile(draft.pidfile));
     const store = EmbeddedStore.open(join(draft.dataRoot, 'state.db'));
     close.push(() => store.close());
@@ -203,9 +221,10 @@ export class EngineHost {
     close.push(closeAgent);
     const engine = new Engine({
       ...{ store, agent, logger, options: settings.options, facts: hostFacts(prefixOf(settings)) },
-      ...{ clock: systemClock, rng: systemRng },
+      ...{ clock: systemClock, rng: systemRng, plugins: settings.plugins },
     });
     relay.target = engine;
+    close.push(() => engine.close());
     await engine.start();
     if (settings.metricsAddress !== undefined) {
       const metrics = await serveMetrics(engine, settings.metricsAddress);
@@ -217,7 +236,7 @@ export class EngineHost {
     const api = new EngineServer(engine, () => machineFacts(id, settings), logger);
     close.push(() => api.close());
     await listenAll(api, settings, order.descriptors, logger);
-    return new EngineHost(order, id, engine, logger, close);
+    return new EngineHost(order, settings, id, engine, logger, close);
   }
 
   /** Reads the file again; what cannot change while it runs stays. A fault changes nothing. */

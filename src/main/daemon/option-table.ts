@@ -169,6 +169,18 @@ export const DAEMON_OPTIONS: readonly DaemonOption[] = [
     help: 'serve Prometheus figures of the engine',
   },
   {
+    key: 'plugin-folders',
+    flag: '--plugin-folder <path>',
+    kind: 'list',
+    help: 'where network and IPAM plugins are looked for',
+  },
+  {
+    key: 'plugin-timeout',
+    flag: '--plugin-timeout <seconds>',
+    kind: 'number',
+    help: 'how long a plugin may take to answer',
+  },
+  {
     key: 'shutdown-timeout',
     flag: '--shutdown-timeout <seconds>',
     kind: 'number',

@@ -2,6 +2,9 @@ import { invalid } from '../../base/faults.ts';
 import type { DaemonOptions } from '../../control/daemon-options.ts';
 import { type Cidr, parseAddress, parseCidr, parsePrefix, width } from '../../ipam/cidr.ts';
 import { DEFAULT_SOURCES, type SubnetSource } from '../../ipam/subnet-choice.ts';
+import { PLUGIN_FOLDERS } from '../../plugin/discovery.ts';
+import { DEFAULT_PATIENCE } from '../../plugin/plugin-client.ts';
+import type { PluginOptions } from '../../plugin/plugin-host.ts';
 import { DAEMON_OPTIONS, REPLACED, WITHOUT_EFFECT } from './option-table.ts';
 import { type Pool, readValues, type Values } from './values.ts';
 
@@ -15,6 +18,7 @@ export type DaemonSettings = {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | undefined;
   readonly metricsAddress: string | undefined;
+  readonly plugins: PluginOptions;
   readonly options: DaemonOptions;
   /** What was given and has no effect. */
   readonly warnings: readonly string[];
@@ -33,7 +37,9 @@ const DEFAULTS = {
   execRoot: '/run/sluice',
   group: 'sluice',
   shutdownS: 15,
+  pluginS: 30,
 };
+const MAX_PLUGIN_S = 600;
 const IPV6_SUBNET_BITS = 64;
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 
@@ -163,6 +169,22 @@ function tlsFiles(values: Values): DaemonSettings['tls'] {
   return { ca, cert, key };
 }
 
+function pluginOptions(values: Values): PluginOptions {
+  const folders = values.list('plugin-folders');
+  const relative = folders.find((folder) => !folder.startsWith('/'));
+  if (relative !== undefined) {
+    throw invalid(`invalid plugin-folders: "${relative}" is not an absolute path`);
+  }
+  const seconds = values.number('plugin-timeout') ?? DEFAULTS.pluginS;
+  if (seconds < 1 || seconds > MAX_PLUGIN_S) {
+    throw invalid(`invalid plugin-timeout: ${seconds} is not from 1 to ${MAX_PLUGIN_S} seconds`);
+  }
+  return {
+    folders: folders.length > 0 ? folders : PLUGIN_FOLDERS,
+    patience: { ...DEFAULT_PATIENCE, callTimeoutMs: seconds * 1000 },
+  };
+}
+
 function logLevel(values: Values): DaemonSettings['logLevel'] {
   if (values.flag('debug')) return 'debug';
   const text = values.text('log-level') ?? 'info';
@@ -194,6 +216,7 @@ export function daemonSettings(
     logLevel: logLevel(values),
     tls: tlsFiles(values),
     metricsAddress: values.text('metrics-addr'),
+    plugins: pluginOptions(values),
     options: daemonOptions(values, facts),
     warnings,
   };

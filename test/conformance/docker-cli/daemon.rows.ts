@@ -292,5 +292,21 @@ rows(
       assert.match(await lab.ask('client', 'tcp', HOST, 8080), /^aa /);
       assert.equal(await lab.addressOf('aa'), first);
     }),
+    row('AG-01', 'a daemon without privileges over an agent that root has started', async (lab) => {
+      await lab.tidy();
+      await lab.stop();
+      const end = await lab.startUnprivileged('65534:65534');
+      try {
+        await lab.serve('aa', ['tcp:80'], '-p', '8080:80');
+        await eventually(() => lab.ask('client', 'tcp', HOST, 8080), /^aa /);
+        const { out } = await run(['ps', '-o', 'uid=', '-p', String(lab.daemonPid)]);
+        assert.equal(out.trim(), '65534');
+        await lab.tidy();
+      } finally {
+        await lab.stop();
+        end();
+        await lab.fresh([]);
+      }
+    }),
   ],
 );

@@ -1,5 +1,14 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,6 +19,7 @@ export type Outcome = { readonly code: number; readonly out: string; readonly er
 
 const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../../src/main/sluiced.ts', import.meta.url));
+const AGENT = fileURLToPath(new URL('../../../src/main/agent.ts', import.meta.url));
 const START_MS = 15_000;
 const COMMAND_MS = 30_000;
 const STOP_MS = 8000;
@@ -74,12 +84,26 @@ export class Lab {
   #daemon: ChildProcess | undefined;
   #flags: readonly string[] = [];
   #generation = 0;
+  /** What the daemon is started through. */
+  #prefix: readonly string[] = [];
+  #roots: readonly string[] | undefined;
 
   static async open(flags: readonly string[] = []): Promise<Lab> {
+    const lab = await Lab.make();
+    try {
+      await lab.start(flags);
+      return lab;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  /** A lab whose daemon is yet to be started. */
+  static async make(): Promise<Lab> {
     const lab = new Lab();
     try {
       await lab.#wire();
-      await lab.start(flags);
       return lab;
     } catch (error) {
       await lab.close();
@@ -119,7 +143,13 @@ export class Lab {
 
   /** Runs a command in the host's namespace. */
   host(...argv: string[]): Promise<Outcome> {
-    return run(['nsenter', `--net=/run/netns/${this.#name}h`, ...argv]);
+    const { file, args } = this.command(...argv);
+    return run([file, ...args]);
+  }
+
+  /** What runs a command in the host's namespace. */
+  command(...argv: string[]): { file: string; args: string[] } {
+    return { file: 'nsenter', args: [`--net=/run/netns/${this.#name}h`, ...argv] };
   }
 
   /** Runs a command in the client's namespace. */
@@ -200,11 +230,37 @@ export class Lab {
     }
   }
 
+  /** The agent as root, then the daemon as somebody else; returns the agent's end. */
+  async startUnprivileged(owner: string): Promise<() => void> {
+    const [uid = '', gid = ''] = owner.split(':');
+    const folder = join(this.folder, 'unprivileged');
+    const exec = join(folder, 'exec');
+    mkdirSync(exec, { recursive: true });
+    for (const path of [this.folder, folder, exec]) chmodSync(path, 0o755);
+    const data = join(folder, 'data');
+    mkdirSync(data);
+    await run(['chown', owner, data, this.folder]);
+    const enter = `--net=/run/netns/${this.#name}h`;
+    const agentFlags = ['--exec-root', exec, '--log-root', join(folder, 'logs'), '--owner', owner];
+    const agentArgv = [enter, process.execPath, AGENT, ...agentFlags, '--prefix', 'slunpriv'];
+    const agent = spawn('nsenter', agentArgv, { stdio: 'ignore' });
+    await delay(1500);
+    this.#prefix = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
+    this.#roots = ['--data-root', data, '--exec-root', exec];
+    try {
+      await this.start([]);
+    } finally {
+      [this.#prefix, this.#roots] = [[], undefined];
+    }
+    return () => agent.kill('SIGTERM');
+  }
+
   /** Starts the daemon without waiting for it. */
   async launch(flags: readonly string[]): Promise<ChildProcess> {
     this.#flags = flags;
     const own = ['-H', `unix://${this.socket}`, ...this.roots(), '-l', 'debug'];
-    const argv = [`--net=/run/netns/${this.#name}h`, process.execPath, SLUICED, ...own, ...flags];
+    const enter = [`--net=/run/netns/${this.#name}h`, ...this.#prefix];
+    const argv = [...enter, process.execPath, SLUICED, ...own, ...flags];
     const log = join(this.folder, 'daemon.log');
     writeFileSync(log, '', { flag: 'a' });
     this.#daemon = spawn('sh', ['-c', `exec nsenter "$@" >>${log} 2>&1`, 'sh', ...argv], {
@@ -214,7 +270,8 @@ export class Lab {
   }
 
   /** Flags of the folders that this daemon alone uses. */
-  roots(): string[] {
+  roots(): readonly string[] {
+    if (this.#roots) return this.#roots;
     const root = join(this.folder, `g${this.#generation}`);
     return ['--data-root', join(root, 'data'), '--exec-root', join(root, 'exec')];
   }

@@ -12,7 +12,15 @@ sluice_event_loop_lag_seconds 0.012
 `;
   return {
     at,
-    status: { version: '1', pid: 1, startedAt: '', generation: 4, ready: true, workers: [] },
+    status: {
+      version: '1',
+      pid: 1,
+      startedAt: '',
+      generation: 4,
+      ready: true,
+      workers: [],
+      agentConnected: undefined,
+    },
     services: [{ name: 'app', staleSeconds: 0, endpoints: [] }],
     samples: readSamples(text),
   };
