@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { errorText, SluiceError } from '../base/errors.ts';
 import { addAgentCommands } from './agent-commands.ts';
 import { addCompletion } from './completion.ts';
@@ -16,6 +16,22 @@ const DEFAULT_ADMIN = 'http://127.0.0.1:9900';
 const STATUS_HELP = `
 Exit status: 0 done, 1 refused or wrong, 2 bad usage, 3 the daemon does not answer.
 A token is taken from SLUICE_TOKEN.`;
+
+/**
+ * Lets a verb take the program's options after its name as well: options are positional, since the
+ * engine's verbs pass theirs on to a command.
+ */
+function takeCommonOptions(command: Command, program: Command): void {
+  for (const { flags, long } of program.options.filter((one) => one.long !== '--version')) {
+    if (command.options.some((own) => own.long === long)) continue;
+    const option = new Option(flags).hideHelp();
+    command.addOption(option);
+    command.on(`option:${option.name()}`, (value: unknown) => {
+      program.setOptionValue(option.attributeName(), value ?? true);
+    });
+  }
+  for (const inner of command.commands) takeCommonOptions(inner, program);
+}
 
 /** The `sluice` command with all its verbs. */
 export function createProgram(io: CliIo): Command {
@@ -39,6 +55,7 @@ export function createProgram(io: CliIo): Command {
   addTop(program, context);
   addOrders(program, context);
   addAgentCommands(program, context);
+  for (const command of program.commands) takeCommonOptions(command, program);
   addEngineCommands(program, io);
   addCompletion(program, io.print);
   return program;
