@@ -47,11 +47,11 @@ class Daemon {
     writeFileSync(join(this.#host.root, 'sluice.yaml'), text);
   }
 
-  async start(text = config(this.#host)): Promise<void> {
+  async start(text = config(this.#host), ...further: string[]): Promise<void> {
     this.write(text);
     const { host, root } = this.#host;
     const argv = [`--net=/run/netns/${host}`, process.execPath, SLUICED, '--config'];
-    const child = spawn('nsenter', [...argv, join(root, 'sluice.yaml')], {
+    const child = spawn('nsenter', [...argv, join(root, 'sluice.yaml'), ...further], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, RUNTIME_DIRECTORY: root },
     });
@@ -221,6 +221,19 @@ describe('listeners in the kernel plane', { skip }, () => {
     await until(async () => (await names(2)) === 'b1 b2', 10_000);
   });
 
+  test('a UDP flow of a dead endpoint goes to another with its next datagram', async () => {
+    const send = () =>
+      client.order({ op: 'send', host: '192.0.2.10', port: 5353, source: 40_001, timeoutMs: 500 });
+    const first = await send();
+    assert.equal(await send(), first, 'a flow stays');
+    const number = first.slice(1, 2);
+    host.ip(`${host.prefix}-b${number}`, 'link', 'set', 'eth0', 'down');
+    const other = number === '1' ? /^b2/ : /^b1/;
+    await until(async () => other.test(await send()), ONE_CHECK_MS);
+    host.ip(`${host.prefix}-b${number}`, 'link', 'set', 'eth0', 'up');
+    await until(async () => (await names(2)) === 'b1 b2', 10_000);
+  });
+
   test('weights are shares of new flows', async () => {
     const path = `/v1/services/app/endpoints/${encodeURIComponent('10.77.1.2:80')}`;
     assert.equal((await daemon.ask('PUT', path, { weight: 3 })).status, 200);
@@ -313,5 +326,71 @@ describe('listeners in the kernel plane', { skip }, () => {
     await daemon.end();
     assert.doesNotMatch(host.onHost('nft', 'list', 'ruleset'), /take_any/);
     assert.equal(await client.tcp('192.0.2.10', 8080), 'ECONNREFUSED');
+  });
+});
+
+const SERVER = `require('net').createServer((client) => {
+  client.on('error', () => client.destroy());
+  client.write(process.argv[1] + '\\n');
+  client.on('data', (data) => client.write(data));
+}).listen(80, '0.0.0.0')`;
+
+describe('one daemon with an engine and a gateway', { skip }, () => {
+  let host: TestHost;
+  let daemon: Daemon;
+  const engine = (method: string, path: string, body?: unknown) =>
+    caller(join(host.root, 'engine.sock'))(method, path, body);
+
+  before(async () => {
+    host = await TestHost.start();
+    daemon = new Daemon(host);
+    const text = `admin: { bind: "unix:${host.root}/admin.sock" }
+workers: 1
+shutdown: { timeout: 1s }
+discovery: { engine: { socket: ${host.root}/engine.sock } }
+listeners: { web: { bind: ":8080", protocol: tcp, service: app } }
+services:
+  app:
+    discover: { tasks: { name: "web-*", network: blue, port: 80 } }
+    ${SERVICE}
+`;
+    const roots = ['--data-root', join(host.root, 'data'), '--exec-root', host.root];
+    await daemon.start(text, ...roots, '-H', `unix://${host.root}/engine.sock`);
+    assert.equal((await engine('POST', '/networks/create', { Name: 'blue' })).status, 201);
+  });
+  after(async () => {
+    await daemon?.end();
+    await host?.stop();
+  });
+
+  const runTask = async (name: string) => {
+    const { body } = await engine('POST', `/containers/create?name=${name}`, {
+      Image: 'host',
+      Cmd: [process.execPath, '-e', SERVER, name],
+      HostConfig: { NetworkMode: 'blue' },
+    });
+    const { Id } = body as { Id: string };
+    assert.equal((await engine('POST', `/containers/${Id}/start`)).status, 204);
+  };
+
+  test('tasks are endpoints while they run; flows of one that is killed are cut', async () => {
+    const client = await host.peer(host.outside);
+    const ask = () => client.tcp('192.0.2.10', 8080);
+    await runTask('web-1');
+    await daemon.inPlane('kernel');
+    await until(async () => (await ask()) === 'web-1');
+    const held = await client.order({ op: 'hold', host: '192.0.2.10', port: 8080 });
+    assert.equal(held, 'web-1');
+    await runTask('web-2');
+    await until(async () => new Set([await ask(), await ask()]).has('web-2'));
+    assert.equal((await engine('POST', '/containers/web-1/kill')).status, 204);
+    await until(async () => (await ask()) === 'web-2' && (await ask()) === 'web-2', 2000);
+    assert.equal(await client.order({ op: 'echo', text: 'on', timeoutMs: 1500 }), 'gone');
+    for (const name of ['web-1', 'web-2']) {
+      assert.equal((await engine('DELETE', `/containers/${name}?force=true`)).status, 204);
+    }
+    await daemon.inPlane('user');
+    assert.match((await daemon.plane()).planeReason, /no endpoint/);
+    assert.equal((await engine('DELETE', '/networks/blue')).status, 204);
   });
 });
