@@ -19,16 +19,17 @@ import { gatewayAttachment, hasNames, isRemote, linkOf } from './topology.ts';
 const MAC_PREFIX = '02:42';
 const LOW_BYTES = 4;
 
+/** `02:42` and four bytes, given as hex digits. */
+function macOfBytes(hex: string): string {
+  const bytes = hex.slice(0, 2 * LOW_BYTES).match(/../g) ?? [];
+  return [MAC_PREFIX, ...bytes].join(':');
+}
+
 /** `02:42` and the last four bytes of the address, as documented. */
 export function macOf(address: string): string {
   const value = parseAddress(address)?.value ?? 0n;
-  const bytes = Array.from({ length: LOW_BYTES }, (_, index) => {
-    const shift = BigInt(8 * (LOW_BYTES - 1 - index));
-    return Number((value >> shift) & 0xffn)
-      .toString(16)
-      .padStart(2, '0');
-  });
-  return [MAC_PREFIX, ...bytes].join(':');
+  const low = value & ((1n << BigInt(8 * LOW_BYTES)) - 1n);
+  return macOfBytes(low.toString(16).padStart(2 * LOW_BYTES, '0'));
 }
 
 /** Throws when a container cannot be on a network as it is asked for. */
@@ -81,11 +82,11 @@ function chooseMac(
   { mac }: AttachmentRequest,
   network: Network,
   leases: Leases | undefined,
-  address: string,
+  own: string,
 ): string {
   const given = mac?.toLowerCase() ?? leases?.mac;
   // A third-party driver may have links whose MAC is not to be changed.
-  return given ?? (isRemote(network) ? '' : macOf(address));
+  return given ?? (isRemote(network) ? '' : own);
 }
 
 function activate(
@@ -110,8 +111,9 @@ function activate(
     throw error;
   }
   const id = newId();
-  const address = ipv4?.address ?? ipv6?.address ?? `${Number.parseInt(id.slice(0, 2), 16)}.1.2.3`;
-  const mac = chooseMac(request, network, leases, address);
+  const address = ipv4?.address ?? ipv6?.address;
+  const own = address === undefined ? macOfBytes(id) : macOf(address);
+  const mac = chooseMac(request, network, leases, own);
   return {
     ...rest,
     request,

@@ -127,7 +127,7 @@ export function forwardIntents(
     return {
       id: forwardId(container, binding),
       transport: binding.transport,
-      address: binding.hostAddress === '0.0.0.0' ? undefined : binding.hostAddress,
+      address: binding.hostAddress,
       port: binding.hostPort,
       targets: addresses.flatMap((address) =>
         address === undefined ? [] : [{ address, port: binding.port }],

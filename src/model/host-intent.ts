@@ -1,3 +1,8 @@
+/** Whether an address of a forward stands for more than itself. */
+export function isWildcard(address: string | undefined): boolean {
+  return address === undefined || address === '0.0.0.0' || address === '::';
+}
+
 /** A transport protocol that the kernel plane forwards. */
 export type Transport = 'tcp' | 'udp' | 'sctp';
 
@@ -76,7 +81,7 @@ export type SandboxIntent = {
 export type ForwardIntent = {
   readonly id: string;
   readonly transport: Transport;
-  /** Undefined: every address of the host, IPv4 and IPv6. */
+  /** Undefined: every address of the host; `0.0.0.0` and `::`: every one of their family. */
   readonly address: string | undefined;
   readonly port: number;
   /** Each gets the same share; none: the port is closed with a reset. */

@@ -1,5 +1,5 @@
 import { dropFlows, type FlowFilter } from '../../kernel/conntrack.ts';
-import type { ForwardIntent } from '../../model/host-intent.ts';
+import { type ForwardIntent, isWildcard } from '../../model/host-intent.ts';
 import type { Change } from './intent-store.ts';
 import { type AgentTools, eachOf } from './tools.ts';
 
@@ -8,7 +8,9 @@ const MAX_AWAITED = 32;
 
 function filterOf(forward: ForwardIntent): FlowFilter {
   const { transport, port, address } = forward;
-  return address === undefined ? { transport, port } : { transport, port, address };
+  return address === undefined || isWildcard(address)
+    ? { transport, port }
+    : { transport, port, address };
 }
 
 /**

@@ -1,6 +1,6 @@
 import ipaddr from 'ipaddr.js';
 import { concat, quoted, type TableContent } from '../../kernel/nft-table.ts';
-import type { ForwardIntent, NetworkIntent } from '../../model/host-intent.ts';
+import { type ForwardIntent, isWildcard, type NetworkIntent } from '../../model/host-intent.ts';
 import { balanceChainName, MAX_TARGETS } from './host-table.ts';
 
 /** Elements by set, key to value. */
@@ -62,7 +62,7 @@ export function addFamily(
   family: 4 | 6,
 ): void {
   const targets = forward.targets.filter(({ address }) => familyOf(address) === family);
-  const exact = forward.address !== undefined;
+  const exact = !isWildcard(forward.address);
   const scope = `${exact ? 'exact' : 'any'}${family}`;
   const port = concat(forward.transport, forward.port);
   const key = exact ? concat(canonical(forward.address ?? ''), port) : port;
@@ -98,7 +98,8 @@ function addForward(elements: Elements, chains: Set<string>, forward: ForwardInt
   }
   if (forward.targets.length > 0) return;
   if (address === undefined) put(elements, 'closed_any', concat(transport, port));
-  else {
+  // A family alone is closed by the socket that reserves the port.
+  else if (!isWildcard(address)) {
     put(elements, `closed_exact${familyOf(address)}`, concat(canonical(address), transport, port));
   }
 }

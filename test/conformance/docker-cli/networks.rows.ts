@@ -485,6 +485,11 @@ rows(
     row('NI-02', 'inspect -f', async (lab) => {
       assert.equal(await lab.ok('network', 'inspect', '-f', '{{.Driver}}', 'none'), 'null');
     }),
+    row('NI-03', 'inspect --verbose', async (lab) => {
+      const [network] = JSON.parse(await lab.ok('network', 'inspect', '-v', 'bridge'));
+      assert.equal(network.Name, 'bridge');
+      assert.deepEqual([network.Services, network.Peers], [{}, []], 'on one host there are none');
+    }),
     row('NI-04', 'members', async (lab) => {
       const id = await lab.ok('run', '-d', '--name', 'aa', 'host', 'sleep', '60');
       const [network] = JSON.parse(await lab.ok('network', 'inspect', 'bridge'));

@@ -41,6 +41,14 @@ rows(
       assert.doesNotMatch(await lab.ask('client', 'tcp', HOST, 8080), /aa/);
       assert.equal(await lab.ok('port', 'aa'), '80/tcp -> 127.0.0.1:8080');
     }),
+    row('RE-03b', 'every address of one family', async (lab) => {
+      await lab.serve('aa', ['tcp:80'], '-p', '0.0.0.0:8080:80', '-p', '[::]:8081:80');
+      assert.equal(await lab.ok('port', 'aa'), '80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8081');
+      await eventually(() => lab.ask('client', 'tcp', HOST, 8080), /^aa /);
+      await eventually(() => lab.ask('client', 'tcp', HOST6, 8081), /^aa /);
+      assert.doesNotMatch(await lab.ask('client', 'tcp', HOST6, 8080), /aa/);
+      assert.doesNotMatch(await lab.ask('client', 'tcp', HOST, 8081), /aa/);
+    }),
     row('RE-04', '-p IP::CONTAINER', async (lab) => {
       await lab.serve('aa', ['tcp:80'], '-p', `${HOST}::80`);
       const port = Number(/:(\d+)$/.exec(await lab.ok('port', 'aa', '80'))?.[1]);
