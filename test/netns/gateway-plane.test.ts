@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { caller } from '../support/engine.ts';
 import { netnsUnavailable, type Peer, run, TestHost, until } from '../support/netns.ts';
+import { endAll, isAlive } from '../support/processes.ts';
 
 const skip = netnsUnavailable();
 const SLUICED = new URL('../../src/main/sluiced.ts', import.meta.url).pathname;
@@ -36,7 +37,7 @@ services:
 /** A daemon in the namespace of a host. */
 class Daemon {
   readonly #host: TestHost;
-  #child: ChildProcess | undefined;
+  #pid = 0;
   log = '';
 
   constructor(host: TestHost) {
@@ -60,7 +61,7 @@ class Daemon {
         this.log += data;
       });
     }
-    this.#child = child;
+    this.#pid = child.pid ?? 0;
     await until(async () => {
       if (child.exitCode !== null) throw new Error(this.log);
       const answer = await this.ask('GET', '/readyz').catch(() => undefined);
@@ -101,12 +102,21 @@ class Daemon {
     return Number(line?.slice(series.length + 1) ?? Number.NaN);
   }
 
+  /** Lets a new daemon take over, and waits until the one before has ended. */
+  async upgrade(): Promise<void> {
+    const { status, body } = await this.ask('POST', '/v1/upgrade');
+    assert.equal(status, 200, JSON.stringify(body));
+    const before = this.#pid;
+    this.#pid = (body as { pid: number }).pid;
+    await until(() => !isAlive(before), 10_000);
+  }
+
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    const child = this.#child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill(signal);
-    await ended;
+    const pid = this.#pid;
+    if (pid === 0) return;
+    this.#pid = 0;
+    endAll([pid], signal);
+    await until(() => !isAlive(pid), 10_000);
   }
 }
 
@@ -160,6 +170,7 @@ describe('listeners in the kernel plane', { skip }, () => {
     assert.match(await client.udp('192.0.2.10', 5353), /^b[12] peer=10\.77\.[12]\.1$/);
     const after = await daemon.metric('sluice_service_requests_total{service="app",outcome="ok"}');
     assert.equal(after, before, 'no socket of the gateway carried them');
+    assert.match(await client.tcp('2001:db8::10', 8080), /^b[12] /, 'sockets reach IPv4 over IPv6');
     const own = await host.peer(host.host);
     assert.match(await own.tcp('127.0.0.1', 8080), /^b[12] peer=/);
     assert.match(await own.tcp('192.0.2.10', 8080), /^b[12] peer=/);
@@ -185,6 +196,7 @@ describe('listeners in the kernel plane', { skip }, () => {
     const holding = await client.order({ op: 'hold', host: '192.0.2.10', port: 8080 });
     assert.match(holding, /^b[12]/);
     assert.equal(await daemon.metric(`sluice_listener_connections_active${label}`), 1);
+    assert.equal(await daemon.metric('sluice_service_active{service="app"}'), 1);
     const { body } = await daemon.ask('GET', '/v1/services');
     const app = (body as { name: string; endpoints: { id: string; active: number }[] }[]).find(
       ({ name }) => name === 'app',
@@ -315,6 +327,15 @@ describe('listeners in the kernel plane', { skip }, () => {
     assert.equal(await names(2), 'b1 b2');
   });
 
+  test('an upgrade takes the kernel plane over with its flows', async () => {
+    const held = await client.order({ op: 'hold', host: '192.0.2.10', port: 8080 });
+    assert.match(held, /^b[12]/);
+    await daemon.upgrade();
+    await daemon.inPlane('kernel');
+    assert.equal(await names(2), 'b1 b2');
+    assert.equal(await client.order({ op: 'echo', text: 'on', timeoutMs: 1500 }), 'on');
+  });
+
   test('a daemon killed and started again cuts no flow; one that ends takes its rules along', async () => {
     const held = await client.order({ op: 'hold', host: '192.0.2.10', port: 8080 });
     assert.match(held, /^b[12]/);
@@ -378,11 +399,16 @@ services:
     const ask = () => client.tcp('192.0.2.10', 8080);
     await runTask('web-1');
     await daemon.inPlane('kernel');
-    await until(async () => (await ask()) === 'web-1');
+    // A check from before the task has listened may yet tell that it is down.
+    let answered = 0;
+    await until(async () => {
+      answered = (await ask()) === 'web-1' ? answered + 1 : 0;
+      return answered > 20;
+    }, 10_000);
     const held = await client.order({ op: 'hold', host: '192.0.2.10', port: 8080 });
     assert.equal(held, 'web-1');
     await runTask('web-2');
-    await until(async () => new Set([await ask(), await ask()]).has('web-2'));
+    await until(async () => new Set([await ask(), await ask()]).has('web-2'), 10_000);
     assert.equal((await engine('POST', '/containers/web-1/kill')).status, 204);
     await until(async () => (await ask()) === 'web-2' && (await ask()) === 'web-2', 2000);
     assert.equal(await client.order({ op: 'echo', text: 'on', timeoutMs: 1500 }), 'gone');

@@ -52,6 +52,8 @@ export class KernelPlane {
   readonly #carrier: KernelCarrier | undefined;
   readonly #counts: TrafficCounts;
   readonly #removed = new Map<string, Map<string, KernelTarget>>();
+  /** Services that the kernel has had flows of. */
+  readonly #services = new Set<string>();
   #config: GatewayConfig | undefined;
   #states: ReadonlyMap<string, ServiceState> = new Map();
   #choices: ReadonlyMap<string, PlaneChoice> = new Map();
@@ -85,6 +87,9 @@ export class KernelPlane {
     this.#config = config;
     for (const name of this.#removed.keys()) {
       if (!(name in config.services)) this.#removed.delete(name);
+    }
+    for (const name of this.#services) {
+      if (!(name in config.services)) this.#services.delete(name);
     }
     this.#counts.keep(Object.keys(config.listeners));
     this.#schedule();
@@ -132,13 +137,32 @@ export class KernelPlane {
       .traffic()
       // The loss of the connection is told where it is noticed.
       .then(
-        (traffic) => this.#counts.take(traffic, this.#config?.listeners ?? {}),
+        (traffic) => this.#take(traffic),
         () => {},
       )
       .finally(() => {
         this.#reading = undefined;
       });
     return this.#reading;
+  }
+
+  #take(traffic: readonly ListenerTraffic[]): void {
+    const { metrics } = this.#deps;
+    const listeners = this.#config?.listeners ?? {};
+    this.#counts.take(traffic, listeners);
+    for (const name of this.#held.keys()) {
+      const service = listeners[name]?.service;
+      if (service !== undefined) this.#services.add(service);
+    }
+    for (const service of this.#services) {
+      let active = 0;
+      for (const { id } of this.#states.get(service)?.endpoints ?? []) {
+        const flows = this.activeOn(service, id);
+        metrics.cell('sluice_endpoint_active', service, id).value = flows;
+        active += flows;
+      }
+      metrics.cell('sluice_service_active', service).value = active;
+    }
   }
 
   /** Gives everything back to the sockets: this gateway ends. */

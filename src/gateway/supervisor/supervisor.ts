@@ -73,6 +73,7 @@ export class Supervisor {
   #generation = 1;
   #reloading: Promise<void> | undefined;
   #left = false;
+  #served = false;
   #adoptable = false;
   #awaited = new Map<number, { missing: number; resolve: () => void }>();
   readonly startedAt: number;
@@ -194,6 +195,7 @@ export class Supervisor {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     this.#sockets.dropInherited();
+    this.#served = true;
   }
 
   /**
@@ -286,7 +288,9 @@ export class Supervisor {
     const sockets = this.#sockets.all;
     this.#stopFollowing();
     if (!this.#left) this.#sockets.close(sockets);
-    const withdrawn = this.#left ? undefined : this.#plane.withdraw();
+    // One that has never served would take away what its predecessor has put there.
+    if (!this.#served) this.#plane.leave();
+    const withdrawn = this.#left || !this.#served ? undefined : this.#plane.withdraw();
     this.#left = true;
     const [cut] = await Promise.all([this.#fleet.drain(timeoutMs, 'close'), withdrawn]);
     return cut;
