@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { Backend } from '../support/backend.ts';
+import { makeCertificates } from '../support/certs.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 
 const SLUICED = new URL('../../src/main/sluiced.ts', import.meta.url).pathname;
@@ -127,6 +128,63 @@ test('a tunnel is told with the status that its client got, and the bytes of bot
     ],
   );
   assert.ok(told.every(({ bytesOut }) => bytesOut > 0));
+});
+
+test('what becomes no session has a line too: refusals and failed handshakes', async (t) => {
+  const [refusing = 0, limited = 0, secure = 0, passing = 0] = await freePorts(4);
+  const gateway = await Gateway.start(
+    `log: { access: { file: "{DIR}/access.log", sample: "0%" } }
+listeners:
+  refusing: { bind: "127.0.0.1:${refusing}", protocol: http, access: { deny: ["127.0.0.1"] }, service: app }
+  limited: { bind: "127.0.0.1:${limited}", protocol: http, limits: { maxConnections: 1 }, service: app }
+  secure:
+    bind: "127.0.0.1:${secure}"
+    protocol: https
+    service: app
+    tls: { certificates: [{ cert: "{DIR}/certs/example.com.pem", key: "{DIR}/certs/example.com.key" }] }
+  passing: { bind: "127.0.0.1:${passing}", protocol: tls-passthrough, routes: [{ match: { sni: a.test }, service: app }] }
+services: { app: { endpoints: ["127.0.0.1:9"], health: false } }
+`,
+    { prepare: (directory) => makeCertificates(join(directory, 'certs')) },
+  );
+  t.after(() => gateway.stop());
+  const send = (port: number, text: string) =>
+    new Promise<void>((resolve) => {
+      const socket = net.connect(port, '127.0.0.1', () =>
+        text ? socket.write(text) : socket.end(),
+      );
+      socket.on('error', () => {});
+      socket.on('close', () => resolve());
+      socket.resume();
+    });
+  await send(refusing, 'GET / HTTP/1.1\r\n\r\n');
+  const holder = net.connect(limited, '127.0.0.1');
+  t.after(() => holder.destroy());
+  await once(holder, 'connect');
+  await eventually(
+    'the first is held',
+    async () =>
+      (await gateway.metric('sluice_listener_connections_active{listener="limited"}')) === 1,
+  );
+  await send(limited, 'GET / HTTP/1.1\r\n\r\n');
+  await send(secure, 'GET / HTTP/1.1\r\n\r\n');
+  // A look whether the port is open is no session.
+  await send(secure, '');
+  await send(passing, '');
+  await send(passing, 'GET / HTTP/1.1\r\n\r\n');
+  const lines = () =>
+    readFileSync(join(gateway.directory, 'access.log'), 'utf8').split('\n').filter(Boolean);
+  await eventually('four lines', () => lines().length >= 4);
+  const told = lines().map((line) => JSON.parse(line));
+  assert.deepEqual(
+    told.map(({ listener, outcome, client }) => [listener, outcome, client]),
+    [
+      ['refusing', 'access', '127.0.0.1'],
+      ['limited', 'listener-limit', '127.0.0.1'],
+      ['secure', 'tls-plain-http', '127.0.0.1'],
+      ['passing', 'not-tls', '127.0.0.1'],
+    ],
+  );
 });
 
 test('httplog and tcplog have the fields of HAProxy', async (t) => {

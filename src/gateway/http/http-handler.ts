@@ -138,22 +138,7 @@ class HttpClient implements Http1Events, Http2ConnectionEvents {
 
   /** A line for what never became a request: an engine has answered it or ended its connection. */
   failed(outcome: string): void {
-    if (!this.#listener.config.accessLog) return;
-    const { accessLog, clock } = this.#handler.deps;
-    accessLog({
-      listener: this.#listener.name,
-      route: undefined,
-      service: undefined,
-      endpoint: undefined,
-      client: this.#connection.client.address,
-      clientPort: this.#connection.client.port,
-      startedAt: clock.wall(),
-      durationMs: 0,
-      retries: 0,
-      bytesIn: 0,
-      bytesOut: 0,
-      outcome,
-    });
+    this.#listener.logUnserved(this.#connection.client, outcome);
   }
 }
 

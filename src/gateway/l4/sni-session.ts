@@ -1,4 +1,4 @@
-import type { StreamConnection } from '../../net/stream-connection.ts';
+import type { PeerAddress, StreamConnection } from '../../net/stream-connection.ts';
 import { readClientHello, UNRECOGNIZED_NAME_ALERT } from '../../wire/client-hello.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import type { TcpSessions } from './tcp-session.ts';
@@ -21,20 +21,22 @@ export class SniSessions {
       clearTimeout(timer);
       socket.off('data', onData).off('end', onGone).off('error', onGone).off('close', stop);
     };
-    const refuse = (reason: string) => {
+    const refuse = (reason: string, client?: PeerAddress) => {
       stop();
-      this.#listener.refused(reason);
+      this.#listener.refused(reason, client);
       socket.on('error', () => {});
       socket.destroy();
     };
+    // Whoever only looks whether the port is open is nobody's session.
     const onGone = () => refuse('no-client-hello');
-    const timer = setTimeout(() => refuse('handshake-timeout'), this.#listener.timeouts.handshake);
+    const late = () => refuse('handshake-timeout', connection.client);
+    const timer = setTimeout(late, this.#listener.timeouts.handshake);
     const onData = (data: Buffer) => {
       bytes = Buffer.concat([bytes, data]);
       const hello = readClientHello(bytes);
       if (hello.kind === 'need-more') return;
       if (hello.kind === 'error') {
-        refuse(hello.reason);
+        refuse(hello.reason, connection.client);
         return;
       }
       stop();
@@ -52,7 +54,7 @@ export class SniSessions {
       return;
     }
     const { socket } = connection;
-    this.#listener.refused('unrecognized-name');
+    this.#listener.refused('unrecognized-name', connection.client);
     socket.on('error', () => {});
     socket.end(UNRECOGNIZED_NAME_ALERT, () => socket.destroy());
   }

@@ -29,14 +29,14 @@ export class TcpSessions {
     const { config } = this.#listener;
     const target = this.#routes.target(config, connection.client.address, serverName);
     if (target === 'access') {
-      this.#listener.refused('access');
+      this.#listener.refused('access', connection.client);
       connection.socket.resetAndDestroy();
       return;
     }
     const name = target.service;
     const service = name === undefined ? undefined : this.#listener.deps.services(name);
     if (!service) {
-      this.#listener.refused('no-route');
+      this.#listener.refused('no-route', connection.client);
       connection.socket.destroy();
       return;
     }

@@ -19,6 +19,7 @@ import { UdpSessions } from '../l4/udp-session.ts';
 import type { ServiceHandle } from '../upstream/service-handle.ts';
 import type { OverloadGuard } from '../worker/overload.ts';
 import { AddressRules, AddressSet } from './address-rules.ts';
+import { handshakeReason } from './handshake-reason.ts';
 import { readProxyHeader } from './proxy-reader.ts';
 
 const KEEP_ALIVE_MS = 30_000;
@@ -169,9 +170,32 @@ export class ListenerRuntime {
     return this.#rules.allows(address);
   }
 
-  /** Counts a connection or request that was refused or ended by the listener. */
-  refused(reason: string): void {
+  /**
+   * Counts a connection or request that was refused or ended by the listener; with its client it
+   * also gets a line, because no session will write one.
+   */
+  refused(reason: string, client?: PeerAddress): void {
     this.deps.metrics.cell('sluice_listener_refused_total', this.name, reason).value++;
+    if (client) this.logUnserved(client, reason);
+  }
+
+  /** Writes the line of a connection that became no session. */
+  logUnserved(client: PeerAddress, outcome: string): void {
+    if (!this.#config.accessLog) return;
+    this.deps.accessLog({
+      listener: this.name,
+      route: undefined,
+      service: undefined,
+      endpoint: undefined,
+      client: client.address,
+      clientPort: client.port,
+      startedAt: this.deps.clock.wall(),
+      durationMs: 0,
+      retries: 0,
+      bytesIn: 0,
+      bytesOut: 0,
+      outcome,
+    });
   }
 
   /** Says who ends a connection on drain; without one it is destroyed. */
@@ -205,14 +229,14 @@ export class ListenerRuntime {
       port: socket.remotePort ?? 0,
     };
     const { acceptProxy, limits } = this.#config;
-    if (this.deps.overload.refuseConnection()) this.#shed(socket);
+    if (this.deps.overload.refuseConnection()) this.#shed(socket, peer);
     else if (this.#open.size >= Math.ceil(limits.maxConnections / this.deps.workers())) {
-      this.#turnAway(socket, 'listener-limit');
+      this.#turnAway(socket, peer, 'listener-limit');
     } else if (!acceptProxy) {
       this.#track(socket);
       this.#admit({ raw: socket, client: peer, header: NO_HEADER });
     } else if (!this.#proxies.has(peer.address)) {
-      this.#turnAway(socket, 'proxy-untrusted');
+      this.#turnAway(socket, peer, 'proxy-untrusted');
     } else {
       this.#track(socket);
       const { handshake } = this.#timeouts;
@@ -221,12 +245,12 @@ export class ListenerRuntime {
   }
 
   #introduced(socket: Socket, peer: PeerAddress, header: ProxyHeader | string): void {
-    if (typeof header === 'string') this.#turnAway(socket, header);
+    if (typeof header === 'string') this.#turnAway(socket, peer, header);
     else this.#admit({ raw: socket, client: header.source ?? peer, header });
   }
 
-  #turnAway(socket: Socket, reason: string): void {
-    this.refused(reason);
+  #turnAway(socket: Socket, client: PeerAddress, reason: string): void {
+    this.refused(reason, client);
     socket.resetAndDestroy();
   }
 
@@ -235,7 +259,7 @@ export class ListenerRuntime {
     const { raw, client } = arrival;
     const refusal = this.#refusal(client.address);
     if (refusal) {
-      this.#turnAway(raw, refusal);
+      this.#turnAway(raw, client, refusal);
       return;
     }
     this.#countSource(raw, client.address);
@@ -244,7 +268,7 @@ export class ListenerRuntime {
     const { protocol } = this.#config;
     if (protocol !== 'https' && protocol !== 'tls') this.#dispatch(arrival, raw, undefined);
     else if (this.#tls) this.#secure(arrival, this.#tls);
-    else this.#turnAway(raw, 'no-certificate');
+    else this.#turnAway(raw, client, 'no-certificate');
   }
 
   #refusal(source: string): string | undefined {
@@ -285,14 +309,14 @@ export class ListenerRuntime {
     const socket = arrival.raw;
     const { metrics } = this.deps;
     const timer = setTimeout(() => {
-      metrics.cell('sluice_tls_failures_total', this.name, 'timeout').value++;
+      this.#handshakeFailed(arrival.client, 'timeout');
       socket.destroy();
     }, this.#timeouts.handshake);
     socket.once('close', () => clearTimeout(timer));
     terminator.handshake(socket, (result) => {
       clearTimeout(timer);
       if (typeof result === 'string') {
-        metrics.cell('sluice_tls_failures_total', this.name, handshakeReason(result)).value++;
+        this.#handshakeFailed(arrival.client, handshakeReason(result));
         if (!socket.writableEnded) socket.destroy();
         return;
       }
@@ -302,6 +326,12 @@ export class ListenerRuntime {
       this.#rawOf.set(result.socket, socket);
       this.#dispatch(arrival, result.socket, info);
     });
+  }
+
+  #handshakeFailed(client: PeerAddress, reason: string): void {
+    this.deps.metrics.cell('sluice_tls_failures_total', this.name, reason).value++;
+    // Whoever only looks whether the port is open is nobody's session.
+    if (reason !== 'reset') this.logUnserved(client, `tls-${reason}`);
   }
 
   #dispatch({ raw, client, header }: Arrival, socket: Socket, tls: TlsInfo | undefined): void {
@@ -323,19 +353,19 @@ export class ListenerRuntime {
     };
     const { protocol } = this.#config;
     const http = protocol === 'http' || protocol === 'https';
-    if (!http && this.deps.overload.refuseWork()) this.#turnAway(raw, 'overload');
+    if (!http && this.deps.overload.refuseWork()) this.#turnAway(raw, client, 'overload');
     else if (http) this.deps.handlers.http(connection, this);
     else if (protocol === 'tls-passthrough') this.#sni.serve(connection);
     else this.#tcp.serve(connection);
   }
 
   /** There is no descriptor to serve it with: says so, where the client can understand it. */
-  #shed(socket: Socket): void {
+  #shed(socket: Socket, client: PeerAddress): void {
     if (this.#config.protocol !== 'http' || this.#config.acceptProxy) {
-      this.#turnAway(socket, 'overload');
+      this.#turnAway(socket, client, 'overload');
       return;
     }
-    this.refused('overload');
+    this.refused('overload', client);
     socket.on('error', () => {});
     socket.end(OVERLOADED, () => socket.destroy());
   }
@@ -378,16 +408,4 @@ function timeoutsOf(config: Listener, defaults: GatewayConfig['defaults']): Time
     defaults.timeouts,
     idle === undefined ? undefined : { idle },
   );
-}
-
-/** A few words for why a handshake failed, for a metric's label. */
-function handshakeReason(code: string): string {
-  if (code.includes('PEER_DID_NOT_RETURN')) return 'no-client-certificate';
-  if (code.includes('VERIFY') || code.includes('CERT')) return 'bad-client-certificate';
-  if (code.includes('APPLICATION_PROTOCOL')) return 'no-shared-protocol';
-  if (code.includes('VERSION') || code.includes('PROTOCOL')) return 'version';
-  if (code.includes('SHARED_CIPHER')) return 'no-shared-cipher';
-  if (code.includes('HTTP_REQUEST')) return 'plain-http';
-  if (code === 'UNRECOGNIZED_NAME') return 'unrecognized-name';
-  return code === 'ECONNRESET' ? 'reset' : 'other';
 }
