@@ -264,12 +264,12 @@ export class Containers {
     const { registry } = this.#parts;
     const leaving = before.attachments.filter(({ networkId }) => networkId === network.id);
     const attachments = withoutAttachment(before, network, registry);
-    const drivers = this.#remote.owe(leaving);
+    const owed = this.#remote.owe(leaving);
     const after = patch(this.#parts, before.id, { attachments });
     try {
       if (after) await this.#replug(after, before);
     } finally {
-      await this.#remote.settle(drivers);
+      await this.#remote.settle(owed);
     }
     return after;
   }
@@ -293,10 +293,13 @@ export class Containers {
     if (!container) return;
     this.lifecycle.forget(id);
     this.execs.forget(id);
-    const drivers = this.#remote.owe(container.attachments);
+    const owed = this.#remote.owe(container.attachments);
     registry.dropContainer(id);
-    if (container.sandbox) await plane.withdraw({ ...container, sandbox: false }, container);
-    await this.#remote.settle(drivers);
+    try {
+      if (container.sandbox) await plane.withdraw({ ...container, sandbox: false }, container);
+    } finally {
+      await this.#remote.settle(owed);
+    }
     await agent.removeTask(id).catch((error: unknown) => {
       logger.warn('task not removed', { container: shortId(id), reason: String(error) });
     });

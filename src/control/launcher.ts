@@ -86,18 +86,19 @@ export class Launcher {
     const { registry, ports, plane, logger } = this.#parts;
     const before = registry.findContainer(id);
     if (!before) return;
-    const drivers = this.#remote.owe(before.attachments);
+    const owed = this.#remote.owe(before.attachments);
     const attachments = deactivate(before.attachments, registry);
     ports.release(id);
     for (const one of before.attachments) {
       if (one.active) tellJoin(this.#parts, 'disconnect', before, one);
     }
     const after = patch(this.#parts, id, { attachments, bindings: [], sandbox: false });
-    if (!after) return;
-    await plane.withdraw(after, before).catch((error: unknown) => {
-      logger.warn('sandbox not removed', { container: after.name, reason: errorText(error) });
-    });
-    await this.#remote.settle(drivers);
+    if (after) {
+      await plane.withdraw(after, before).catch((error: unknown) => {
+        logger.warn('sandbox not removed', { container: after.name, reason: errorText(error) });
+      });
+    }
+    await this.#remote.settle(owed);
   }
 
   async #plug(id: string): Promise<Container> {

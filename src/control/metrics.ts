@@ -45,6 +45,12 @@ export const ENGINE_METRICS: readonly MetricFamily[] = [
     type: 'gauge',
     labels: [],
   },
+  {
+    name: 'sluice_engine_plugin_debts',
+    help: 'What third-party drivers hold and are yet to be told to let go of, at most 10,000.',
+    type: 'gauge',
+    labels: [],
+  },
 ];
 
 function counts(keys: readonly string[]): Map<string, number> {
@@ -54,7 +60,7 @@ function counts(keys: readonly string[]): Map<string, number> {
 }
 
 /** The figures of an engine at this moment. */
-export function engineSamples({ registry, events }: Engine): SeriesSample[] {
+export function engineSamples({ registry, events, remote }: Engine): SeriesSample[] {
   const containers = [...registry.containers];
   const networks = [...registry.networks];
   const one = (family: string, value: number, ...labels: string[]): SeriesSample => ({
@@ -76,5 +82,6 @@ export function engineSamples({ registry, events }: Engine): SeriesSample[] {
     one('sluice_engine_containers_unhealthy', sick.length),
     one('sluice_engine_events_total', events.count),
     one('sluice_engine_published_ports', ports),
+    one('sluice_engine_plugin_debts', remote.debts.size),
   ];
 }

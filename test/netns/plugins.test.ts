@@ -270,6 +270,34 @@ describe('third-party network and IPAM drivers', { skip }, () => {
     await eventually(() => lab.ask('c3', 'tcp', '10.77.0.2', 80), /^c1 10\.77\.0\.3$/);
   });
 
+  test('a daemon that is killed while a plugin works takes back what was half done', async () => {
+    const killed = async (plugin: Plugin, method: string, ...command: string[]) => {
+      plugin.misbehave({ [method]: 'hang' });
+      plugin.forgetCalls();
+      const answered = lab.docker(...command);
+      await until(() => plugin.calls.some((call) => call.method === method));
+      await lab.stop('SIGKILL');
+      assert.notEqual((await answered).code, 0);
+      plugin.misbehave({});
+      await lab.start();
+    };
+    const order = ['network', 'create', '-d', 'tpnet', '--ipam-driver', 'tpipam', 'third'];
+    await killed(net, 'NetworkDriver.CreateNetwork', ...order);
+    await until(() => ipam.empty);
+    assert.doesNotMatch(await lab.ok('network', 'ls'), /third/);
+    await create();
+    const run = ['run', '-d', '--name', 'c1', '--network', 'third', ...SLEEP];
+    await killed(net, 'NetworkDriver.Join', ...run);
+    await until(() => Object.keys(net.state.endpoints).length === 0);
+    assert.deepEqual(Object.values(ipam.state.addresses).flat(), ['10.77.0.1']);
+    await lab.ok('start', 'c1');
+    await killed(net, 'NetworkDriver.Leave', 'rm', '-f', 'c1');
+    await until(() => Object.keys(net.state.endpoints).length === 0);
+    await killed(ipam, 'IpamDriver.ReleasePool', 'network', 'rm', 'third');
+    await until(() => net.empty && ipam.empty);
+    assert.doesNotMatch(await lab.ok('network', 'ls'), /third/);
+  });
+
   test('a daemon that is killed takes over; what ended meanwhile is given back', async () => {
     await create();
     await lab.serve('c1', ['tcp:80'], '--network', 'third');

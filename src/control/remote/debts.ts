@@ -52,7 +52,12 @@ function isSilence(error: unknown): boolean {
  */
 export class Debts {
   readonly #parts: Parts;
+  readonly #held = new Map<string, Claim>();
   readonly #owed = new Map<string, Claim>();
+  /** What an earlier daemon noted, until `start`. */
+  #inherited: ReadonlyMap<string, Claim>;
+  /** Until when a driver that said nothing is left alone, but for the timer's own tries. */
+  readonly #silentUntil = new Map<string, number>();
   readonly #paying = new Map<string, Promise<void>>();
   #next = 1;
   #timer: Timer | undefined;
@@ -60,30 +65,43 @@ export class Debts {
 
   constructor(parts: Parts) {
     this.#parts = parts;
+    // exempt(as): the store holds what this class wrote
+    const noted = parts.store.list(KIND).map(({ id, value }) => [id, value as Claim] as const);
+    this.#inherited = new Map(noted);
+    this.#next = Math.max(0, ...noted.map(([id]) => Number(id))) + 1;
   }
 
+  /** Claims that wait for their driver. */
   get size(): number {
     return this.#owed.size;
   }
 
+  /** What an earlier daemon noted and had not done with. */
+  get inherited(): readonly Claim[] {
+    return [...this.#inherited.values()];
+  }
+
   /** Takes over what an earlier daemon owed; `inUse`: what turned out to be wanted. */
   start(inUse: (claim: Claim) => boolean): void {
-    for (const { id, value } of this.#parts.store.list(KIND)) {
-      // exempt(as): the store holds what this class wrote
-      const claim = value as Claim;
-      this.#next = Math.max(this.#next, Number(id) + 1);
-      if (inUse(claim)) this.#drop([id]);
-      else this.#owed.set(id, claim);
-    }
+    const wanted = [...this.#inherited].filter(([, claim]) => inUse(claim)).map(([id]) => id);
+    for (const [id, claim] of this.#inherited) this.#owed.set(id, claim);
+    this.#inherited = new Map();
+    this.#drop(wanted);
     if (this.#owed.size > 0) this.#schedule(0);
   }
 
-  /** Notes what was just taken and is in no object yet: a death now would lose it. */
+  /**
+   * Notes what is in no object, not yet or no longer: a death now would lose it. Nothing is done
+   * about it until it is due.
+   */
   hold(claims: readonly Claim[]): string[] {
-    const ids = claims.map(() => String(this.#next++).padStart(ID_DIGITS, '0'));
-    const changes = claims.map((value, index) => ({ kind: KIND, id: ids[index] ?? '', value }));
+    const changes = claims.map((value) => {
+      const id = String(this.#next++).padStart(ID_DIGITS, '0');
+      this.#held.set(id, value);
+      return { kind: KIND, id, value };
+    });
     if (changes.length > 0) this.#parts.store.write(changes);
-    return ids;
+    return changes.map(({ id }) => id);
   }
 
   /** What was held is in an object now. */
@@ -93,10 +111,17 @@ export class Debts {
 
   /** Notes what is to be given back; `pay` does it. */
   owe(claims: readonly Claim[]): void {
-    for (const [index, id] of this.hold(claims).entries()) {
-      const claim = claims[index];
+    this.due(this.hold(claims));
+  }
+
+  /** What was held is to be given back from now on. */
+  due(ids: readonly string[]): void {
+    for (const id of ids) {
+      const claim = this.#held.get(id);
       if (claim) this.#owed.set(id, claim);
+      this.#held.delete(id);
     }
+    if (ids.length > 0) this.#schedule(this.#delayMs);
     const excess = [...this.#owed.keys()].slice(0, Math.max(0, this.#owed.size - MAX_CLAIMS));
     if (excess.length === 0) return;
     this.#parts.logger.warn('too much is owed to plugins: the oldest is given up', {
@@ -108,7 +133,9 @@ export class Debts {
   /** Gives back what is owed to these drivers, or to all; resolves when each was tried once. */
   async pay(drivers?: Iterable<string>): Promise<void> {
     const wanted = new Set(drivers ?? [...this.#owed.values()].map(({ driver }) => driver));
-    await Promise.all([...wanted].map((driver) => this.#payDriver(driver)));
+    const now = this.#parts.clock.now();
+    const ready = [...wanted].filter((driver) => (this.#silentUntil.get(driver) ?? 0) <= now);
+    await Promise.all(ready.map((driver) => this.#payDriver(driver)));
     if (this.#owed.size === 0) this.#delayMs = RETRY_FIRST_MS;
     else this.#schedule(this.#delayMs);
   }
@@ -122,6 +149,7 @@ export class Debts {
     this.#timer = this.#parts.clock.after(delayMs, () => {
       this.#timer = undefined;
       this.#delayMs = Math.min(RETRY_MAX_MS, this.#delayMs * 2);
+      this.#silentUntil.clear();
       void this.pay();
     });
   }
@@ -142,6 +170,7 @@ export class Debts {
         const told = { driver, kind: claim.kind, reason: errorText(error) };
         if (isSilence(error)) {
           this.#parts.logger.warn('a plugin is told later what it can let go of', told);
+          this.#silentUntil.set(driver, this.#parts.clock.now() + this.#delayMs);
           return;
         }
         this.#parts.logger.warn('a plugin would not let go', told);
@@ -177,7 +206,10 @@ export class Debts {
   }
 
   #drop(ids: readonly string[]): void {
-    for (const id of ids) this.#owed.delete(id);
+    for (const id of ids) {
+      this.#held.delete(id);
+      this.#owed.delete(id);
+    }
     const changes = ids.map((id) => ({ kind: KIND, id, value: undefined }));
     if (changes.length > 0) this.#parts.store.write(changes);
   }

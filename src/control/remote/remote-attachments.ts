@@ -11,7 +11,6 @@ import type { Network } from '../../model/network.ts';
 import {
   activateAll,
   checkAttachment,
-  deactivate,
   type Leases,
   networkOf,
   portRequests,
@@ -67,6 +66,9 @@ function randomMac(): string {
 function freeName(prefix: string, taken: ReadonlySet<string>): string {
   for (let index = 0; ; index++) if (!taken.has(`${prefix}${index}`)) return `${prefix}${index}`;
 }
+
+/** What is noted of attachments that leave. */
+export type Owed = { readonly ids: readonly string[]; readonly drivers: readonly string[] };
 
 /** The joins of containers to networks that third-party drivers take part in. */
 export class RemoteAttachments {
@@ -162,23 +164,21 @@ export class RemoteAttachments {
     return patch(this.#parts, container.id, { attachments }) ?? container;
   }
 
-  /** Notes what attachments have to give back, before they are forgotten; `settle` does it. */
-  owe(attachments: readonly Attachment[]): string[] {
+  /**
+   * Notes what attachments have to give back, before they are forgotten. `settle` does it, once
+   * their links have left the sandbox.
+   */
+  owe(attachments: readonly Attachment[]): Owed {
     const claims = attachments.flatMap((attachment) => this.#claims(attachment));
-    this.#parts.remote.debts.owe(claims);
-    return [...new Set(claims.map(({ driver }) => driver))];
+    const ids = this.#parts.remote.debts.hold(claims);
+    return { ids, drivers: [...new Set(claims.map(({ driver }) => driver))] };
   }
 
   /** Gives it back; a driver that does not answer is told later. */
-  async settle(drivers: readonly string[]): Promise<void> {
-    if (drivers.length > 0) await this.#parts.remote.debts.pay(drivers);
-  }
-
-  /** Takes attachments back that were activated and not kept. */
-  async undo(attachments: readonly Attachment[]): Promise<void> {
-    const drivers = this.owe(attachments);
-    deactivate(attachments, this.#parts.registry);
-    await this.settle(drivers);
+  async settle({ ids, drivers }: Owed): Promise<void> {
+    const { debts } = this.#parts.remote;
+    debts.due(ids);
+    if (drivers.length > 0) await debts.pay(drivers);
   }
 
   /** The network of an attachment, when a third party's driver makes its links. */

@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 import { SluiceError } from '../../base/errors.ts';
 import { forbidden, invalid } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
+import type { Network } from '../../model/network.ts';
 import { IpamDrivers } from '../../plugin/ipam-driver.ts';
 import { NetworkDrivers } from '../../plugin/network-driver.ts';
 import { PluginHost, type PluginOptions } from '../../plugin/plugin-host.ts';
@@ -43,6 +44,10 @@ export class RemoteDrivers {
 
   /** Gives back what an earlier daemon left, and what drivers missed. */
   start(): void {
+    for (const claim of this.debts.inherited) {
+      const network = claim.kind === 'network' && this.#registry.findNetwork(claim.network);
+      if (network) this.#dropHalf(network);
+    }
     this.debts.start((claim) => this.#inUse(claim));
   }
 
@@ -60,6 +65,15 @@ export class RemoteDrivers {
       if (!(error instanceof SluiceError) || error.code !== 'E_OBJECT_NOT_FOUND') throw error;
       throw invalid(`invalid ipam driver: "${ipamDriver}"`);
     }
+  }
+
+  /** A network that was not made or not removed to the end is nobody's. */
+  #dropHalf(network: Network): void {
+    if (this.#registry.attachedTo(network.id).length > 0) return;
+    const noted = new Set(this.debts.inherited.map((claim) => JSON.stringify(claim)));
+    const claims = networkClaims(network).filter((one) => !noted.has(JSON.stringify(one)));
+    this.debts.owe(claims);
+    this.#registry.dropNetwork(network.id);
   }
 
   #inUse(claim: Claim): boolean {

@@ -112,9 +112,21 @@ export class RemoteNetworks {
     throw forbidden('invalid pool request: Pool overlaps with other one on this address space');
   }
 
-  /** Tells a third-party network driver of its network. */
+  /** Tells a third-party network driver of its network. Throws when it does not take it. */
   async create(network: Network): Promise<void> {
     if (!isRemote(network) || network.configOnly) return;
+    const { debts } = this.#remote;
+    const { driver, id } = network;
+    // A death before the answer leaves the note, and with it the network is taken back.
+    const held = debts.hold([{ kind: 'network', driver, network: id }]);
+    try {
+      await this.#create(network);
+    } finally {
+      debts.settle(held);
+    }
+  }
+
+  async #create(network: Network): Promise<void> {
     const { driver, id, ipv4, ipv6, internal, options } = network;
     const told = {
       [ENABLE_IPV4]: ipv4,

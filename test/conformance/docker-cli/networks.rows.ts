@@ -468,7 +468,16 @@ rows(
       );
       assert.equal(await lab.ok('network', 'ls', '--filter', 'label=k=w', '-q'), '');
     }),
-    row('NC-37', 'an unknown IPAM driver', async (lab) => {
+    row('NC-36', 'an unknown driver', async (lab) => {
+      refused(await lab.docker('network', 'create', '-d', 'x', 'na'), /plugin "x" not found/);
+    }),
+    row('NC-37', 'the IPAM drivers default and null, an unknown one', async (lab) => {
+      await lab.ok('network', 'create', '--ipam-driver', 'default', '--ipam-opt', 'a=b', 'na');
+      assert.equal(await lab.ok('network', 'inspect', '-f', '{{.IPAM.Options.a}}', 'na'), 'b');
+      await lab.ok('network', 'create', '--ipam-driver', 'null', 'nb');
+      await lab.ok('run', '-d', '--name', 'aa', '--network', 'nb', 'host', 'sleep', '60');
+      assert.equal(await lab.addressOf('aa', 'nb'), '');
+      assert.match(await lab.ok('exec', 'aa', 'ip', '-br', 'link'), /eth0\S* +UP/);
       refused(
         await lab.docker('network', 'create', '--ipam-driver', 'x', 'na'),
         /invalid ipam driver: "x"/,
