@@ -1,16 +1,6 @@
 import type { Command } from 'commander';
-import { type Context, STATUS } from './context.ts';
+import { type Context, type HostNeed, STATUS } from './context.ts';
 import { table } from './table.ts';
-
-/** One thing that the node agent needs of the host. */
-export type HostNeed = {
-  readonly name: string;
-  readonly purpose: string;
-  readonly available: boolean;
-  readonly required: boolean;
-  /** What was found, or how to get it. */
-  readonly detail: string;
-};
 
 function state({ available, required }: HostNeed): string {
   if (available) return 'ok';

@@ -1,7 +1,16 @@
 import type { Command } from 'commander';
 import { AdminClient } from '../client/admin-client.ts';
 import type { ConfigIo } from '../config/load.ts';
-import type { HostNeed } from './agent-commands.ts';
+
+/** One thing that the node agent needs of the host. */
+export type HostNeed = {
+  readonly name: string;
+  readonly purpose: string;
+  readonly available: boolean;
+  readonly required: boolean;
+  /** What was found, or how to get it. */
+  readonly detail: string;
+};
 
 /** Exit statuses: besides 0, what went wrong. */
 export const STATUS = { failed: 1, usage: 2, unreachable: 3 } as const;
