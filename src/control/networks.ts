@@ -30,6 +30,8 @@ type Parts = {
   readonly logger: Logger;
 };
 
+/** Networks kept at once; more are refused. */
+const MAX_NETWORKS = 4096;
 /** Names of the default bridge's link, the usual one first. */
 const DEFAULT_LINKS = ['docker0', ...Array.from({ length: 100 }, (_, index) => `sluice${index}`)];
 const NO_IPAM = { driver: 'default', options: {}, blocks: [], chosen: false };
@@ -53,6 +55,9 @@ export class Networks {
         ? asked
         : inheritConfiguration(asked, registry.network(asked.configFrom));
     checkClashes(request, registry.networks);
+    if ([...registry.networks].length >= MAX_NETWORKS) {
+      throw conflict(`there are ${MAX_NETWORKS} networks, which is the maximum: remove some`);
+    }
     this.#checkParent(request);
     checkBlocks(request.blocks);
     const stored = await this.#store(request);

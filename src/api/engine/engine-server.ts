@@ -18,6 +18,8 @@ import { type EngineFacts, systemRoutes } from './system-routes.ts';
 import { API_VERSION, splitVersion } from './versions.ts';
 
 const MAX_BODY = 4 * 1024 * 1024;
+/** Connections of one listener; waits, events and attached streams hold one each. */
+const MAX_CONNECTIONS = 8192;
 const KEEP_ALIVE_MS = 60_000;
 const HEADERS_TIMEOUT_MS = 30_000;
 
@@ -54,6 +56,7 @@ export class EngineServer {
     server.timeout = 0;
     server.headersTimeout = HEADERS_TIMEOUT_MS;
     server.keepAliveTimeout = KEEP_ALIVE_MS;
+    server.maxConnections = MAX_CONNECTIONS;
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
       void this.#serve(request, response, undefined);
     });
