@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Agent } from '../agent/agent.ts';
 import { probeHost } from '../agent/doctor.ts';
-import { AgentServer } from '../link/agent-server.ts';
+import { AgentServer, agentAnswers } from '../link/agent-server.ts';
 import { agentTools } from './agent-tools.ts';
 import { createPinoLogger } from './pino-logger.ts';
 
@@ -72,9 +72,11 @@ if (lacking.length > 0) {
   );
 }
 
+const path = options.socket ?? join(execRoot, 'agent.sock');
+// Two would take each other's output and undo each other's work.
+if (await agentAnswers(path)) fail(`another agent takes orders at ${path}`);
 const server = new AgentServer(logger);
 const agent = new Agent(tools, options['log-root'], server.events);
-const path = options.socket ?? join(execRoot, 'agent.sock');
 await server.listen(agent, {
   path,
   owner: owner ? { uid: Number(owner[1]), gid: Number(owner[2]) } : undefined,

@@ -325,6 +325,15 @@ describe('tasks on the file system of the host', { skip }, () => {
     await host.agent.removeTask(spec.id);
   });
 
+  test('a second agent on the same folder does not start', () => {
+    const entry = new URL('../../src/main/agent.ts', import.meta.url).pathname;
+    const roots = ['--exec-root', host.root, '--log-root', host.root, '--prefix', host.prefix];
+    assert.throws(
+      () => host.onHost(process.execPath, entry, ...roots),
+      /another agent takes orders at/,
+    );
+  });
+
   test('tasks outlive the agent, with streams and end', { skip: noTerminals }, async () => {
     const counting = task(['sh', '-c', 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done']);
     const ending = task(['sh', '-c', 'sleep 0.7; echo bye; exit 9']);

@@ -60,9 +60,8 @@ fib daddr type local jump publish_any`;
 const FORWARD = `
 type filter hook forward priority -5;
 iifname != @bridges oifname != @bridges accept
-ct state invalid drop
 meta mark set meta mark & 0xffff0000 | ${ACCEPT_MARK}
-ct state { established, related } accept
+ct state vmap { established : accept, related : accept, invalid : drop }
 iifname @internal oifname != @internal drop
 oifname @internal iifname != @internal drop
 ct status dnat accept
@@ -142,8 +141,14 @@ export function hostTable(name: string): TableSpec {
       { name: 'nat_post', body: POSTROUTING },
       { name: 'forwarding', body: `${FORWARD}` },
       // Before routing: an address of several targets may have no route of its own.
-      { name: 'closed_in', body: 'type filter hook prerouting priority -90;\njump closed' },
-      { name: 'closed_out', body: 'type filter hook output priority -90;\njump closed' },
+      {
+        name: 'closed_in',
+        body: 'type filter hook prerouting priority -90;\nct state new jump closed',
+      },
+      {
+        name: 'closed_out',
+        body: 'type filter hook output priority -90;\nct state new jump closed',
+      },
       { name: 'martian', body: MARTIAN },
     ],
     chainOnDemand: balanceChainBody,
