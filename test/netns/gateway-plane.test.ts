@@ -341,6 +341,10 @@ describe('listeners in the kernel plane', { skip }, () => {
     assert.match(held, /^b[12]/);
     await daemon.end('SIGKILL');
     assert.match(await client.tcp('192.0.2.10', 8080), /^b[12]/);
+    const rules = () => host.onHost('nft', 'list', 'ruleset');
+    assert.match(rules(), /elements = \{ tcp \. 8080/);
+    await until(() => !/elements = \{ tcp \. 8080/.test(rules()), 20_000);
+    assert.match(await client.tcp('192.0.2.10', 8080), /^b[12]/, 'a worker left behind serves');
     await daemon.start();
     await daemon.inPlane('kernel');
     assert.equal(await client.order({ op: 'echo', text: 'alive', timeoutMs: 1500 }), 'alive');

@@ -27,6 +27,8 @@ import type { AgentTools } from './tools.ts';
 
 /** How often the table is compared with what it has to be, whatever others have done to it. */
 const LOOK_EVERY_MS = 10_000;
+/** A gateway that has said nothing for so long follows no endpoints any more. */
+const LEASE_MS = 15_000;
 const OPEN_TCP = new Set(['SYN_RECV', 'ESTABLISHED', 'FIN_WAIT', 'CLOSE_WAIT']);
 const NONE = { packets: 0, bytes: 0 };
 
@@ -47,8 +49,10 @@ export class GatewayPlane {
   #listeners: readonly KernelListener[] = [];
   #marks: ReadonlyMap<string, number> = new Map();
   #carries = false;
+  #closed = false;
   #last: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
+  #lease: Timer | undefined;
 
   constructor(
     tools: AgentTools,
@@ -60,10 +64,16 @@ export class GatewayPlane {
     this.#degraded = degraded;
     this.#table = `${tools.naming.table}-gateway`;
     this.#firewall = new Firewall(new NftTool(tools.exec), gatewayTable(this.#table));
+    this.#renew();
   }
 
-  /** Takes all listeners of the gateway in place of those before; with none the table goes. */
+  /**
+   * Takes all listeners of the gateway in place of those before; with none the table goes. Has to
+   * be said again within `LEASE_MS`: else new connections are left to the gateway's sockets, whose
+   * workers check endpoints by themselves.
+   */
   carry(listeners: readonly KernelListener[]): Promise<readonly CarryFailure[]> {
+    this.#renew();
     return this.#queue(() => this.#carry(listeners));
   }
 
@@ -111,9 +121,10 @@ export class GatewayPlane {
 
   /** Stops; what the kernel holds stays and works on. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#timer?.cancel();
+    this.#lease?.cancel();
     await this.#last;
-    this.#timer?.cancel();
   }
 
   #queue<T>(work: () => Promise<T>): Promise<T> {
@@ -188,10 +199,30 @@ export class GatewayPlane {
     return (await Promise.all(lists)).flat();
   }
 
+  #renew(): void {
+    this.#lease?.cancel();
+    if (this.#closed) return;
+    this.#lease = this.#tools.clock.after(LEASE_MS, () => {
+      void this.#queue(() => this.#letGo()).catch((error: unknown) => {
+        this.#degraded(`the table ${this.#table} could not be changed: ${errorText(error)}`);
+        this.#renew();
+      });
+    });
+  }
+
+  /** Flows that are open go on. */
+  async #letGo(): Promise<void> {
+    const carried = this.#listeners.some(({ slots }) => slots.length > 0);
+    if (!carried && this.#listeners.length > 0) return;
+    this.#listeners = this.#listeners.map((listener) => ({ ...listener, slots: [] }));
+    await this.#load();
+    if (carried) this.#degraded('the gateway is silent: new connections are left to its sockets');
+  }
+
   #schedule(): void {
-    this.#timer?.cancel();
-    if (this.#listeners.length === 0) return;
+    if (this.#timer || this.#closed || this.#listeners.length === 0) return;
     this.#timer = this.#tools.clock.after(LOOK_EVERY_MS, async () => {
+      this.#timer = undefined;
       await this.#queue(async () => {
         const content = gatewayContent(this.#listeners, this.#marks);
         if ((await this.#firewall.verify(content)) === 'same') return;

@@ -14,6 +14,8 @@ import { compilePlane, deadOf, type PlaneChoice, retired } from './compile.ts';
 import { TrafficCounts } from './traffic-counts.ts';
 
 const RETRY_MS = 1000;
+/** How often the agent is told again; it lets go of a gateway that is silent for thrice as long. */
+const RENEW_MS = 5000;
 /** How long an agent may take to answer at first before that is told. */
 const FIRST_CONTACT_MS = 3000;
 const NO_AGENT = 'no agent is configured';
@@ -238,6 +240,7 @@ export class KernelPlane {
         if (!this.#counting) this.#counts.begin(await carrier.traffic());
         this.#counting = true;
         this.#told = text;
+        this.#renewLater();
       } catch (error) {
         this.#failed(errorText(error));
         return;
@@ -275,6 +278,15 @@ export class KernelPlane {
       listeners.map((one) => [one.name, failed.has(one.name) ? retired(one, one.dead) : one]),
     );
     this.#counts.planes(Object.keys(this.#config?.listeners ?? {}), (name) => this.stateOf(name));
+  }
+
+  #renewLater(): void {
+    this.#retry?.cancel();
+    if (this.#left) return;
+    this.#retry = this.#deps.clock.after(RENEW_MS, () => {
+      this.#told = '';
+      this.#schedule();
+    });
   }
 
   #failed(why: string): void {
