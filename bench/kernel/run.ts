@@ -76,8 +76,8 @@ async function scale(): Promise<ScaleRow[]> {
       rows.push(row);
       console.log(
         `${kind.padEnd(9)} ${String(size).padStart(6)} forwards × 3: load ` +
-          `${row.loadMs.toFixed(0).padStart(5)} ms, change of one endpoint ` +
-          `${row.changeMs.toFixed(1).padStart(5)} ms, agent ${row.agentMiB.toFixed(0)} MiB`,
+          `${row.loadMs.toFixed(0).padStart(5)} ms, one endpoint comes ` +
+          `${row.addMs.toFixed(1).padStart(5)} ms, is replaced ${row.replaceMs.toFixed(1)} ms, agent ${row.agentMiB.toFixed(0)} MiB`,
       );
     }
   }

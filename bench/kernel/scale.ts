@@ -11,7 +11,10 @@ export type ScaleRow = {
   kind: ForwardIntent['kind'];
   forwards: number;
   loadMs: number;
-  changeMs: number;
+  /** A further endpoint comes. */
+  addMs: number;
+  /** An endpoint is replaced: the flows of the one before are cut, too. */
+  replaceMs: number;
   agentMiB: number;
 };
 
@@ -32,12 +35,29 @@ function residentMiB(pid: number): number {
   return Number(kib) / 1024;
 }
 
-/** One endpoint of a forward in the middle gets another address. */
-function changed(forwards: readonly ForwardIntent[], turn: number): ForwardIntent {
-  const before = forwards[forwards.length >> 1];
-  if (!before) throw new Error('no forwards');
-  const [, ...others] = before.targets;
-  return { ...before, targets: [{ address: `172.20.255.${turn + 1}`, port: 80 }, ...others] };
+type Turn = (forward: ForwardIntent, turn: number) => ForwardIntent;
+
+const fresh = (turn: number) => ({ address: `172.20.255.${turn + 1}`, port: 80 });
+const added: Turn = (forward, turn) => ({
+  ...forward,
+  targets: [...forward.targets, fresh(turn)],
+});
+const replaced: Turn = (forward, turn) => ({
+  ...forward,
+  targets: [fresh(turn), ...forward.targets.slice(1)],
+});
+
+/** Median time of changes of one forward, each after the other. */
+async function timed(host: TestHost, start: ForwardIntent, step: Turn): Promise<number> {
+  const times: number[] = [];
+  let forward = start;
+  for (let turn = 0; turn < CHANGES; turn++) {
+    forward = step(forward, turn);
+    const from = performance.now();
+    await host.agent.apply({ put: { forwards: [forward] }, remove: {} });
+    times.push(performance.now() - from);
+  }
+  return median(times);
 }
 
 async function once(kind: ForwardIntent['kind'], count: number): Promise<ScaleRow> {
@@ -50,14 +70,12 @@ async function once(kind: ForwardIntent['kind'], count: number): Promise<ScaleRo
     const report = await host.agent.apply({ put: { forwards }, remove: {} });
     const loadMs = performance.now() - start;
     if (report.failures.length > 0) throw new Error(JSON.stringify(report.failures[0]));
-    const times: number[] = [];
-    for (let turn = 0; turn < CHANGES; turn++) {
-      const from = performance.now();
-      await host.agent.apply({ put: { forwards: [changed(forwards, turn)] }, remove: {} });
-      times.push(performance.now() - from);
-    }
+    const [middle, other] = [forwards[count >> 1], forwards[0]];
+    if (!middle || !other) throw new Error('no forwards');
+    const addMs = await timed(host, other, added);
+    const replaceMs = await timed(host, middle, replaced);
     const agentMiB = residentMiB(host.agentPid);
-    return { kind, forwards: count, loadMs, changeMs: median(times), agentMiB };
+    return { kind, forwards: count, loadMs, addMs, replaceMs, agentMiB };
   } finally {
     await host.stop();
   }
@@ -74,6 +92,7 @@ export async function measureScale(
   const middle = (pick: (row: ScaleRow) => number) => median(all.map(pick));
   return {
     ...{ kind, forwards: count, loadMs: middle((row) => row.loadMs) },
-    ...{ changeMs: middle((row) => row.changeMs), agentMiB: middle((row) => row.agentMiB) },
+    ...{ addMs: middle((row) => row.addMs), replaceMs: middle((row) => row.replaceMs) },
+    agentMiB: middle((row) => row.agentMiB),
   };
 }

@@ -57,15 +57,39 @@ export async function listFlows(
   });
 }
 
+const DIRECTION = /src=(\S+) dst=(\S+) sport=\d+ dport=(\d+)/g;
+
+/** Where all flows of one family and transport lead: as asked for, and who answers in fact. */
+export async function listDestinations(
+  exec: Exec,
+  family: 4 | 6,
+  transport: FlowFilter['transport'],
+): Promise<{ address: string; port: number; replySource: string }[]> {
+  const argv = ['conntrack', '-L', '-f', `ipv${family}`, '-p', transport];
+  const text = await must(exec, argv, { maxOutputBytes: MAX_LISTING_BYTES });
+  return text.split('\n').flatMap((line) => {
+    const [asked, answered] = line.matchAll(DIRECTION);
+    const [, , address, port] = asked ?? [];
+    const [, replySource] = answered ?? [];
+    if (address === undefined || replySource === undefined) return [];
+    return { address, port: Number(port), replySource };
+  });
+}
+
 const NOT_FOUND = /0 flow entries/;
+
+/** The address family of the flows that are meant. */
+export function familyOf(filter: FlowFilter): 4 | 6 {
+  const address = filter.replySource ?? filter.address ?? '';
+  return filter.family ?? (address.includes(':') ? 6 : 4);
+}
 
 /**
  * Forgets flows, so that their next packet is forwarded by the rules of now. False when the
  * `conntrack` command is missing or failed.
  */
 export async function dropFlows(exec: Exec, filter: FlowFilter): Promise<boolean> {
-  const address = filter.replySource ?? filter.address ?? '';
-  const family = filter.family ?? (address.includes(':') ? 6 : 4);
+  const family = familyOf(filter);
   const argv = ['conntrack', '-D', '-f', `ipv${family}`, '-p', filter.transport];
   if (filter.port !== undefined) argv.push('--orig-port-dst', String(filter.port));
   if (filter.address !== undefined) argv.push('--orig-dst', filter.address);

@@ -1,8 +1,15 @@
-import { dropFlows, type FlowFilter } from '../../kernel/conntrack.ts';
+import { errorText } from '../../base/errors.ts';
+import { dropFlows, type FlowFilter, familyOf, listDestinations } from '../../kernel/conntrack.ts';
 import { type ForwardIntent, isWildcard } from '../../model/host-intent.ts';
+import { canonical } from './host-content.ts';
 import type { Change } from './intent-store.ts';
 import { type AgentTools, eachOf } from './tools.ts';
 
+/**
+ * Each order to forget walks the kernel's whole table of flows: for more than this, one listing
+ * tells first which are of any use.
+ */
+const MAX_UNASKED = 4;
 /** A change of more flows than this is done in the background. */
 const MAX_AWAITED = 32;
 
@@ -37,12 +44,48 @@ export function staleFlows(
   return filters;
 }
 
+const textOf = (address: string | undefined) =>
+  address === undefined ? undefined : canonical(address);
+
+/** Those filters that any flow of now matches. */
+async function matching(tools: AgentTools, filters: readonly FlowFilter[]): Promise<FlowFilter[]> {
+  const kindOf = (filter: FlowFilter) => `${familyOf(filter)} ${filter.transport}`;
+  const keyOf = (...[address = '*', port = 0, source = '*']: [string?, number?, string?]) =>
+    `${address} ${port} ${source}`;
+  const live = new Map<string, Set<string>>();
+  for (const filter of filters) {
+    if (live.has(kindOf(filter))) continue;
+    const keys = new Set<string>();
+    for (const flow of await listDestinations(tools.exec, familyOf(filter), filter.transport)) {
+      for (const address of [undefined, flow.address]) {
+        for (const source of [undefined, flow.replySource])
+          keys.add(keyOf(address, flow.port, source));
+      }
+    }
+    live.set(kindOf(filter), keys);
+  }
+  return filters.filter((filter) =>
+    live
+      .get(kindOf(filter))
+      ?.has(keyOf(textOf(filter.address), filter.port, textOf(filter.replySource))),
+  );
+}
+
 /** Forgets flows; a failure is logged, the host's `doctor` names the missing command. */
 export async function forgetFlows(tools: AgentTools, filters: readonly FlowFilter[]) {
-  const work = eachOf(filters, 2, async (filter) => {
+  let wanted = filters;
+  if (filters.length > MAX_UNASKED) {
+    try {
+      wanted = await matching(tools, filters);
+    } catch (error) {
+      tools.logger.debug('flows could not be listed', { error: errorText(error) });
+      return;
+    }
+  }
+  const work = eachOf(wanted, 2, async (filter) => {
     if (!(await dropFlows(tools.exec, filter))) {
       tools.logger.debug('flows could not be dropped', { filter });
     }
   });
-  if (filters.length <= MAX_AWAITED) await work;
+  if (wanted.length <= MAX_AWAITED) await work;
 }

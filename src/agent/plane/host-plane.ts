@@ -12,7 +12,7 @@ import { type Change, IntentStore } from './intent-store.ts';
 import { LinkReconciler } from './links.ts';
 import { Reservations } from './reservations.ts';
 import type { AgentTools } from './tools.ts';
-import { KernelWatch } from './watch.ts';
+import { type ChangedParts, KernelWatch } from './watch.ts';
 
 /** How often everything is compared with the kernel, whether or not it told of a change. */
 const FULL_PASS_EVERY_MS = 30_000;
@@ -59,7 +59,7 @@ export class HostPlane {
     this.#watch = new KernelWatch(
       tools,
       (pid) => nft.ran(pid),
-      () => this.#look('host', 'an event of the kernel'),
+      (parts) => this.#look('host', parts, 'an event of the kernel'),
     );
   }
 
@@ -154,16 +154,16 @@ export class HostPlane {
     }
   }
 
-  /** Compares the host's side, or everything, with the kernel and mends it. */
-  async #look(scope: 'host' | 'all', cause: string): Promise<void> {
+  /** Compares parts of the host's side, or of everything, with the kernel and mends them. */
+  async #look(scope: 'host' | 'all', parts: ChangedParts, cause: string): Promise<void> {
     if (this.#closed) return;
     try {
       await this.#queue(async () => {
         const failures = new Map<string, ApplyFailure>();
         const usable = await this.#reserve(failures);
         const names = () => this.#resolve(undefined, failures);
-        const links = await this.#links.reconcile(scope, failures, names);
-        const table = await this.#load(usable, true, failures);
+        const links = parts.links && (await this.#links.reconcile(scope, failures, names));
+        const table = await this.#load(usable, parts.table, failures);
         await this.#makeRoom(scope === 'all');
         const mended = [links ? 'links' : [], table ? 'the firewall table' : []].flat();
         if (mended.length > 0) this.#degraded(`${mended.join(' and ')} repaired after ${cause}`);
@@ -178,7 +178,7 @@ export class HostPlane {
 
   #schedule(): void {
     this.#timer = this.#tools.clock.after(FULL_PASS_EVERY_MS, async () => {
-      await this.#look('all', 'a difference was found');
+      await this.#look('all', { links: true, table: true }, 'a difference was found');
       if (!this.#closed) this.#schedule();
     });
   }

@@ -11,6 +11,9 @@ const LOOK_SHARE = 0.3;
 
 const GENERATION = /^# new generation \d+ by process (\d+)/;
 
+/** Of what the kernel told a change since the last look. */
+export type ChangedParts = { links: boolean; table: boolean };
+
 /** Reads what `nft monitor` prints; `foreign` is called when others have changed a table. */
 export function tableEvents(
   table: string,
@@ -42,9 +45,10 @@ export function tableEvents(
 export class KernelWatch {
   readonly #tools: AgentTools;
   readonly #ownProcess: (pid: number) => boolean;
-  readonly #changed: () => Promise<void>;
+  readonly #changed: (parts: ChangedParts) => Promise<void>;
   #children: ChildProcess[] = [];
   #timer: Timer | undefined;
+  #parts: ChangedParts = { links: false, table: false };
   #notBefore = 0;
   #closed = false;
 
@@ -52,7 +56,7 @@ export class KernelWatch {
   constructor(
     tools: AgentTools,
     ownProcess: (pid: number) => boolean,
-    changed: () => Promise<void>,
+    changed: (parts: ChangedParts) => Promise<void>,
   ) {
     this.#tools = tools;
     this.#ownProcess = ownProcess;
@@ -61,14 +65,12 @@ export class KernelWatch {
 
   start(): void {
     const { table } = this.#tools.naming;
-    this.#follow(
-      ['nft', 'monitor'],
-      tableEvents(table, this.#ownProcess, () => this.#settle()),
-    );
-    this.#follow(['ip', 'monitor', 'link', 'address'], () => this.#settle());
+    const settle = () => this.#settle('table');
+    this.#follow('table', ['nft', 'monitor'], tableEvents(table, this.#ownProcess, settle));
+    this.#follow('links', ['ip', 'monitor', 'link', 'address'], () => this.#settle('links'));
   }
 
-  #follow(argv: readonly string[], read: (text: string) => void): void {
+  #follow(part: keyof ChangedParts, argv: readonly string[], read: (text: string) => void): void {
     if (this.#closed) return;
     const [file = '', ...rest] = argv;
     const child = spawn(file, rest, {
@@ -82,18 +84,21 @@ export class KernelWatch {
       this.#children = this.#children.filter((other) => other !== child);
       if (this.#closed) return;
       // The monitor gives up when it cannot keep up: what it missed is looked for.
-      this.#tools.clock.after(RESTART_AFTER_MS, () => this.#follow(argv, read));
-      this.#settle();
+      this.#tools.clock.after(RESTART_AFTER_MS, () => this.#follow(part, argv, read));
+      this.#settle(part);
     });
   }
 
-  #settle(): void {
+  #settle(part: keyof ChangedParts): void {
+    this.#parts[part] = true;
     const { clock } = this.#tools;
     const delay = Math.max(SETTLE_MS, this.#notBefore - clock.now());
     this.#timer ??= clock.after(delay, async () => {
       this.#timer = undefined;
       const start = clock.now();
-      await this.#changed();
+      const parts = this.#parts;
+      this.#parts = { links: false, table: false };
+      await this.#changed(parts);
       const took = clock.now() - start;
       this.#notBefore = clock.now() + took / LOOK_SHARE;
     });
