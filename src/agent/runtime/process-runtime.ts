@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, SluiceError } from '../../base/errors.ts';
-import { type CgroupMounts, findCgroups, usableCgroups } from '../../kernel/cgroup.ts';
+import { Cgroup, type CgroupMounts, findCgroups, usableCgroups } from '../../kernel/cgroup.ts';
 import { COMMAND_PATH, must } from '../../kernel/exec.ts';
 import type { LogEntry, LogQuery, TaskStats, TaskStreams } from '../../link/agent-port.ts';
 import type { ExecSpec, ImageInfo, TaskSpec, TaskState } from '../../model/task-spec.ts';
@@ -233,5 +233,7 @@ export class ProcessRuntime {
   /** Lets go of all tasks; they run on. */
   release(): void {
     for (const task of this.#tasks.values()) task.release();
+    const { groupPath } = this.#home('');
+    if (this.#tasks.size === 0 && this.#cgroups) Cgroup.at(this.#cgroups, groupPath).remove();
   }
 }
