@@ -7,8 +7,6 @@ import type { PluginHost } from './plugin-host.ts';
 /** What an IPAM driver needs to be given. */
 export type IpamCapabilities = {
   readonly needsMac: boolean;
-  /** Whether pools and addresses are to be asked for again after a start. */
-  readonly needsReplay: boolean;
 };
 
 /** A block of addresses that a driver handed out. */
@@ -36,13 +34,10 @@ export class IpamDrivers {
   async capabilities(driver: string): Promise<IpamCapabilities> {
     try {
       const answer = await this.#call(driver, 'GetCapabilities', {});
-      return {
-        needsMac: answer['RequiresMACAddress'] === true,
-        needsReplay: answer['RequiresRequestReplay'] === true,
-      };
+      return { needsMac: answer['RequiresMACAddress'] === true };
     } catch (error) {
       if (!(error instanceof SluiceError) || error.code !== 'E_PLUGIN_REFUSED') throw error;
-      return { needsMac: false, needsReplay: false };
+      return { needsMac: false };
     }
   }
 

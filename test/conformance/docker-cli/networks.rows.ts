@@ -479,7 +479,7 @@ rows(
       assert.equal(await lab.addressOf('aa', 'nb'), '');
       assert.match(await lab.ok('exec', 'aa', 'ip', '-br', 'link'), /eth0\S* +UP/);
       refused(
-        await lab.docker('network', 'create', '--ipam-driver', 'x', 'na'),
+        await lab.docker('network', 'create', '--ipam-driver', 'x', 'nc'),
         /invalid ipam driver: "x"/,
       );
     }),

@@ -192,7 +192,7 @@ test('pools and addresses are taken as blocks and addresses only', async (t) => 
   await serve(t, path, 'ipam', plugin(answers));
   const drivers = new IpamDrivers(new PluginHost({ folders: [path], patience }));
   assert.equal(await drivers.localSpace('ipam'), 'here');
-  assert.deepEqual(await drivers.capabilities('ipam'), { needsMac: false, needsReplay: false });
+  assert.deepEqual(await drivers.capabilities('ipam'), { needsMac: false });
   const pool = { space: 'here', subnet: undefined, range: undefined, options: {} };
   assert.deepEqual(await drivers.requestPool('ipam', { ...pool, family: 4 }), {
     ...{ id: 'p', subnet: '10.0.0.0/24', gateway: '10.0.0.1/24' },
