@@ -9,7 +9,7 @@ export const ERROR_CODES = {
   E_BIND_FAILED: 'A listening address could not be bound; nothing of the change was applied.',
   E_WORKER_START: 'The workers crash at their start; the log says how.',
   E_UPGRADE_REFUSED: 'Another daemon could not take over; this one serves on.',
-  E_ALREADY_RUNS: 'A daemon runs with this configuration already.',
+  E_ALREADY_RUNS: 'A daemon runs with this configuration or process file already.',
   E_BUSY: 'The daemon is upgrading or ending and takes no such order now.',
   E_ADMIN_UNREACHABLE: 'The admin API of the daemon does not answer.',
   E_ADMIN_REFUSED: 'The daemon refused an order; its reason follows.',

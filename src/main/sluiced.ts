@@ -22,7 +22,7 @@ const FIRST_PASSED_DESCRIPTOR = 3;
 type Options = Readonly<Record<string, unknown>> & {
   readonly config?: string[];
   readonly configFile?: string;
-  readonly pidFile?: string;
+  readonly pidfile?: string;
 };
 
 type Descriptors = ReadonlyMap<string, NativeHandle>;
@@ -56,7 +56,8 @@ async function takeOver(
 /** The engine when it is asked for, or nothing else is. */
 function startEngine(options: Options, passed: Descriptors): Promise<EngineHost> | undefined {
   const flags = givenFlags(options);
-  const asked = Object.keys(flags).length > 0 || options.configFile !== undefined;
+  const { pidfile: _, ...own } = flags;
+  const asked = Object.keys(own).length > 0 || options.configFile !== undefined;
   if (!asked && options.config) return undefined;
   const order = { flags, configFile: options.configFile, descriptors: passed };
   return EngineHost.start(order, startAgentProcess, createPinoLogger);
@@ -64,7 +65,7 @@ function startEngine(options: Options, passed: Descriptors): Promise<EngineHost>
 
 async function runGateway(
   paths: readonly string[],
-  { pidFile }: Options,
+  { pidfile }: Options,
   succeeds: boolean,
   engine: EngineHost | undefined,
   passed: Descriptors,
@@ -75,7 +76,10 @@ async function runGateway(
   const loaded = source.load();
   const logger = createPinoLogger(loaded.config.log.level);
   const directory = openRunDirectory(process.env, paths, logger);
-  const pid = new PidFile(pidFile);
+  // An engine has held it from its start; a predecessor holds it until this one serves.
+  const pid = new PidFile(engine ? undefined : pidfile);
+  process.once('exit', () => pid.release());
+  if (!succeeds) pid.hold();
   const gateway = new GatewayHost({
     source,
     loaded,
@@ -91,12 +95,11 @@ async function runGateway(
     process.on(signal, async () => {
       await gateway.stop(signal);
       await engine?.close();
-      pid.release();
       process.exit(0);
     });
   }
   await gateway.start();
-  pid.hold();
+  if (succeeds) pid.hold(true);
   await answerPredecessor({ type: 'ready' });
   gateway.announce();
   printBanner(loaded.config, gateway.supervisor);
@@ -150,7 +153,6 @@ const program = new Command('sluiced')
     '-c, --config <path...>',
     'configuration of the gateway, file or directory, YAML or JSON; several add up',
   )
-  .option('--pid-file <file>', 'file that holds the process number of the gateway while it serves')
   .option('--config-file <file>', 'options of the engine as JSON, in the form of daemon.json');
 for (const option of [...engineFlags(), ...idleFlags()]) program.addOption(option);
 program.action(async (options: Options) => {

@@ -137,7 +137,7 @@ test('SIGUSR2 upgrades as well, the process file follows, unix sockets stay in p
 services:
   app: { endpoints: ["127.0.0.1:${backendPort}"] }
 `,
-    { args: ['--pid-file', '{DIR}/sluice.pid'] },
+    { args: ['--pidfile', '{DIR}/sluice.pid'] },
   );
   t.after(async () => {
     await gateway.stop();

@@ -17,12 +17,12 @@ import type { AgentEvents, AgentPort } from '../../link/agent-port.ts';
 import { splitHostPort } from '../../model/address.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import { EmbeddedStore } from '../../store/embedded-store.ts';
+import { PidFile } from '../pid-file.ts';
 import type { LeveledLogger } from '../pino-logger.ts';
 import { VERSION } from '../version.ts';
 import { agentSocketOf, prefixOf } from './agent-process.ts';
 import { hostFacts, optionFacts } from './host-facts.ts';
 import { listenAll } from './listen.ts';
-import { holdPidfile } from './pidfile.ts';
 import { type DaemonSettings, daemonSettings } from './settings.ts';
 
 /** What the engine of a daemon is started from. */
@@ -211,7 +211,9 @@ export class EngineHost {
     for (const warning of draft.warnings) logger.warn(warning);
     makeFolder(draft.dataRoot, 0o710);
     makeFolder(draft.execRoot, 0o711);
-    if (draft.pidfile !== undefined) close.push(holdPidfile(draft.pidfile));
+    const pid = new PidFile(draft.pidfile);
+    pid.hold();
+    close.push(() => pid.release());
     const store = EmbeddedStore.open(join(draft.dataRoot, 'state.db'));
     close.push(() => store.close());
     const id = identity(store);
