@@ -4,8 +4,10 @@ import net from 'node:net';
 /** One request as Node's strict parser read it to its end. */
 export type Seen = { method: string; url: string; body: string };
 
-/** Messages that were given up half-way, and methods that Node does not know, are no ambiguity. */
-const HARMLESS = new Set(['HPE_INVALID_EOF_STATE', 'HPE_INVALID_METHOD']);
+/** Messages that were given up half-way are no ambiguity. */
+const UNFINISHED = 'HPE_INVALID_EOF_STATE';
+/** Methods that Node does not know are forwarded all the same; it reads nothing behind one. */
+const UNKNOWN_METHOD = 'HPE_INVALID_METHOD';
 
 /**
  * An HTTP server that notes every whole request, every parser's error, and the raw bytes that the
@@ -14,12 +16,15 @@ const HARMLESS = new Set(['HPE_INVALID_EOF_STATE', 'HPE_INVALID_METHOD']);
 export class Oracle {
   seen: Seen[] = [];
   errors: string[] = [];
+  /** Whether it reads no further: behind an unknown method, or a wish to upgrade that it ignores. */
+  stopped = false;
   raw = '';
   readonly #http: http.Server;
   readonly #server: net.Server;
 
   constructor() {
     this.#http = http.createServer({ requireHostHeader: false }, (request, response) => {
+      if (request.headers.upgrade !== undefined) this.stopped = true;
       const parts: Buffer[] = [];
       request.on('data', (chunk: Buffer) => parts.push(chunk));
       request.on('error', () => {});
@@ -31,7 +36,8 @@ export class Oracle {
     });
     this.#http.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       const { code = '' } = error;
-      if (code.startsWith('HPE_') && !HARMLESS.has(code)) this.errors.push(code);
+      if (code === UNKNOWN_METHOD) this.stopped = true;
+      else if (code.startsWith('HPE_') && code !== UNFINISHED) this.errors.push(code);
       socket.destroy();
     });
     this.#server = net.createServer({ allowHalfOpen: true }, (socket) => {
@@ -52,6 +58,7 @@ export class Oracle {
   clear(): void {
     this.seen = [];
     this.errors = [];
+    this.stopped = false;
     this.raw = '';
   }
 
