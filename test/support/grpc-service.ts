@@ -28,8 +28,8 @@ type Call = { metadata: grpc.Metadata };
 export type Observed = { calls: number; cancelledAt: number[]; metadata: grpc.Metadata[] };
 
 /**
- * A real gRPC server with a health service. Unary answers its name and the text; `fail:<code>` fails with that status and
- * `hang` never answers. Down repeats the text, Up counts bytes, Both echoes.
+ * A real gRPC server with a health service. Unary answers its name and the text; `fail:<code>` fails with that status,
+ * `fail:<code>:<name>` at the server of that name only, and `hang` never answers. Down repeats the text, Up counts bytes, Both echoes.
  */
 export async function startGrpcServer(port: number, name: string) {
   const observed: Observed = { calls: 0, cancelledAt: [], metadata: [] };
@@ -47,8 +47,9 @@ export async function startGrpcServer(port: number, name: string) {
       trailers.set('x-served-by', name);
       trailers.set('x-raw-bin', Buffer.from([0, 255, 10, 13, 37]));
       if (text === 'hang') return;
-      const code = /^fail:(\d+)$/.exec(text)?.[1];
-      if (code) done({ code: Number(code), details: 'nö: 100 % \n', metadata: trailers });
+      const [, code, at = name] = /^fail:(\d+)(?::(\w+))?$/.exec(text) ?? [];
+      if (code && at === name)
+        done({ code: Number(code), details: 'nö: 100 % \n', metadata: trailers });
       else done(null, Buffer.from(`${name}:${text}`), trailers);
     },
     down(call: grpc.ServerWritableStream<Buffer, Buffer>) {
