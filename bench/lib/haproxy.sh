@@ -6,24 +6,13 @@ set -eu
 
 target=$(realpath -m "${1:?usage: haproxy.sh TARGET_DIR}")
 program=$target/run-haproxy
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 if [ -x "$program" ]; then
   echo "$program"
   exit 0
 fi
 
-mirror=$(
-  cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list \
-    2>/dev/null | sed -nE \
-    -e 's/^URIs:[[:space:]]*([^[:space:]]+\/debian)\/?([[:space:]].*)?$/\1/p' \
-    -e 's/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+\/debian)\/?[[:space:]].*$/\2/p' |
-    head -n 1
-)
-if [ -z "$mirror" ]; then
-  echo "haproxy.sh: no Debian mirror is configured on this machine" >&2
-  exit 1
-fi
+. "$(dirname "$0")/../../test/support/install/mirror.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

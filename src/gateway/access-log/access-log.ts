@@ -9,8 +9,6 @@ import { lineFormat } from './formats.ts';
 const STANDARD_OUTPUT = 1;
 const MAX_SETTLE_MS = 500;
 
-const NONE: AccessLog = { write() {}, reopen() {}, close: async () => {} };
-
 /** What an access log is built on. */
 export type AccessLogDeps = {
   readonly logger: Logger;
@@ -20,14 +18,16 @@ export type AccessLogDeps = {
 };
 
 /**
- * Opens the access log that a configuration asks for. Lines are written in the background; a sink
+ * Opens the access log that a configuration asks for, if any. Lines are written in the background; a sink
  * that is slow, full or gone costs lines, never time.
  */
-export function openAccessLog({ log }: GatewayConfig, deps: AccessLogDeps): AccessLog {
+export function openAccessLog({ log }: GatewayConfig, deps: AccessLogDeps): AccessLog | undefined {
   const { access } = log;
-  if (access === false) return NONE;
+  if (access === false) return undefined;
   const sink = openSink(access.file, deps);
-  if (!sink) return { ...NONE, write: () => deps.dropped.value++ };
+  if (!sink) {
+    return { write: () => deps.dropped.value++, reopen() {}, close: async () => {} };
+  }
   const format = lineFormat(access.format, deps.load);
   return {
     write: (record) => {

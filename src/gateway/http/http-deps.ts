@@ -1,7 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { MetricRegistry } from '../../base/metrics.ts';
-import type { AccessRecord } from '../access-record.ts';
 import type { SupervisorLink } from '../ipc.ts';
 import type { ServiceHandle } from '../upstream/service-handle.ts';
 import type { OverloadGuard } from '../worker/overload.ts';
@@ -13,7 +12,6 @@ export type HttpDeps = {
   readonly metrics: MetricRegistry;
   readonly link: SupervisorLink;
   readonly services: (name: string) => ServiceHandle | undefined;
-  readonly accessLog: (record: AccessRecord) => void;
   readonly cookieKey: string;
   readonly overload: OverloadGuard;
 };

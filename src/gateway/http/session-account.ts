@@ -74,7 +74,7 @@ export class SessionAccount {
     this.#plan.received.value += this.bytesIn;
     this.#plan.sent.value += this.bytesOut;
     if (this.service !== undefined) this.#countService(this.service, outcome);
-    if (this.#listener.config.accessLog) this.#deps.accessLog(this.#record(outcome, durationMs));
+    this.#listener.accessLog?.write(this.#record(outcome, durationMs));
   }
 
   #countService(service: string, outcome: string): void {

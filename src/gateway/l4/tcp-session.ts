@@ -171,12 +171,13 @@ class TcpSession {
   }
 
   #record(endpoint: string, outcome: string, bytesIn: number, bytesOut: number): void {
-    if (!this.#listener.config.accessLog) return;
-    const { clock, accessLog } = this.#listener.deps;
+    const { accessLog } = this.#listener;
+    if (!accessLog) return;
+    const { clock } = this.#listener.deps;
     const { acceptedAt } = this.#connection;
     const durationMs = clock.now() - acceptedAt;
     const leasedAt = this.#leasedAt;
-    accessLog({
+    accessLog.write({
       listener: this.#listener.name,
       route: this.#route,
       service: this.#service.name,

@@ -235,10 +235,10 @@ class UdpFlow implements Timed {
   }
 
   #record(outcome: string): void {
-    const { config, deps, name } = this.#listener;
-    if (!config.accessLog) return;
+    const { accessLog, deps, name } = this.#listener;
+    if (!accessLog) return;
     const durationMs = deps.clock.now() - this.#startedAt;
-    deps.accessLog({
+    accessLog.write({
       listener: name,
       route: undefined,
       service: this.#service.name,

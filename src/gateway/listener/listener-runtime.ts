@@ -11,7 +11,7 @@ import type { PeerAddress, StreamConnection, TlsInfo } from '../../net/stream-co
 import type { TicketKeys } from '../../net/ticket-keys.ts';
 import { TlsTerminator } from '../../net/tls-server.ts';
 import type { ProxyHeader } from '../../wire/proxy-protocol.ts';
-import type { AccessRecord } from '../access-record.ts';
+import type { AccessLog } from '../access-record.ts';
 import type { ConfigMaterial } from '../ipc.ts';
 import { SniSessions } from '../l4/sni-session.ts';
 import { TcpSessions } from '../l4/tcp-session.ts';
@@ -54,7 +54,7 @@ export type ListenerDeps = {
   readonly services: (name: string) => ServiceHandle | undefined;
   readonly handlers: { readonly http: StreamHandler };
   readonly tickets: TicketKeys;
-  readonly accessLog: (record: AccessRecord) => void;
+  readonly accessLog: () => AccessLog | undefined;
   readonly overload: OverloadGuard;
   readonly defaults: GatewayConfig['defaults'];
   /** Workers of this host: each takes its share of `maxConnections`, rounded up. */
@@ -179,10 +179,14 @@ export class ListenerRuntime {
     if (client) this.logUnserved(client, reason);
   }
 
+  /** Where its sessions' lines go; without one, none is made up. */
+  get accessLog(): AccessLog | undefined {
+    return this.#config.accessLog ? this.deps.accessLog() : undefined;
+  }
+
   /** Writes the line of a connection that became no session. */
   logUnserved(client: PeerAddress, outcome: string): void {
-    if (!this.#config.accessLog) return;
-    this.deps.accessLog({
+    this.accessLog?.write({
       listener: this.name,
       route: undefined,
       service: undefined,

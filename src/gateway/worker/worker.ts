@@ -37,7 +37,7 @@ export type WorkerDeps = {
   readonly logger: Logger;
   readonly send: (message: FromWorker) => void;
   /** Opens the access log that a configuration asks for; called again when it changes. */
-  readonly openAccessLog: (config: GatewayConfig, deps: AccessLogDeps) => AccessLog;
+  readonly openAccessLog: (config: GatewayConfig, deps: AccessLogDeps) => AccessLog | undefined;
   readonly setLogLevel: (level: GatewayConfig['log']['level']) => void;
   /** Longest stall of the event loop since the last call, in ms. */
   readonly lagMs: () => number;
@@ -232,7 +232,6 @@ export class Worker {
       metrics: this.#metrics,
       link: this.#link,
       services: (name) => this.#services.get(name),
-      accessLog: (record) => this.#accessLog?.write(record),
       cookieKey: next.cookieKey,
       overload: this.#overload,
     });
@@ -310,7 +309,7 @@ export class Worker {
       metrics: this.#metrics,
       services: (service) => this.#services.get(service),
       handlers: { http: (connection, of) => this.#http?.handle(connection, of) },
-      accessLog: (record) => this.#accessLog?.write(record),
+      accessLog: () => this.#accessLog,
       tickets: this.#tickets,
       overload: this.#overload,
       defaults: config.defaults,

@@ -6,24 +6,13 @@ set -eu
 
 target=${1:?usage: consul.sh TARGET_DIR}
 program=$target/usr/bin/consul
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 if [ -x "$program" ]; then
   echo "$program"
   exit 0
 fi
 
-mirror=$(
-  cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list \
-    2>/dev/null | sed -nE \
-    -e 's/^URIs:[[:space:]]*([^[:space:]]+\/debian)\/?([[:space:]].*)?$/\1/p' \
-    -e 's/^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+\/debian)\/?[[:space:]].*$/\2/p' |
-    head -n 1
-)
-if [ -z "$mirror" ]; then
-  echo "consul.sh: no Debian mirror is configured on this machine" >&2
-  exit 1
-fi
+. "$(dirname "$0")/mirror.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
