@@ -66,14 +66,9 @@ export type FromWorker =
   | { type: 'outcomes'; batches: OutcomeBatch[] }
   | { type: 'suspect'; service: string; endpoint: string }
   | { type: 'rate-use'; uses: RateUse[] }
-  | {
-      type: 'stats';
-      id: number;
-      samples: SeriesSample[];
-      usage: EndpointUsage[];
-      lagMs: number;
-      strain: readonly string[];
-    }
+  | { type: 'stats'; id: number; samples: SeriesSample[]; usage: EndpointUsage[]; lagMs: number }
+  /** Why new work is refused, whenever that changes: a worker behind its time answers late. */
+  | { type: 'strain'; reasons: readonly string[] }
   | { type: 'drained'; cut: number };
 
 /** How a worker's parts speak to the supervisor; does nothing while there is none. */

@@ -421,6 +421,9 @@ export class Supervisor {
       case 'stats':
         this.#takeStats(worker, message);
         break;
+      case 'strain':
+        if (this.#fleet.workers.includes(worker)) this.#strain.set(worker, message.reasons);
+        break;
     }
   }
 
@@ -437,7 +440,6 @@ export class Supervisor {
     if (!this.#fleet.workers.includes(worker)) return;
     this.#aggregator.update(workerKey(worker), message.samples);
     this.#usage.set(worker, message.usage);
-    this.#strain.set(worker, message.strain);
     const awaited = this.#awaited.get(message.id);
     if (awaited && --awaited.missing === 0) awaited.resolve();
   }

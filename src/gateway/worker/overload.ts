@@ -25,6 +25,8 @@ export type OverloadDeps = {
   readonly resources: Resources;
   readonly workers: () => number;
   readonly memoryLimit: () => number | undefined;
+  /** Told why new work is refused, whenever that changes; empty: it is not. */
+  readonly onChange: (reasons: readonly ShedReason[]) => void;
 };
 
 /** Turns new work away before a worker runs out of descriptors, memory or time. */
@@ -41,11 +43,6 @@ export class OverloadGuard {
     const spare = Math.max(2, deps.resources.descriptors - RESERVED_DESCRIPTORS);
     this.#maxConnections = Math.floor(spare / 2);
     this.#look(deps.clock.now());
-  }
-
-  /** What is wrong now. */
-  get reasons(): ShedReason[] {
-    return this.#shedder.reasons;
   }
 
   /** Whether there is a descriptor for one more client, and one for its endpoint; counts when not. */
@@ -89,6 +86,7 @@ export class OverloadGuard {
         if (text) logger.warn('overloaded: new requests are refused', { reasons });
         else logger.info('no longer overloaded');
         this.#told = text;
+        this.#deps.onChange(reasons);
       }
       this.#look(now);
     });

@@ -81,6 +81,7 @@ export class Worker {
       resources: deps.resources,
       memoryLimit: () => this.#config?.config.memory,
       workers: () => this.#config?.workers ?? 1,
+      onChange: (reasons) => deps.send({ type: 'strain', reasons }),
     });
     this.#outcomes = new OutcomeReporter(deps.clock, this.#link);
   }
@@ -355,7 +356,7 @@ export class Worker {
     const samples = this.#config?.config.metrics.perEndpoint
       ? all
       : all.filter(({ family }) => !family.startsWith('sluice_endpoint_'));
-    this.#deps.send({ type: 'stats', id, samples, usage, lagMs, strain: this.#overload.reasons });
+    this.#deps.send({ type: 'stats', id, samples, usage, lagMs });
   }
 }
 
