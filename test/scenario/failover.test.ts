@@ -56,17 +56,16 @@ for (const workers of [1, 2]) {
 
   test(`untuned, ${workers} workers: one that answers 500 is put aside`, async (t) => {
     const { port, first } = await twoBackends(t, workers);
-    const load = pacedLoad(port, { perSecond: 20, seconds: 5 });
+    const load = pacedLoad(port, { perSecond: 20, seconds: 6 });
     await new Promise((resolve) => setTimeout(resolve, 1500));
     await first.mode('500');
-    const shots = await load;
-    const bad = failures(shots);
+    const bad = failures(await load);
     assert.ok(bad.length >= 1, 'the fault fired');
-    const lastMs = Math.max(...bad.map(({ startedMs }) => startedMs));
-    const firstMs = Math.min(...bad.map(({ startedMs }) => startedMs));
+    // Ten each second would fail for the 4.5 s that are left.
+    assert.ok(bad.length <= 20, `${bad.length} failed`);
     assert.ok(
-      bad.length <= 20 && lastMs - firstMs <= 1000,
-      `${bad.length} in ${lastMs - firstMs} ms`,
+      bad.every(({ startedMs }) => startedMs < 5000),
+      'none fails at the end',
     );
   });
 }

@@ -107,27 +107,34 @@ test('a worker that falls behind refuses a share of new requests and says so, th
   const { port, gateway } = await start(t);
   const [worker = 0] = await gateway.workers();
   t.after(() => endAll([worker], 'SIGCONT'));
-  const load = pacedLoad(port, { perSecond: 200, seconds: 5 });
+  let loading = true;
+  const load = pacedLoad(port, { perSecond: 200, seconds: 12 }).finally(() => {
+    loading = false;
+  });
   let health = '';
-  let frozen = true;
+  let shed = 0;
   // Beside the freezes, so that looking does not give the worker time to catch up.
   const watching = (async () => {
-    while (frozen && !health.includes('overloaded')) {
-      health = (await gateway.admin('/healthz')).text;
+    while (loading && !(health.includes('overloaded') && shed > 0)) {
+      if (!health.includes('overloaded')) health = (await gateway.admin('/healthz')).text;
+      else shed = (await gateway.metric(`${SHED}{reason="lag"}`)) ?? 0;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   })();
-  for (let round = 0; round < 9; round++) {
+  let watched = false;
+  watching.finally(() => {
+    watched = true;
+  });
+  while (!watched) {
     process.kill(worker, 'SIGSTOP');
     await new Promise((resolve) => setTimeout(resolve, 450));
     process.kill(worker, 'SIGCONT');
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    // Shorter than the time between two looks, so that each of them is late.
+    await new Promise((resolve) => setTimeout(resolve, 25));
   }
-  frozen = false;
-  await watching;
   const refused = failures(await load);
   assert.match(health, /"overloaded","reasons":\["lag"\]/);
-  assert.ok(refused.length > 10, `${refused.length} refused`);
+  assert.ok(refused.length > 0);
   assert.ok(refused.every(({ status }) => status === 503));
   assert.equal(await gateway.metric(`${SHED}{reason="lag"}`), refused.length);
   assert.match(gateway.output, /overloaded: new requests are refused/);
