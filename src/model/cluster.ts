@@ -1,0 +1,275 @@
+import type { AttachmentRequest, ContainerSpec } from './container.ts';
+import type { Transport } from './host-intent.ts';
+
+/** Name, labels and the two times of every object of a cluster; times in RFC 3339. */
+export type ObjectMeta = {
+  /** 25 digits of base 36. */
+  readonly id: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly created: string;
+  readonly updated: string;
+};
+
+export type NodeRole = 'worker' | 'manager';
+export type NodeAvailability = 'active' | 'pause' | 'drain';
+export type NodeStatus = 'unknown' | 'down' | 'ready' | 'disconnected';
+
+/** What a node is able to do and run, as it told itself. */
+export type NodeDescription = {
+  readonly hostname: string;
+  readonly os: string;
+  readonly arch: string;
+  readonly nanoCpus: number;
+  readonly memoryBytes: number;
+  readonly engineVersion: string;
+  readonly engineLabels: Readonly<Record<string, string>>;
+  /** Network drivers, by name. */
+  readonly networkDrivers: readonly string[];
+};
+
+/** A host of the cluster: what was asked of it, and what was seen of it. */
+export type ClusterNode = ObjectMeta & {
+  readonly role: NodeRole;
+  readonly availability: NodeAvailability;
+  readonly description: NodeDescription;
+  readonly status: NodeStatus;
+  readonly statusMessage: string;
+  /** Address that managers and other nodes reach it at. */
+  readonly address: string;
+  /** Address of its end of the overlay's tunnels. */
+  readonly dataPathAddress: string;
+  /** Manager: `address:port` of its control port. */
+  readonly managerAddress: string | undefined;
+  readonly leader: boolean;
+};
+
+/** How a service's port is published. `undefined` published port: one is chosen. */
+export type ServicePort = {
+  readonly name: string;
+  readonly transport: Transport;
+  readonly targetPort: number;
+  readonly publishedPort: number | undefined;
+  readonly mode: 'ingress' | 'host';
+};
+
+/** How many tasks, and where. */
+export type ServiceMode =
+  | { readonly kind: 'replicated'; readonly replicas: number }
+  | { readonly kind: 'global' };
+
+/** How tasks are replaced; times in ms; `parallelism` 0: all at once. */
+export type UpdateRule = {
+  readonly parallelism: number;
+  readonly delayMs: number;
+  readonly monitorMs: number;
+  readonly failureAction: 'pause' | 'continue' | 'rollback';
+  /** 0 to 1. */
+  readonly maxFailureRatio: number;
+  readonly order: 'stop-first' | 'start-first';
+};
+
+/** When a task that has ended is followed by another one in its slot. */
+export type TaskRestartRule = {
+  readonly condition: 'none' | 'on-failure' | 'any';
+  readonly delayMs: number;
+  /** 0: no limit. */
+  readonly maxAttempts: number;
+  /** Attempts are counted within it; 0: for ever. */
+  readonly windowMs: number;
+};
+
+/** A secret's or configuration's file inside a task. */
+export type FileReference = {
+  readonly kind: 'secret' | 'config';
+  readonly id: string;
+  readonly name: string;
+  readonly target: string;
+  readonly uid: string;
+  readonly gid: string;
+  readonly mode: number;
+};
+
+/** What each task of a service is made of. */
+export type TaskTemplate = {
+  /** Templates in hostname, environment and mounts are not yet expanded. */
+  readonly container: ContainerSpec;
+  readonly files: readonly FileReference[];
+  readonly networks: readonly AttachmentRequest[];
+  readonly restart: TaskRestartRule;
+  readonly stopGraceMs: number;
+  /** `key==value` and `key!=value`. */
+  readonly constraints: readonly string[];
+  /** Labels that tasks are spread over, such as `node.labels.zone`. */
+  readonly spread: readonly string[];
+  readonly maxReplicasPerNode: number;
+  readonly reservations: { readonly nanoCpus: number; readonly memoryBytes: number };
+  /** Changes force a replacement of every task. */
+  readonly forceUpdate: number;
+};
+
+/** A service as it was asked for. */
+export type ServiceSpec = {
+  readonly mode: ServiceMode;
+  readonly template: TaskTemplate;
+  readonly update: UpdateRule;
+  readonly rollback: UpdateRule;
+  readonly resolution: 'vip' | 'dnsrr';
+  readonly ports: readonly ServicePort[];
+};
+
+/** How far an update is. */
+export type UpdateProgress = {
+  readonly state:
+    | 'updating'
+    | 'paused'
+    | 'completed'
+    | 'rollback_started'
+    | 'rollback_paused'
+    | 'rollback_completed';
+  readonly started: string;
+  readonly completed: string | undefined;
+  readonly message: string;
+};
+
+/** A service of the cluster with everything that was allocated for it. */
+export type ClusterService = ObjectMeta & {
+  readonly spec: ServiceSpec;
+  readonly previous: ServiceSpec | undefined;
+  /** Counts the versions of `spec`; a task of another one is replaced. */
+  readonly specVersion: number;
+  /** Address with prefix length by network id; the ingress network's among them. */
+  readonly vips: Readonly<Record<string, string>>;
+  /** As in `spec`, every published port given. */
+  readonly ports: readonly ServicePort[];
+  readonly progress: UpdateProgress | undefined;
+  /** The request as its client wrote it, to be shown again; only that client's API reads it. */
+  readonly asked: unknown;
+};
+
+/** Only ever moves forward, in this order. */
+export const TASK_STATES = [
+  'new',
+  'pending',
+  'assigned',
+  'accepted',
+  'preparing',
+  'ready',
+  'starting',
+  'running',
+  'complete',
+  'shutdown',
+  'failed',
+  'rejected',
+  'remove',
+  'orphaned',
+] as const;
+
+export type ClusterTaskState = (typeof TASK_STATES)[number];
+
+/** What a node has seen of a task; written by the node alone. */
+export type TaskReport = {
+  readonly state: ClusterTaskState;
+  readonly at: string;
+  readonly message: string;
+  readonly error: string;
+  readonly containerId: string;
+  readonly pid: number;
+  readonly exitCode: number;
+  /** Ports of the node that host-mode publishing has given. */
+  readonly hostPorts: readonly ServicePort[];
+  /** Takes new connections: it runs, its health check passed, and it is not being drained. */
+  readonly serving: boolean;
+  /** Every gateway has acknowledged that it sends nothing new. */
+  readonly drained: boolean;
+};
+
+/** One running instance that is wanted, on its way to a node or on it. */
+export type ClusterTask = ObjectMeta & {
+  readonly serviceId: string;
+  /** Counted from 1; 0: one a node. */
+  readonly slot: number;
+  /** Empty until it is scheduled. */
+  readonly nodeId: string;
+  readonly specVersion: number;
+  /** The service's at that version; complete, so that a node needs nothing else. */
+  readonly template: TaskTemplate;
+  readonly ports: readonly ServicePort[];
+  /** Addresses with prefix length by network id. */
+  readonly addresses: Readonly<Record<string, string>>;
+  readonly desired: ClusterTaskState;
+  readonly report: TaskReport;
+};
+
+/** A secret or a configuration; `data` in base 64, a secret's encrypted where it is kept. */
+export type ClusterFile = ObjectMeta & {
+  readonly kind: 'secret' | 'config';
+  readonly data: string;
+};
+
+/** An overlay as a node has to build it while a task there needs it. */
+export type OverlayNetwork = {
+  readonly id: string;
+  readonly name: string;
+  /** 4096 to 2^24 - 1, one a subnet. */
+  readonly segments: readonly {
+    readonly vni: number;
+    readonly subnet: string;
+    readonly gateway: string;
+  }[];
+  readonly mtu: number;
+  readonly encrypted: boolean;
+  readonly internal: boolean;
+  readonly ingress: boolean;
+};
+
+/** Where an address of an overlay lives. */
+export type OverlayEndpoint = {
+  readonly network: string;
+  /** Without prefix length. */
+  readonly address: string;
+  readonly mac: string;
+  readonly nodeId: string;
+};
+
+/** A service as the data plane of every node needs it. */
+export type ServiceBackends = {
+  readonly serviceId: string;
+  readonly name: string;
+  readonly resolution: 'vip' | 'dnsrr';
+  readonly vips: Readonly<Record<string, string>>;
+  readonly ports: readonly ServicePort[];
+  readonly aliases: Readonly<Record<string, readonly string[]>>;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Those that take new connections first; `draining` ones keep what they have. */
+  readonly tasks: readonly {
+    readonly taskId: string;
+    readonly name: string;
+    readonly nodeId: string;
+    readonly addresses: Readonly<Record<string, string>>;
+    readonly draining: boolean;
+  }[];
+};
+
+/**
+ * Everything that one node has to show and run. A node gets it whole, then as differences by id,
+ * each with a version that it acknowledges; it keeps the last one on disk and lives by it while no
+ * manager is to be reached.
+ */
+export type NodeAssignment = {
+  readonly tasks: readonly ClusterTask[];
+  /** Only what these tasks refer to, decrypted. */
+  readonly files: readonly ClusterFile[];
+  /** Of these tasks' networks; of every node, the ingress network. */
+  readonly networks: readonly OverlayNetwork[];
+  readonly endpoints: readonly OverlayEndpoint[];
+  readonly services: readonly ServiceBackends[];
+  /** Tunnel ends and addresses by node. */
+  readonly peers: readonly {
+    readonly nodeId: string;
+    readonly address: string;
+    readonly dataPathAddress: string;
+  }[];
+  /** For encrypted overlays, the newest last; 20 bytes in hex: key and salt of AES-128-GCM. */
+  readonly keys: readonly { readonly id: number; readonly key: string }[];
+};

@@ -1,0 +1,36 @@
+import type { Change, Stored } from './embedded-store.ts';
+
+/** One object as it became; `object` undefined: it is gone. */
+export type StoreEvent = {
+  readonly kind: string;
+  readonly id: string;
+  readonly object: Stored | undefined;
+};
+
+/**
+ * The state of a cluster: JSON objects by kind and id, mirrored whole in memory, so that reading
+ * takes no time and control loops see one consistent state. Writers name the version they read.
+ */
+export interface Store {
+  get(kind: string, id: string): Stored | undefined;
+  list(kind: string): readonly Stored[];
+  /**
+   * Makes all changes or none; the mirror and the watchers have them when it resolves. Rejects with
+   * `E_STORE_STALE`, or with `E_STORE_FAILED` when the backend is away: what became of it is then
+   * unknown until the watch goes on.
+   */
+  update(changes: readonly Change[]): Promise<number>;
+  /**
+   * Told of every change after it is in the mirror, in order and without a gap; what changed while
+   * the backend was away comes as one batch. The returned function ends it.
+   */
+  watch(listener: (events: readonly StoreEvent[], version: number) => void): () => void;
+  /** Whether the backend answers now; while it does not, the mirror stands still. */
+  readonly available: boolean;
+  /**
+   * Stands for leader under this id until the returned function is called; at most one leads at any
+   * time, and one that cannot renew its lease is told so before another may lead.
+   */
+  campaign(id: string, onChange: (leads: boolean) => void): () => Promise<void>;
+  close(): Promise<void>;
+}
