@@ -22,6 +22,8 @@ export interface Native {
   /** A new pseudo-terminal; both descriptors belong to the caller. */
   openTerminal(): { master: number; slave: number };
   resizeTerminal(master: number, columns: number, rows: number): void;
+  /** How long what was sent on a TCP socket may stay unacknowledged. A socket that has gone is left alone. */
+  setUserTimeout(fd: number, timeoutMs: number): void;
 }
 
 /** `listener`: a TCP socket that listens; `tcp`: one that is to connect. */
@@ -43,6 +45,8 @@ const SYS = {
 const TIOCGPTN = 0x80045430;
 const TIOCSPTLCK = 0x40045431;
 const TIOCSWINSZ = 0x5414;
+const IPPROTO_TCP = 6;
+const TCP_USER_TIMEOUT = 18;
 const FIFO_MODE = 0o600;
 
 function ipv4Bytes(address: string): number[] {
@@ -148,6 +152,12 @@ class KoffiNative implements Native {
     size.writeUInt16LE(columns, 2);
     this.#must('ioctl', master, TIOCSWINSZ, size);
   }
+
+  setUserTimeout(fd: number, timeoutMs: number): void {
+    const value = Buffer.alloc(4);
+    value.writeUInt32LE(timeoutMs, 0);
+    this.#call['setsockopt']?.(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, value, value.length);
+  }
 }
 
 /** Undefined where the package, the C library or the architecture is missing. */
@@ -164,6 +174,7 @@ export async function loadNative(): Promise<Native | undefined> {
       getsockname: 'int getsockname(int fd, void *address, void *size)',
       mkfifo: 'int mkfifo(const char *path, uint mode)',
       ioctl: 'int ioctl(int fd, ulong request, void *argument)',
+      setsockopt: 'int setsockopt(int fd, int level, int name, void *value, uint size)',
       syscall: 'long syscall(long number, long a, long b, long c)',
     };
     const calls: Record<string, Call> = {};

@@ -3,7 +3,9 @@ import { openAccessLog } from '../gateway/access-log/access-log.ts';
 import type { FromWorker, ToWorker } from '../gateway/ipc.ts';
 import { startLagMeter } from '../gateway/metrics/worker-lag.ts';
 import { Worker } from '../gateway/worker/worker.ts';
+import { loadNative } from '../kernel/native.ts';
 import type { NativeHandle } from '../net/handles.ts';
+import { offerUserTimeout } from '../net/peer-watch.ts';
 import { shareCompiledCode } from './code-cache.ts';
 import { outliveSupervisor } from './orphan.ts';
 import { createPinoLogger } from './pino-logger.ts';
@@ -54,6 +56,11 @@ process.once('disconnect', () => {
   if (draining) return;
   logger.warn('the supervisor is gone; serving on without it');
   outliveSupervisor(worker, adoption, logger);
+});
+
+// Not waited for: a worker that takes over has clients in its queue.
+void loadNative().then((native) => {
+  if (native) offerUserTimeout((fd, timeoutMs) => native.setUserTimeout(fd, timeoutMs));
 });
 
 shareCompiledCode();

@@ -21,6 +21,11 @@ export const timeouts = z.strictObject({
     .optional()
     .describe('TLS handshake, ClientHello or PROXY header. Default 5s.'),
   write: duration.optional().describe('A peer that takes no byte that is ready. Default 60s.'),
+  unacknowledged: duration
+    .optional()
+    .describe(
+      'A peer that acknowledges neither bytes (or has no room for them) nor keep-alive probes: it has vanished. `0s`: probes alone, for 40s. Default 60s (TCP: 0s).',
+    ),
 });
 
 /** Deadlines in milliseconds, complete. */
@@ -36,10 +41,14 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   halfClose: 30_000,
   handshake: 5000,
   write: 60_000,
+  unacknowledged: 60_000,
 };
 
 /** Default idle deadline of a TCP session: long, because nothing tells a quiet one from a dead one. */
 export const TCP_IDLE_MS = 600_000;
+
+/** TCP sessions: nobody but their ends knows for how long one of them may have no room for bytes. */
+export const TCP_UNACKNOWLEDGED_MS = 0;
 
 /** Default idle deadline of a UDP flow. */
 export const UDP_IDLE_MS = 30_000;

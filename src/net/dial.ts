@@ -3,6 +3,7 @@ import tls from 'node:tls';
 import { systemCode } from '../base/errors.ts';
 import type { EndpointAddress } from '../model/address.ts';
 import type { ExchangeFailure } from './http-exchange.ts';
+import { watchPeer } from './peer-watch.ts';
 
 /** TLS towards an endpoint; texts, not paths. */
 export type UpstreamTls = {
@@ -18,6 +19,8 @@ export type UpstreamTls = {
 export type DialOptions = {
   readonly address: EndpointAddress;
   readonly connectMs: number;
+  /** See `watchPeer`. */
+  readonly unacknowledgedMs?: number;
   readonly tls?: UpstreamTls | undefined;
   /** Sent before anything else: a PROXY header. */
   readonly preamble?: Buffer | undefined;
@@ -53,8 +56,6 @@ export function dial(
     ...('path' in address ? { path: address.path } : { host, port: address.port }),
     allowHalfOpen: true,
     noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: 30_000,
   });
   let socket: Socket = plain;
   let finished = false;
@@ -76,6 +77,7 @@ export function dial(
   const timer = setTimeout(() => finish('connect-timeout'), connectMs);
   plain.on('error', onError);
   plain.once('connect', () => {
+    watchPeer(plain, options.unacknowledgedMs ?? 0);
     if (options.preamble) plain.write(options.preamble);
     if (!options.tls) {
       finish(plain);

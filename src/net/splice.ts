@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { systemCode } from '../base/errors.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { readDirectly } from './direct-read.ts';
 
@@ -9,9 +10,13 @@ export type SpliceOptions = { readonly idleMs: number; readonly halfCloseMs: num
 export type SpliceResult = {
   readonly bytesUp: number;
   readonly bytesDown: number;
-  /** `closed`, `idle`, `half-close`, `client-reset` or `endpoint-reset`. */
+  /** `closed`, `idle`, `half-close`; or `client-` or `endpoint-` with `reset` or `vanished`. */
   readonly reason: string;
 };
+
+function brokenBy(error: Error): 'reset' | 'vanished' {
+  return systemCode(error) === 'ETIMEDOUT' ? 'vanished' : 'reset';
+}
 
 /**
  * Copies bytes both ways between a client and an endpoint, each at the other's pace, and passes half
@@ -47,8 +52,8 @@ export class Splice implements Timed {
     this.#copy(endpoint, client, (size) => {
       this.#down += size;
     });
-    client.on('error', () => this.end('client-reset'));
-    endpoint.on('error', () => this.end('endpoint-reset'));
+    client.on('error', (error) => this.end(`client-${brokenBy(error)}`));
+    endpoint.on('error', (error) => this.end(`endpoint-${brokenBy(error)}`));
     client.on('close', () => this.end('closed'));
     endpoint.on('close', () => this.end('closed'));
   }
@@ -62,7 +67,7 @@ export class Splice implements Timed {
     if (this.#over) return;
     this.#over = true;
     deadlines.delete(this);
-    const abrupt = reason === 'client-reset' || reason === 'endpoint-reset';
+    const abrupt = /-(reset|vanished)$/.test(reason);
     for (const side of [this.#client, this.#endpoint]) {
       if (abrupt && 'resetAndDestroy' in side)
         (side as { resetAndDestroy(): void }).resetAndDestroy();

@@ -6,7 +6,7 @@ import { figure, ms } from '../support/figures.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 import { startLoad } from '../support/load.ts';
 
-const AWAY_MS = 30_000;
+const AWAY_MS = Number(process.env['CONSUL_AWAY_SECONDS'] ?? 30) * 1000;
 
 test('Consul is killed under load and returns', { skip: noConsul }, async (t) => {
   const [port = 0, one = 0, two = 0, ...ports] = await freePorts(7);

@@ -7,7 +7,7 @@ import { figure } from '../support/figures.ts';
 import { eventually, freePorts } from '../support/gateway.ts';
 import { Oracle } from '../support/oracle.ts';
 
-const COUNT = 20_000;
+const COUNT = Number(process.env['FUZZ_MESSAGES'] ?? 20_000);
 const PROXY = new URL('../../bench/lib/http-proxy.ts', import.meta.url).pathname;
 
 test('20,000 mutated requests are read by the origin as they were sent', async (t) => {

@@ -1,5 +1,5 @@
 // A real HTTP server in a process of its own, so that a test can kill or freeze it.
-// Arguments: port, name, journal (or ''), `http1` or `h2c`. A request's `x-seq` N is answered with `bodyOf(N)`; without one
+// Arguments: port, name, journal (or ''), `http1` or `h2c`, address (127.0.0.1). A request's `x-seq` N is answered with `bodyOf(N)`; without one
 // the body is the name. Every POST with a number is written to the journal before it is answered.
 // `?delay=MS` waits, `?size=BYTES` makes the answer longer. `POST /-/mode` with `ok`, `500` or `500:<percent>` changes what it answers.
 import { openSync, writeSync } from 'node:fs';
@@ -7,7 +7,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { createServer as createHttp2Server } from 'node:http2';
 import { bodyOf } from './sequence.ts';
 
-const [port = '0', name = 'backend', journal = '', protocol] = process.argv.slice(2);
+const [port = '0', name = 'backend', journal = '', protocol, host = '127.0.0.1'] =
+  process.argv.slice(2);
 const journalFd = journal === '' ? undefined : openSync(journal, 'a');
 let failing = 0;
 let served = 0;
@@ -55,4 +56,4 @@ const server =
   protocol === 'h2c'
     ? createHttp2Server(serve2)
     : createServer({ keepAliveTimeout: 60_000 }, serve);
-server.listen(Number(port), '127.0.0.1', () => process.stdout.write('ready\n'));
+server.listen(Number(port), host, () => process.stdout.write('ready\n'));

@@ -100,6 +100,7 @@ class TcpSession {
     const options = {
       address: lease.endpoint.address,
       connectMs: config.timeouts?.connect ?? timeouts.connect,
+      unacknowledgedMs: config.timeouts?.unacknowledged ?? timeouts.unacknowledged,
       tls: upstreamTls(config, (path) => this.#listener.file(path), []),
       preamble: this.#proxyHeader(),
     };
@@ -154,7 +155,8 @@ class TcpSession {
     socket.off('close', this.#onGone);
     const options = { idleMs: idle, halfCloseMs: halfClose };
     const splice = new Splice(socket, endpoint, options, ({ bytesUp, bytesDown, reason }) => {
-      lease.release(reason === 'endpoint-reset' && bytesDown === 0 ? 'reset' : 'ok');
+      if (reason === 'endpoint-vanished') lease.release('timeout');
+      else lease.release(reason === 'endpoint-reset' && bytesDown === 0 ? 'reset' : 'ok');
       this.#count(bytesUp, bytesDown);
       this.#record(lease.endpoint.id, reason, bytesUp, bytesDown);
     });

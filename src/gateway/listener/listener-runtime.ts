@@ -5,8 +5,15 @@ import type { Logger } from '../../base/logger.ts';
 import type { Cell, MetricRegistry } from '../../base/metrics.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Listener } from '../../model/listener.ts';
-import { resolveTimeouts, TCP_IDLE_MS, type Timeouts, UDP_IDLE_MS } from '../../model/timeouts.ts';
+import {
+  resolveTimeouts,
+  TCP_IDLE_MS,
+  TCP_UNACKNOWLEDGED_MS,
+  type Timeouts,
+  UDP_IDLE_MS,
+} from '../../model/timeouts.ts';
 import type { NativeHandle } from '../../net/handles.ts';
+import { watchPeer } from '../../net/peer-watch.ts';
 import type { PeerAddress, StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
 import type { TicketKeys } from '../../net/ticket-keys.ts';
 import { TlsTerminator } from '../../net/tls-server.ts';
@@ -22,7 +29,6 @@ import { AddressRules, AddressSet } from './address-rules.ts';
 import { handshakeReason } from './handshake-reason.ts';
 import { readProxyHeader } from './proxy-reader.ts';
 
-const KEEP_ALIVE_MS = 30_000;
 const BACKLOG = 4096;
 const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
 const OVERLOADED = [
@@ -268,7 +274,7 @@ export class ListenerRuntime {
     }
     this.#countSource(raw, client.address);
     raw.setNoDelay(true);
-    raw.setKeepAlive(true, KEEP_ALIVE_MS);
+    watchPeer(raw, this.#timeouts.unacknowledged);
     const { protocol } = this.#config;
     if (protocol !== 'https' && protocol !== 'tls') this.#dispatch(arrival, raw, undefined);
     else if (this.#tls) this.#secure(arrival, this.#tls);
@@ -406,10 +412,9 @@ export class ListenerRuntime {
 function timeoutsOf(config: Listener, defaults: GatewayConfig['defaults']): Timeouts {
   const { protocol } = config;
   const http = protocol === 'http' || protocol === 'https';
-  const idle = protocol === 'udp' ? UDP_IDLE_MS : http ? undefined : TCP_IDLE_MS;
-  return resolveTimeouts(
-    config.timeouts,
-    defaults.timeouts,
-    idle === undefined ? undefined : { idle },
-  );
+  const own = {
+    idle: protocol === 'udp' ? UDP_IDLE_MS : TCP_IDLE_MS,
+    unacknowledged: TCP_UNACKNOWLEDGED_MS,
+  };
+  return resolveTimeouts(config.timeouts, defaults.timeouts, http ? undefined : own);
 }

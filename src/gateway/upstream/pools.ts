@@ -14,6 +14,7 @@ export type PoolDeps = {
   readonly metrics: MetricRegistry;
   /** The text of a file that the configuration names. */
   readonly file: (path: string) => string;
+  readonly unacknowledgedMs: () => number;
 };
 
 /** TLS towards a service's endpoints, with the texts of its files; undefined when it has none. */
@@ -54,7 +55,8 @@ export function makePool(
   const { maxIdle, idle } = service.keepAlive;
   const connect: Dial = (connectMs, done) => {
     const startedAt = deps.clock.now();
-    return dial({ address: endpoint.address, connectMs, tls }, (result) => {
+    const unacknowledgedMs = service.timeouts?.unacknowledged ?? deps.unacknowledgedMs();
+    return dial({ address: endpoint.address, connectMs, unacknowledgedMs, tls }, (result) => {
       duration.observe((deps.clock.now() - startedAt) / 1000);
       if (protocol !== 'h2' || typeof result === 'string' || speaksHttp2(result)) done(result);
       else {

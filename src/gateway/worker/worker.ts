@@ -6,6 +6,7 @@ import type { ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Listener } from '../../model/listener.ts';
 import type { Service } from '../../model/service.ts';
+import { resolveTimeouts } from '../../model/timeouts.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import { TicketKeys } from '../../net/ticket-keys.ts';
 import type { AccessLogDeps } from '../access-log/access-log.ts';
@@ -274,6 +275,8 @@ export class Worker {
       clock: this.#deps.clock,
       metrics: this.#metrics,
       file: (path: string) => this.#config?.material.files[path] ?? '',
+      unacknowledgedMs: () =>
+        resolveTimeouts(this.#config?.config.defaults.timeouts).unacknowledged,
     };
   }
 
