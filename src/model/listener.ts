@@ -55,7 +55,11 @@ export const listenerLimits = z.strictObject({
   maxHeaders: count.default(100).describe('Fields of a request; above it 431.'),
   maxUriBytes: size.prefault('8KiB').describe('Of path and query; above it 414.'),
   maxBodyBytes: size.optional().describe('Default: no bound.'),
-  minBodyRate: size.default(500).describe('Bytes a second over 10 s; 0 switches it off.'),
+  minBodyRate: size
+    .default(500)
+    .describe(
+      'Bytes a second over 10 s; 0 switches it off. gRPC calls have `timeouts.idle` instead.',
+    ),
   maxRequestsPerConnection: count
     .optional()
     .describe('Then it is closed in good order. Default: no bound.'),

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { isGrpcContentType } from '../wire/grpc.ts';
 import { H2_ERROR } from '../wire/http2-frames.ts';
 import { appendFields } from '../wire/http2-message.ts';
 import type { Http2Stream, StreamEndCause, StreamEvents } from '../wire/http2-stream.ts';
@@ -52,7 +53,8 @@ export class Http2Exchange implements ServerExchange, StreamEvents {
       return;
     }
     if (this.head.expectContinue) this.inform(100, []);
-    this.#rateSince = performance.now();
+    // Messages of a gRPC call come when there is something to say: `idle` bounds the silence.
+    if (!isGrpc(this.head)) this.#rateSince = performance.now();
     this.#stream.resume();
   }
 
@@ -165,4 +167,9 @@ export class Http2Exchange implements ServerExchange, StreamEvents {
     this.#sink?.fail('timeout');
     this.#owner.refuse(stream, 408, 'slow-body');
   }
+}
+
+function isGrpc({ headers }: RequestHead): boolean {
+  const at = headers.findIndex((text, index) => index % 2 === 0 && text === 'content-type');
+  return isGrpcContentType(headers[at + 1] ?? '');
 }

@@ -203,3 +203,20 @@ test('09-grpc: a server that says it is not serving gets no calls', async (t) =>
   one.health.setStatus('', 'SERVING');
   await eventually('one is back', async () => (await answers()) === 'one:x,two:x', 10_000);
 });
+
+test('a stream on which the client has nothing to say yet stays open', async (t) => {
+  const { client } = await setUp(t, { service: 'health: false' });
+  const call = client.both();
+  t.after(() => call.cancel());
+  let status: number | undefined;
+  call.on('error', () => {});
+  call.on('status', ({ code }) => {
+    status = code;
+  });
+  // Longer than the window over which the rate of other bodies is judged.
+  await new Promise((resolve) => setTimeout(resolve, 11_500));
+  assert.equal(status, undefined);
+  const heard = new Promise((resolve) => call.once('data', (data) => resolve(String(data))));
+  call.write(Buffer.from('at last'));
+  assert.equal(await heard, 'at last');
+});
