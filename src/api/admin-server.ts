@@ -39,13 +39,14 @@ function readTarget(target: string): { parts: string[]; query: URLSearchParams }
 /** The admin API on local addresses. Browsers of other sites are kept out by Host and Origin. */
 export class AdminServer {
   readonly #backend: AdminBackend;
-  readonly #token: string | undefined;
-  readonly #servers: Server[] = [];
+  /** What callers have to show; undefined: nothing. */
+  token: string | undefined;
+  readonly #servers = new Map<string, Server>();
   #streams = 0;
 
   constructor(backend: AdminBackend, token: string | undefined) {
     this.#backend = backend;
-    this.#token = token;
+    this.token = token;
   }
 
   /** Serves on sockets that are bound already. Throws `E_BIND_FAILED`. */
@@ -62,18 +63,29 @@ export class AdminServer {
         });
         server.listen({ _handle: handle } as ListenOptions, resolve);
       });
-      this.#servers.push(server);
+      this.#servers.set(formatBind(bind), server);
     }
+  }
+
+  /** The addresses where it serves. */
+  get addresses(): string[] {
+    return [...this.#servers.keys()];
+  }
+
+  /** Takes no new connections at an address; calls under way get their answers. */
+  leaveAddress(address: string): void {
+    this.#servers.get(address)?.close();
+    this.#servers.delete(address);
   }
 
   /** Takes no new connections; calls under way get their answers. */
   leave(): void {
-    for (const server of this.#servers) server.close();
+    for (const server of this.#servers.values()) server.close();
   }
 
   close(): void {
     this.leave();
-    for (const server of this.#servers) server.closeAllConnections();
+    for (const server of this.#servers.values()) server.closeAllConnections();
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse, bind: Bind): Promise<void> {
@@ -144,7 +156,7 @@ export class AdminServer {
   #refusal(request: IncomingMessage, bind: Bind): Answer | undefined {
     const host = (request.headers.host ?? '').replace(/:\d+$/, '').toLowerCase();
     const own = bind.kind === 'ip' && !bind.dualStack && host === bind.host;
-    const foreign = !own && !LOCAL_HOSTS.includes(host) && this.#token === undefined;
+    const foreign = !own && !LOCAL_HOSTS.includes(host) && this.token === undefined;
     if (foreign || request.headers.origin !== undefined) {
       return fault(403, 'forbidden', 'not from a browser, and by a local name only');
     }
@@ -156,9 +168,9 @@ export class AdminServer {
   }
 
   #authorized(request: IncomingMessage): boolean {
-    if (!this.#token) return true;
+    if (!this.token) return true;
     const given = Buffer.from((request.headers.authorization ?? '').replace(/^Bearer /i, ''));
-    const wanted = Buffer.from(this.#token);
+    const wanted = Buffer.from(this.token);
     return given.length === wanted.length && timingSafeEqual(given, wanted);
   }
 }

@@ -3,8 +3,9 @@ import { redact, secretPlaces } from './resolve.ts';
 
 const MAX_LINES = 20;
 const MAX_VALUE = 60;
-/** What the daemon reads once, when it starts. */
-const AT_START = new Set(['admin', 'agent', 'cookieKey', 'user', 'group', 'demo', 'tickets']);
+/** What a daemon takes up when it starts, and never after. */
+export const AT_START = ['agent', 'user', 'group'] as const;
+const TAKES_A_START: ReadonlySet<string> = new Set(AT_START);
 
 /**
  * What applying a configuration would change, a line an object and below it a line a value; empty
@@ -37,7 +38,13 @@ export function planChange(before: GatewayConfig, after: GatewayConfig): string[
   for (const key of new Set([...Object.keys(old), ...Object.keys(next)])) {
     if (key === 'listeners' || key === 'services') continue;
     const name = key as keyof GatewayConfig;
-    add(key, [key], old[name], next[name], AT_START.has(key) ? ': takes a restart' : '');
+    add(
+      key,
+      [key],
+      old[name],
+      next[name],
+      TAKES_A_START.has(key) ? ': takes an upgrade or a restart' : '',
+    );
   }
   return lines;
 }

@@ -18,15 +18,19 @@ import { METRICS } from '../gateway/metrics/catalog.ts';
 import { Exposition } from '../gateway/metrics/exposition.ts';
 import { DrainWatch } from '../gateway/supervisor/drain-watch.ts';
 import type { Supervisor } from '../gateway/supervisor/supervisor.ts';
-import { type Bind, formatBind } from '../model/address.ts';
+import { formatBind } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
-import type { NativeHandle } from '../net/handles.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { OwnSockets } from './own-sockets.ts';
 import { VERSION } from './version.ts';
 
 /** What is asked of the whole daemon. */
-export type AdminOrders = { reload(): Promise<void>; upgrade(): Promise<number> };
+export type AdminOrders = {
+  reload(): Promise<void>;
+  upgrade(): Promise<number>;
+  /** The configuration that holds, with what only a start takes up as it was then. */
+  inForce(): GatewayConfig;
+};
 
 /** Puts the supervisor behind the admin API. */
 export class AdminGate implements AdminBackend {
@@ -34,7 +38,6 @@ export class AdminGate implements AdminBackend {
   readonly #source: ConfigSource;
   readonly #logger: Logger;
   readonly #exposition = new Exposition(METRICS);
-  readonly #bound: { bind: Bind; handle: NativeHandle }[] = [];
   #server: AdminServer | undefined;
   readonly #drains: DrainWatch;
   readonly #orders: AdminOrders;
@@ -55,20 +58,19 @@ export class AdminGate implements AdminBackend {
     });
   }
 
-  /** Opens the addresses. Throws `E_BIND_FAILED` when one is taken. */
-  async open({ admin }: GatewayConfig, sockets: OwnSockets): Promise<void> {
-    for (const bind of admin?.bind ?? []) {
-      this.#bound.push({ bind, handle: await sockets.open(bind) });
+  /** Answers from now on where a configuration says, and nowhere else. */
+  async apply({ admin }: GatewayConfig, sockets: OwnSockets): Promise<void> {
+    const token = typeof admin?.token === 'string' && admin.token !== '' ? admin.token : undefined;
+    this.#server ??= new AdminServer(this, token);
+    this.#server.token = token;
+    const wanted = new Map((admin?.bind ?? []).map((bind) => [formatBind(bind), bind]));
+    for (const address of this.#server.addresses) {
+      if (!wanted.delete(address)) this.#server.leaveAddress(address);
     }
-  }
-
-  /** Answers from now on. */
-  async listen({ admin }: GatewayConfig): Promise<void> {
-    if (!admin) return;
-    const token = typeof admin.token === 'string' && admin.token !== '' ? admin.token : undefined;
-    this.#server = new AdminServer(this, token);
-    await this.#server.listen(this.#bound);
-    this.#logger.debug('admin API listens', { bind: admin.bind.map(formatBind) });
+    await this.#server.listen(
+      [...wanted.values()].map((bind) => ({ bind, handle: sockets.handle('admin', bind) })),
+    );
+    this.#logger.debug('admin API listens', { bind: this.#server.addresses });
   }
 
   /** From now on not ready, so that balancers in front look elsewhere. */
@@ -156,11 +158,11 @@ export class AdminGate implements AdminBackend {
   }
 
   config(): unknown {
-    return redact(this.#supervisor.config);
+    return redact(this.#orders.inForce());
   }
 
   plan(): string[] {
-    return planChange(this.#supervisor.config, this.#source.load().config);
+    return planChange(this.#orders.inForce(), this.#source.load().config);
   }
 
   events(): readonly EventInfo[] {

@@ -2,8 +2,13 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../base/clock.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
+import { AT_START } from '../config/plan.ts';
 import type { Inheritance } from '../gateway/supervisor/handover.ts';
-import { type LoadedConfig, Supervisor } from '../gateway/supervisor/supervisor.ts';
+import {
+  type LoadedConfig,
+  type OuterChange,
+  Supervisor,
+} from '../gateway/supervisor/supervisor.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import { AdminGate } from './admin-gate.ts';
 import { dismissOrphans, openSocket, takePlace } from './adoption.ts';
@@ -11,7 +16,7 @@ import { AgentCarrier } from './agent-carrier.ts';
 import { CodeCache } from './code-cache.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { DaemonPart } from './daemon-part.ts';
-import { startDemo } from './demo.ts';
+import { Demo } from './demo.ts';
 import { identityOf } from './identity.ts';
 import { watchMaterial } from './material-watch.ts';
 import { OwnSockets } from './own-sockets.ts';
@@ -62,8 +67,9 @@ export class GatewayHost implements DaemonPart {
   readonly supervisor: Supervisor;
   readonly #admin: AdminGate;
   readonly #carrier: AgentCarrier | undefined;
-  #demo: { close(): void } = { close() {} };
-  #stopTimers: () => void = () => {};
+  readonly #demo = new Demo();
+  #stopMaterial: () => void = () => {};
+  #rotation: { everyMs: number; timer: NodeJS.Timeout } | undefined;
   #state: 'serving' | 'upgrading' | 'ending' = 'serving';
   #superseded = false;
   #stopSuccessor: () => void = () => {};
@@ -90,25 +96,27 @@ export class GatewayHost implements DaemonPart {
       adoption: (slot) => directory && openSocket(directory.worker(slot), logger),
       carrier: this.#carrier,
       load: () => source.load(),
+      prepare: (next) => this.#prepare(next),
       setLogLevel: (level) => logger.setLevel(level),
     });
     this.#admin = new AdminGate(this.supervisor, source, logger, {
       reload: () => this.#reload(),
       upgrade: () => this.upgrade(),
+      inForce: () => this.#inForce(),
     });
   }
 
   /** Resolves when everything serves; `announce` says so. */
   async start(): Promise<void> {
-    const { loaded, source, logger, manager, directory, succeeds } = this.#deps;
+    const { loaded, source, logger, directory, succeeds } = this.#deps;
     const { config } = loaded;
     try {
-      this.#demo = await startDemo(config, this.#sockets);
-      // First, so that nothing serves yet when the address is taken.
-      await this.#admin.open(config, this.#sockets);
-      if (!succeeds) await this.#admin.listen(config);
+      // First, so that nothing serves yet when an address is taken.
+      await this.#sockets.prepare(config);
+      await this.#demo.apply(config, this.#sockets);
+      if (!succeeds) await this.#admin.apply(config, this.#sockets);
       await this.supervisor.start();
-      if (succeeds) await this.#admin.listen(config);
+      if (succeeds) await this.#admin.apply(config, this.#sockets);
     } catch (error) {
       await this.supervisor.drain(ABANDON_MS);
       this.#code.remove();
@@ -117,14 +125,44 @@ export class GatewayHost implements DaemonPart {
     this.#sockets.dropInherited();
     if (directory) takePlace(directory, logger);
     this.supervisor.offerAdoption();
-    const stopMaterial = watchMaterial(this.supervisor, source, logger);
-    const rotate = () => this.supervisor.rotateTicketKey();
-    const rotation = setInterval(rotate, config.tickets.rotate);
-    this.#stopTimers = () => {
-      stopMaterial();
-      clearInterval(rotation);
-      manager.close();
+    this.#stopMaterial = watchMaterial(this.supervisor, source, logger);
+    this.#rotateEvery(config.tickets.rotate);
+  }
+
+  #stopTimers(): void {
+    this.#stopMaterial();
+    clearInterval(this.#rotation?.timer);
+    this.#deps.manager.close();
+  }
+
+  #rotateEvery(everyMs: number): void {
+    if (this.#rotation?.everyMs === everyMs) return;
+    clearInterval(this.#rotation?.timer);
+    const timer = setInterval(() => this.supervisor.rotateTicketKey(), everyMs);
+    this.#rotation = { everyMs, timer };
+  }
+
+  /** Makes ready what a reload changes in this process. */
+  async #prepare(next: GatewayConfig): Promise<OuterChange> {
+    const change = await this.#sockets.prepare(next);
+    const commit = async () => {
+      await this.#demo.apply(next, this.#sockets);
+      await this.#admin.apply(next, this.#sockets);
+      change.commit();
+      this.#rotateEvery(next.tickets.rotate);
+      const started = this.#deps.loaded.config;
+      for (const key of AT_START) {
+        if (JSON.stringify(started[key]) === JSON.stringify(next[key])) continue;
+        const what = `${key}: takes an upgrade or a restart`;
+        this.#deps.logger.warn('configuration', { what });
+      }
     };
+    return { commit, abort: () => change.abort() };
+  }
+
+  #inForce(): GatewayConfig {
+    const { agent, user, group } = this.#deps.loaded.config;
+    return { ...this.supervisor.config, agent, user, group };
   }
 
   /** Tells everybody that this process serves. */

@@ -145,7 +145,7 @@ export const gatewayConfig = z.strictObject({
   cookieKey: secret
     .optional()
     .describe(
-      'Signs sticky cookies: the same on every host that is to know them, and across restarts. Default: made anew at each start.',
+      'Signs sticky cookies: the same on every host that is to know them, and across restarts; those of the key before a reload are understood on. Default: made anew at each start.',
     ),
   demo: z
     .strictObject({

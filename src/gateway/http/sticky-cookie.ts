@@ -37,14 +37,23 @@ function isCookie(name: string | undefined): boolean {
 
 /**
  * Cookies that name an endpoint without showing it: a keyed digest of service and endpoint, so that
- * none can be made or read outside.
+ * none can be made or read outside. Those of the key before are understood until the next one.
  */
 export class StickyCookies {
-  readonly #key: string;
+  #key: string;
+  #before: StickyCookies | undefined;
   readonly #tokens = new Map<string, string>();
 
   constructor(key: string) {
     this.#key = key;
+  }
+
+  /** Signs with another key from now on. */
+  changeKey(key: string): void {
+    if (key === this.#key) return;
+    this.#before = new StickyCookies(this.#key);
+    this.#key = key;
+    this.#tokens.clear();
   }
 
   token(service: string, endpoint: string): string {
@@ -64,7 +73,8 @@ export class StickyCookies {
   /** The endpoint that a token names among the service's, or undefined. */
   endpoint(service: string, token: string, ids: readonly string[]): string | undefined {
     if (token.length !== TOKEN_LENGTH) return undefined;
-    return ids.find((id) => this.token(service, id) === token);
+    const found = ids.find((id) => this.token(service, id) === token);
+    return found ?? this.#before?.endpoint(service, token, ids);
   }
 
   /** The value of a Set-Cookie field. */

@@ -16,7 +16,7 @@ import { EndpointSeries } from '../metrics/endpoint-series.ts';
 import { type KernelCarrier, KernelPlane } from '../plane/kernel-plane.ts';
 import { Fleet } from './fleet.ts';
 import type { HandoverMessage, Inheritance, Knowledge } from './handover.ts';
-import { closeSockets, SocketSet } from './socket-set.ts';
+import { type BoundSocket, closeSockets, SocketSet } from './socket-set.ts';
 import type { WorkerLaunch, WorkerProcess } from './worker-process.ts';
 
 const STATS_WAIT_MS = 500;
@@ -47,7 +47,12 @@ export type SupervisorDeps = {
   readonly carrier?: KernelCarrier | undefined;
   /** Reads the configuration anew; throws `E_CONFIG_INVALID` with every diagnostic. */
   readonly load: () => LoadedConfig;
+  /** Makes ready what stands around the supervisor; throws when it cannot, with nothing changed. */
+  readonly prepare: (next: GatewayConfig) => Promise<OuterChange>;
 };
+
+/** A change that has been made ready: one of the two has to be called. */
+export type OuterChange = { commit(): Promise<void>; abort(): void };
 
 /**
  * The process that owns the sockets and the truth: it reads the configuration, follows discovery
@@ -67,7 +72,7 @@ export class Supervisor {
   readonly #usage = new Map<WorkerProcess, EndpointUsage[]>();
   readonly #strain = new Map<WorkerProcess, readonly string[]>();
   readonly #adoptions: (NativeHandle | undefined)[] = [];
-  readonly #cookieKey: string;
+  readonly #madeCookieKey: string;
   #ticketKeys: readonly string[];
   #loaded: LoadedConfig;
   #generation = 1;
@@ -81,11 +86,9 @@ export class Supervisor {
   constructor(loaded: LoadedConfig, deps: SupervisorDeps) {
     this.#loaded = loaded;
     this.#deps = deps;
-    const { cookieKey } = loaded.config;
     this.startedAt = deps.clock.wall();
     const { sockets, descriptors, knowledge } = deps.inheritance;
-    const made = knowledge?.cookieKey ?? randomBytes(32).toString('base64');
-    this.#cookieKey = typeof cookieKey === 'string' ? cookieKey : made;
+    this.#madeCookieKey = knowledge?.cookieKey ?? randomBytes(32).toString('base64');
     this.#ticketKeys = knowledge?.ticketKeys ?? [newTicketKey()];
     this.#sockets = new SocketSet(descriptors, sockets);
     this.#discovery = new DiscoveryHub({
@@ -345,7 +348,8 @@ export class Supervisor {
     try {
       const next = this.#deps.load();
       const slots = this.#deps.slotsOf(next.config);
-      const { removed } = this.#sockets.prepare(next.config, slots);
+      const outer = await this.#deps.prepare(next.config);
+      const removed = this.#prepareSockets(next.config, slots, outer);
       this.#loaded = next;
       this.#generation++;
       this.#deps.setLogLevel(next.config.log.level);
@@ -357,6 +361,7 @@ export class Supervisor {
       this.#noteReload(true);
       this.#warn();
       this.#deps.logger.info('configuration reloaded', { generation: this.#generation });
+      await outer.commit();
       await this.#fleet.settle(this.#generation);
     } catch (error) {
       this.#noteReload(false);
@@ -365,6 +370,20 @@ export class Supervisor {
       });
       throw error;
     }
+  }
+
+  #prepareSockets(config: GatewayConfig, slots: number, outer: OuterChange): BoundSocket[] {
+    try {
+      return this.#sockets.prepare(config, slots).removed;
+    } catch (error) {
+      outer.abort();
+      throw error;
+    }
+  }
+
+  get #cookieKey(): string {
+    const { cookieKey } = this.config;
+    return typeof cookieKey === 'string' && cookieKey !== '' ? cookieKey : this.#madeCookieKey;
   }
 
   #warn(): void {

@@ -237,6 +237,7 @@ export class Worker {
       cookieKey: next.cookieKey,
       overload: this.#overload,
     });
+    this.#http.cookies.changeKey(next.cookieKey);
     this.#applyListeners(before, next);
     this.#deps.send({ type: 'configured', generation: next.generation });
   }
