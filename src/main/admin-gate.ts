@@ -16,6 +16,7 @@ import { redact } from '../config/resolve.ts';
 import { explain } from '../gateway/explain.ts';
 import { METRICS } from '../gateway/metrics/catalog.ts';
 import { Exposition } from '../gateway/metrics/exposition.ts';
+import { HAPROXY_METRICS, haproxyView } from '../gateway/metrics/haproxy-view.ts';
 import { DrainWatch } from '../gateway/supervisor/drain-watch.ts';
 import type { Supervisor } from '../gateway/supervisor/supervisor.ts';
 import { formatBind } from '../model/address.ts';
@@ -38,6 +39,7 @@ export class AdminGate implements AdminBackend {
   readonly #source: ConfigSource;
   readonly #logger: Logger;
   readonly #exposition = new Exposition(METRICS);
+  readonly #haproxy = new Exposition(HAPROXY_METRICS, false);
   #server: AdminServer | undefined;
   readonly #drains: DrainWatch;
   readonly #orders: AdminOrders;
@@ -180,7 +182,20 @@ export class AdminGate implements AdminBackend {
 
   async metrics(filter?: MetricFilter): Promise<{ contentType: string; text: string }> {
     await this.#supervisor.refreshStats();
-    const text = await this.#exposition.render(this.#supervisor.samples(), filter);
-    return { contentType: this.#exposition.contentType, text };
+    const samples = this.#supervisor.samples();
+    const text = await this.#exposition.render(samples, filter);
+    const { contentType } = this.#exposition;
+    if (this.#supervisor.config.metrics.compat !== 'haproxy') return { contentType, text };
+    const { states, config, startedAt, workers } = this.#supervisor;
+    const view = haproxyView({
+      samples,
+      states,
+      config,
+      version: VERSION,
+      startedAtMs: startedAt,
+      nowMs: systemClock.wall(),
+      workers: workers.length,
+    });
+    return { contentType, text: `${text}\n${await this.#haproxy.render(view, filter)}` };
   }
 }

@@ -6,6 +6,7 @@ import type { MetricFamily } from '../base/metrics.ts';
 import { configReference } from '../config/reference.ts';
 import { ENGINE_METRICS } from '../control/metrics.ts';
 import { METRICS } from '../gateway/metrics/catalog.ts';
+import { HAPROXY_METRICS } from '../gateway/metrics/haproxy-view.ts';
 import { gatewayConfig } from '../model/gateway-config.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
@@ -19,7 +20,7 @@ function metricsReference(): string {
           `| \`${name}\` | ${type} | ${labels.join(', ')} | ${help} |`,
       )
       .join('\n');
-  return `${NOTE}# Metrics\n\nServed at \`/metrics\` of the admin address, summed over the workers. \`?scope=service,endpoint\` tells only\nfamilies about these objects (\`process\`, \`listener\`, \`route\`, \`service\`, \`endpoint\`), \`?metrics=NAME,NAME\`\nonly those families, \`?metrics=-NAME\` all but one.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n${table(METRICS)}\n\n## Engine\n\nServed at \`/metrics\` of \`--metrics-addr\`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n${table(ENGINE_METRICS)}\n`;
+  return `${NOTE}# Metrics\n\nServed at \`/metrics\` of the admin address, summed over the workers. \`?scope=service,endpoint\` tells only\nfamilies about these objects (\`process\`, \`listener\`, \`route\`, \`service\`, \`endpoint\`), \`?metrics=NAME,NAME\`\nonly those families, \`?metrics=-NAME\` all but one.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n${table(METRICS)}\n\n## HAProxy's names\n\nWith \`metrics: { compat: haproxy }\` the same figures are told once more as HAProxy's own exporter names\nthem: a listener is a frontend, a service a backend, an endpoint a server. Left out is what the gateway\ndoes not count: maxima and rates, queues and bytes of single servers, results of single checks, times\nsince changes, compression and cache.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n${table(HAPROXY_METRICS)}\n\n## Engine\n\nServed at \`/metrics\` of \`--metrics-addr\`.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n${table(ENGINE_METRICS)}\n`;
 }
 
 function errorReference(): string {

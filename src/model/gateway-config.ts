@@ -98,6 +98,12 @@ export const gatewayConfig = z.strictObject({
       maxEndpoints: count
         .default(1000)
         .describe('Endpoints with series; more are counted as left out.'),
+      compat: z
+        .enum(['none', 'haproxy'])
+        .default('none')
+        .describe(
+          "haproxy: the same figures once more, under the names of HAProxy's own exporter, for boards and alerts that exist.",
+        ),
     })
     .prefault({}),
   defaults: z.strictObject({ timeouts: timeouts.optional() }).prefault({}),

@@ -40,7 +40,9 @@ export const listenerTls = z.strictObject({
       mode: z
         .enum(['require', 'optional'])
         .default('require')
-        .describe('optional: a client without one is let in; a bad one never is.'),
+        .describe(
+          'optional: a client without one is let in, and one whose certificate is bad is told of as not verified. require: a client without one gets a TLS alert; one with a bad one, for which Node has no alert, the end of its connection.',
+        ),
     })
     .optional(),
 });

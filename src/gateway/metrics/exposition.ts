@@ -30,20 +30,29 @@ function valuesOf(family: MetricFamily, sample: SeriesSample): Value[] {
 /** Gauges of the library with a counter's name; the same figures come under right names too. */
 const MISNAMED = ['handles', 'requests', 'resources'].map((what) => `nodejs_active_${what}_total`);
 
-function scopeOf({ labels }: MetricFamily): MetricScope {
+/** HAProxy's words for what a family is about. */
+const FOREIGN: Readonly<Record<string, MetricScope>> = {
+  frontend: 'listener',
+  backend: 'service',
+  server: 'endpoint',
+};
+
+function scopeOf({ name, labels }: MetricFamily): MetricScope {
+  const foreign = FOREIGN[/^haproxy_([a-z]+)_/.exec(name)?.[1] ?? ''];
+  if (foreign) return foreign;
   const kind = labels.includes('endpoint') ? 'endpoint' : labels.includes('route') ? 'route' : '';
   return kind || METRIC_SCOPES.find((scope) => scope === labels[0]) || 'process';
 }
 
-/** Renders series in the Prometheus text format, with figures of the supervisor's own process. */
+/** Renders series in the Prometheus text format; `ownProcess`: with figures of this process. */
 export class Exposition {
   readonly #registry = new Registry();
   readonly #scopes: ReadonlyMap<string, MetricScope>;
   #samples = new Map<string, SeriesSample[]>();
 
-  constructor(catalog: readonly MetricFamily[]) {
+  constructor(catalog: readonly MetricFamily[], ownProcess = true) {
     this.#scopes = new Map(catalog.map((family) => [family.name, scopeOf(family)]));
-    collectDefaultMetrics({ register: this.#registry });
+    if (ownProcess) collectDefaultMetrics({ register: this.#registry });
     for (const name of MISNAMED) this.#registry.removeSingleMetric(name);
     for (const family of catalog) {
       const metric = {
