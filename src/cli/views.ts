@@ -6,10 +6,10 @@ import { endpointTable, stateOf } from './endpoint-rows.ts';
 import { table } from './table.ts';
 
 /** `status`, `listeners`, `services` and `endpoints`. */
-export function addViews(program: Command, { client, show }: Context): void {
+export function addViews(program: Command, { client, io, show }: Context): void {
   program
     .command('status')
-    .description('the daemon and its workers')
+    .description('the daemon and its workers; exit status 1 while it is not ready')
     .action(async () => {
       const status = await client().status();
       const workers = status.workers.map(
@@ -22,6 +22,7 @@ export function addViews(program: Command, { client, show }: Context): void {
           : [`node agent: ${agentConnected ? 'connected' : 'does not answer'}`];
       const head = `sluiced ${status.version}, ${status.ready ? 'ready' : 'not ready'}, since ${status.startedAt}, configuration ${status.generation}`;
       show(status, [head, ...workers, ...agent].join('\n'));
+      if (!status.ready) io.fail('the daemon is not ready');
     });
   program
     .command('listeners')
