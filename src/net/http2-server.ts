@@ -12,11 +12,12 @@ import { deadlines, type Timed } from './deadlines.ts';
 import { httpDate } from './http-date.ts';
 import type { BodyLength, Page, RequestHead, ServerExchange } from './http-exchange.ts';
 import { Http2Exchange } from './http2-exchange.ts';
-import type { StreamConnection } from './stream-connection.ts';
+import type { StreamConnection, TlsInfo } from './stream-connection.ts';
 import { coversName } from './tls-server.ts';
 
 const LINGER_MS = 1000;
 const DRAIN_WAIT_MS = 1000;
+const SETTINGS_WAIT_MS = 10_000;
 const TICK_MS = 1000;
 const STREAM_WINDOW_BYTES = 65_536;
 const CONNECTION_WINDOW_BYTES = 1_048_576;
@@ -62,6 +63,7 @@ export class Http2Connection implements Timed, Http2ServerEvents {
   deadline: number;
   readonly #core: Http2ServerCore;
   readonly #events: Http2ConnectionEvents;
+  readonly #settingsBy: number;
   #idleSince = performance.now();
   #blockedSince = 0;
   #blockSince = 0;
@@ -81,6 +83,7 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     this.options = options;
     this.#events = events;
     this.deadline = performance.now() + options.headerMs;
+    this.#settingsBy = performance.now() + SETTINGS_WAIT_MS;
     const core = {
       maxConcurrentStreams: options.maxConcurrentStreams,
       streamWindowBytes: STREAM_WINDOW_BYTES,
@@ -97,6 +100,10 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     socket.on('close', this.#onClose);
     socket.resume();
     deadlines.add(this);
+    const { tls } = connection;
+    if (tls && isForbiddenCipher(tls)) {
+      this.#core.fail(H2_ERROR.inadequateSecurity, 'inadequate-security');
+    }
   }
 
   /** Tells the client to open nothing new, serves what it has sent, then closes. */
@@ -224,7 +231,9 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     if (this.#ending) this.destroy();
     else if (now >= this.#drainAt) this.#finishDrain();
     else if (this.#isOverdue(now)) this.#end();
-    else {
+    else if (this.#core.settled && !this.#core.acknowledged && now >= this.#settingsBy) {
+      this.#core.fail(H2_ERROR.settingsTimeout, 'settings-timeout');
+    } else {
       if (now >= this.#tickAt) this.#tick(now);
       this.#schedule();
     }
@@ -312,6 +321,7 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     this.deadline = Math.min(
       this.#drainAt,
       busy ? this.#tickAt : this.#idleSince + idleMs,
+      core.acknowledged ? Number.POSITIVE_INFINITY : this.#settingsBy,
       this.#blockSince > 0 ? this.#blockSince + headerMs : Number.POSITIVE_INFINITY,
       this.#blockedSince > 0 ? this.#blockedSince + writeMs : Number.POSITIVE_INFINITY,
     );
@@ -341,6 +351,14 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     const host = authority.replace(/:\d*$/, '');
     return host !== tls.serverName && !coversName(tls.certificateNames, host);
   }
+}
+
+/**
+ * Whether a cipher is one that HTTP/2 does not allow: of TLS 1.2 all but ephemeral key exchanges
+ * with authenticated encryption. Source: RFC 9113 section 9.2.2 and appendix A.
+ */
+function isForbiddenCipher({ version, cipher }: TlsInfo): boolean {
+  return version !== 'TLSv1.3' && !/^(?:EC)?DHE-.*(?:GCM|CCM|CHACHA20)/.test(cipher);
 }
 
 /** The length of a request's body; exact when all of it is here already. */

@@ -36,6 +36,7 @@ export abstract class Http2Core extends Http2Streams {
   readonly #reader = new FrameReader();
   #block: Block | undefined;
   #settled = false;
+  #acknowledged = false;
 
   constructor(isServer: boolean, options: Http2Options, events: Http2Events) {
     super(isServer, options, events);
@@ -53,6 +54,11 @@ export abstract class Http2Core extends Http2Streams {
   /** Whether the peer has begun to speak HTTP/2. */
   get settled(): boolean {
     return this.#settled;
+  }
+
+  /** Whether the peer has taken up this side's settings. */
+  get acknowledged(): boolean {
+    return this.#acknowledged;
   }
 
   /** Takes bytes of the peer; they must not change afterwards. `now` is in monotonic ms. */
@@ -315,8 +321,10 @@ export abstract class Http2Core extends Http2Streams {
     const ack = (flags & FLAG.ack) !== 0;
     if (streamId !== 0) this.fail(H2_ERROR.protocol, 'settings-on-stream');
     else if (size % 6 !== 0 || (ack && size > 0)) this.fail(H2_ERROR.frameSize, 'bad-frame-size');
-    else if (ack) this.charge(1, 'settings-flood');
-    else {
+    else if (ack) {
+      this.#acknowledged = true;
+      this.charge(1, 'settings-flood');
+    } else {
       this.charge(1 + Math.trunc(size / 60), 'settings-flood');
       const before = this.peer.initialWindowSize;
       for (let at = start; at < end; at += 6) {

@@ -16,6 +16,7 @@ import {
   u32,
 } from '../support/http2-raw.ts';
 
+const SETTINGS_TIMEOUT = 4;
 const ENHANCE_YOUR_CALM = 11;
 const FRAMES = 20_000;
 const BIG_BYTES = 1_000_000;
@@ -278,4 +279,15 @@ test('a preface, a head or a connection that stands still ends', async () => {
   await eventually('it is counted', async () => (await bad('header-timeout')) >= 2);
   await idle.until('the idle one ends', () => idle.closed, 8000);
   assert.equal(idle.goawayCode(), 0);
+});
+
+test('a client that never takes up the settings is told SETTINGS_TIMEOUT', async () => {
+  const before = await bad('settings-timeout');
+  const rude = await RawHttp2.open(port);
+  rude.polite = false;
+  // So that the connection is not idle.
+  rude.send(get(1, '/never'));
+  await rude.until('it ends', () => rude.closed, 20_000);
+  assert.equal(rude.goawayCode(), SETTINGS_TIMEOUT);
+  await eventually('it is counted', async () => (await bad('settings-timeout')) === before + 1);
 });

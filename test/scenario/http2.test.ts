@@ -12,6 +12,7 @@ import { makeCertificates, noCertificates } from '../support/certs.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 import { get, RawHttp2, TYPE } from '../support/http2-raw.ts';
 
+const INADEQUATE_SECURITY = 12;
 const run = promisify(execFile);
 
 type Answer = {
@@ -298,6 +299,34 @@ test('ALPN offers both; one that is not offered ends the handshake', { skip: noT
   assert.equal(await negotiate(secure, ['h3']), 'refused');
   assert.equal(await negotiate(h2only, ['h2']), 'h2');
   assert.equal(await negotiate(h2only, ['http/1.1']), 'refused');
+});
+
+test('ciphers that HTTP/2 forbids are refused with INADEQUATE_SECURITY', {
+  skip: noTls,
+}, async () => {
+  const open = (ciphers: string, alpn: string) =>
+    new Promise<tls.TLSSocket>((resolve, reject) => {
+      const socket = tls.connect({
+        ...{ port: secure, host: '127.0.0.1', rejectUnauthorized: false },
+        ...{ ALPNProtocols: [alpn], maxVersion: 'TLSv1.2', ciphers },
+      });
+      socket.once('secureConnect', () => resolve(socket));
+      socket.once('error', reject);
+    });
+  const weak = new RawHttp2(await open('ECDHE-ECDSA-AES128-SHA256', 'h2'));
+  await weak.until('it ends', () => weak.closed);
+  assert.equal(weak.goawayCode(), INADEQUATE_SECURITY);
+  // The same cipher is good enough for HTTP/1, and a better one for HTTP/2.
+  const old = await open('ECDHE-ECDSA-AES128-SHA256', 'http/1.1');
+  const text = new Promise<string>((resolve) => old.once('data', (data) => resolve(String(data))));
+  old.write('GET / HTTP/1.1\r\nhost: example.com\r\n\r\n');
+  assert.match(await text, /^HTTP\/1\.1 200/);
+  old.destroy();
+  const strong = await open('ECDHE-ECDSA-AES128-GCM-SHA256', 'h2');
+  const settings = new RawHttp2(strong);
+  await settings.until('it is greeted', () => settings.count(TYPE.SETTINGS) > 0);
+  assert.equal(settings.count(TYPE.GOAWAY), 0);
+  strong.destroy();
 });
 
 test('a name that the certificate does not cover is 421', { skip: noTls }, async () => {
