@@ -133,7 +133,9 @@ test('a worker that falls behind refuses a share of new requests and says so, th
   const refused = (await load).filter(({ status }) => status === 503);
   assert.match(health, /"overloaded","reasons":\["lag"\]/);
   assert.ok(refused.length > 0);
-  assert.equal(await gateway.metric(`${SHED}{reason="lag"}`), refused.length);
+  // A client that gave up while the worker was frozen has not seen its answer.
+  const counted = (await gateway.metric(`${SHED}{reason="lag"}`)) ?? 0;
+  assert.ok(counted >= refused.length, `${counted} counted, ${refused.length} seen`);
   assert.match(gateway.output, /overloaded: new requests are refused/);
   await eventually('it has recovered', async () => {
     const lag = await gateway.metric('sluice_overloaded{reason="lag"}');
