@@ -1,3 +1,4 @@
+import { NftTool } from '../kernel/nft.ts';
 import type {
   AgentEvents,
   AgentPort,
@@ -31,9 +32,9 @@ export class Agent implements AgentPort {
       tools.logger.warn(reason);
       events.degraded(reason);
     };
-    this.#plane = new HostPlane(tools, new Resolvers(tools), degraded);
-    const networks = () => this.#plane.intent.networks.values();
-    this.#gateway = new GatewayPlane(tools, networks, degraded);
+    const nft = new NftTool(tools.exec, tools.native);
+    this.#plane = new HostPlane(tools, nft, new Resolvers(tools), degraded);
+    this.#gateway = new GatewayPlane(tools, nft, this.#plane.intent, degraded);
     this.#runtime = new ProcessRuntime(tools, logRoot, events);
     this.#runtime.adopt();
   }

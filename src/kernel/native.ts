@@ -15,6 +15,13 @@ export interface Native {
    * belongs to the caller.
    */
   socket(kind: SocketKind, address: string, port: number): { fd: number; port: number };
+  /**
+   * Sends messages to netfilter in the namespace of the first call, one after another; returns
+   * what it answers. Rejects when they are not taken at all.
+   */
+  netfilter(messages: Buffer): Promise<Buffer>;
+  /** The same for a small request, at once. */
+  askNetfilter(request: Buffer): Buffer;
   /** A copy of another process's file descriptor; undefined when it cannot be had. */
   takeFd(pid: number, fd: number): number | undefined;
   /** A named pipe. */
@@ -29,7 +36,10 @@ export interface Native {
 /** `listener`: a TCP socket that listens; `tcp`: one that is to connect. */
 export type SocketKind = 'udp' | 'listener' | 'tcp';
 
-type Call = (...args: unknown[]) => number | bigint;
+type Call = {
+  (...args: unknown[]): number | bigint;
+  readonly async: (...args: unknown[]) => void;
+};
 
 const CLONE_NEWNET = 0x40000000;
 const AF_INET = 2;
@@ -38,6 +48,16 @@ const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const SOCK_FLAGS = 0x800 | 0x80000;
 const LISTEN_BACKLOG = 128;
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const NETLINK_NETFILTER = 12;
+const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
+/** One transaction has to fit; the kernel takes the memory only for one that is sent. */
+const NETFILTER_BUFFER_BYTES = 64 * 1024 * 1024;
+const MAX_ANSWER_BYTES = 16 * 1024;
+/** One error says enough. */
+const MAX_ANSWERS = 64;
 const SYS = {
   x64: { pidfdOpen: 434, pidfdGetfd: 438 },
   arm64: { pidfdOpen: 434, pidfdGetfd: 438 },
@@ -70,6 +90,10 @@ class KoffiNative implements Native {
   readonly #call: Record<string, Call>;
   readonly #errno: () => number;
   readonly #own: number;
+  /** Kept open: the end of such a socket waits until what was deleted is out of use everywhere. */
+  #changing: number | undefined;
+  #asking: number | undefined;
+  #lastMessages: Promise<unknown> = Promise.resolve();
 
   constructor(call: Record<string, Call>, errno: () => number) {
     this.#call = call;
@@ -113,6 +137,50 @@ class KoffiNative implements Native {
     } catch (error) {
       closeSync(fd);
       throw error;
+    }
+  }
+
+  netfilter(messages: Buffer): Promise<Buffer> {
+    const result = this.#lastMessages.then(() => this.#send(messages));
+    this.#lastMessages = result.catch(() => {});
+    return result;
+  }
+
+  async #send(messages: Buffer): Promise<Buffer> {
+    this.#changing ??= this.#netfilterSocket();
+    const fd = this.#changing;
+    const sent = await new Promise<number>((resolve, reject) => {
+      const done = (error: Error | null, result: number | bigint) =>
+        error ? reject(error) : resolve(Number(result));
+      this.#call['send']?.async(fd, messages, messages.length, 0, done);
+    });
+    if (sent < 0) throw new Error(`${messages.length} bytes of messages were not taken`);
+    return this.#answer(fd);
+  }
+
+  askNetfilter(request: Buffer): Buffer {
+    this.#asking ??= this.#netfilterSocket();
+    this.#must('send', this.#asking, request, request.length, 0);
+    return this.#answer(this.#asking);
+  }
+
+  #netfilterSocket(): number {
+    const fd = this.#must('socket', AF_NETLINK, SOCK_RAW | SOCK_FLAGS, NETLINK_NETFILTER);
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(NETFILTER_BUFFER_BYTES);
+    this.#call['setsockopt']?.(fd, SOL_SOCKET, SO_SNDBUFFORCE, size, size.length);
+    return fd;
+  }
+
+  /** The kernel has answered before it returns from taking the messages. */
+  #answer(fd: number): Buffer {
+    const parts: Buffer[] = [];
+    for (;;) {
+      const part = Buffer.alloc(MAX_ANSWER_BYTES);
+      const size = Number(this.#call['recv']?.(fd, part, part.length, 0) ?? -1);
+      if (size <= 0) return Buffer.concat(parts);
+      parts.push(part.subarray(0, size));
+      if (parts.length >= MAX_ANSWERS) return Buffer.concat(parts);
     }
   }
 
@@ -173,6 +241,8 @@ export async function loadNative(): Promise<Native | undefined> {
       listen: 'int listen(int fd, int backlog)',
       getsockname: 'int getsockname(int fd, void *address, void *size)',
       mkfifo: 'int mkfifo(const char *path, uint mode)',
+      send: 'long send(int fd, void *bytes, size_t size, int flags)',
+      recv: 'long recv(int fd, void *bytes, size_t size, int flags)',
       ioctl: 'int ioctl(int fd, ulong request, void *argument)',
       setsockopt: 'int setsockopt(int fd, int level, int name, void *value, uint size)',
       syscall: 'long syscall(long number, long a, long b, long c)',

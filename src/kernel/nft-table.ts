@@ -153,6 +153,13 @@ export function contentChange(from: TableContent, to: TableContent): TableChange
   return { gone, added, chains: [...to.chains].filter((chain) => !from.chains.has(chain)) };
 }
 
+/** Whether a change changes nothing. */
+export function isNoChange({ gone, added, chains }: TableChange): boolean {
+  const empty = (elements: TableChange['gone']) =>
+    [...elements.values()].every((entries) => entries.length === 0);
+  return chains.length === 0 && empty(gone) && empty(added);
+}
+
 /**
  * Text of one transaction that makes a change; empty when there is nothing to change. Chains on
  * demand stay once they are there: they cost nothing and others may jump to them again.

@@ -10,6 +10,7 @@ import {
   type Peer,
   sandbox,
   TestHost,
+  until,
 } from '../support/netns.ts';
 
 const VIP = '10.128.0.1';
@@ -128,7 +129,8 @@ describe('one address for several targets', { skip: netnsUnavailable() }, () => 
       (await host.agent.apply({ put: { forwards: changed }, remove: {} })).failures,
       [],
     );
-    assert.equal(await peer.order({ op: 'echo', text: 'lost?', timeoutMs: 1000 }), 'gone');
+    const lost = { op: 'echo' as const, text: 'lost?', timeoutMs: 1000 };
+    await until(async () => (await peer.order(lost)) === 'gone');
     assert.equal(await outside.order({ op: 'echo', text: 'here', timeoutMs: 1000 }), 'here');
     assert.match(await peer.tcp(VIP, 8005), /^t1 /);
     await host.agent.apply({ put: { forwards: [vip(8005, [])] }, remove: {} });

@@ -1,6 +1,6 @@
 import type { Nft } from '../../src/kernel/nft.ts';
 import type { ListedTable } from '../../src/kernel/nft-listing.ts';
-import type { TableSpec } from '../../src/kernel/nft-table.ts';
+import { changeTable, type TableChange, type TableSpec } from '../../src/kernel/nft-table.ts';
 
 type SetState = { key: string[]; value: string[]; elements: Map<string, string> };
 type Table = { sets: Map<string, SetState>; chains: Map<string, string[]> };
@@ -39,6 +39,14 @@ export class FakeNft implements Nft {
     // All or nothing: a refusal above leaves what was there.
     this.tables = work;
     this.log.push(text);
+  }
+
+  change(spec: TableSpec, change: TableChange): Promise<void> {
+    return this.run(changeTable(spec, change));
+  }
+
+  foreignChanges(): undefined {
+    return undefined;
   }
 
   async list(spec: TableSpec): Promise<ListedTable | undefined> {

@@ -1,8 +1,8 @@
 import type { Nft } from '../../kernel/nft.ts';
 import {
-  changeTable,
   contentChange,
   generationChain,
+  isNoChange,
   replaceTable,
   type TableChange,
   type TableContent,
@@ -18,6 +18,8 @@ export class Firewall {
   readonly #spec: TableSpec;
   /** What the kernel holds as far as known; undefined: it has to be read first. */
   #held: TableContent | undefined;
+  /** What was said of others' changes before the table was last read. */
+  #foreign: number | undefined;
 
   constructor(nft: Nft, spec: TableSpec) {
     this.#nft = nft;
@@ -30,30 +32,39 @@ export class Firewall {
    */
   async update(content: TableContent, change?: TableChange): Promise<FirewallOutcome> {
     const held = this.#held;
-    if (!held) return await this.verify(content);
+    if (!held) return await this.#read(content);
     const { gone, added, chains } = change ?? contentChange(held, content);
     const fresh = chains.filter((chain) => !held.chains.has(chain));
-    const text = changeTable(this.#spec, { gone, added, chains: fresh });
-    if (text === '') return 'same';
+    const step = { gone, added, chains: fresh };
+    if (isNoChange(step)) return 'same';
     try {
-      await this.#nft.run(text);
+      await this.#nft.change(this.#spec, step);
     } catch {
       // The kernel holds something else than was thought: read, and mend or report.
-      return await this.verify(content);
+      return await this.#read(content);
     }
     this.#held = { elements: content.elements, chains: held.chains.union(content.chains) };
     return 'changed';
   }
 
-  /** Reads the table first: mends what somebody else changed. */
-  async verify(content: TableContent): Promise<FirewallOutcome> {
+  /** Mends what somebody else changed: reads the table first, unless nobody has touched any. */
+  async verify(content: TableContent, change?: TableChange): Promise<FirewallOutcome> {
+    if (this.#held && this.#foreign !== undefined) {
+      if (this.#nft.foreignChanges() === this.#foreign) return await this.update(content, change);
+    }
+    return await this.#read(content);
+  }
+
+  async #read(content: TableContent): Promise<FirewallOutcome> {
     this.#held = undefined;
+    this.#foreign = this.#nft.foreignChanges();
     const listed = await this.#nft.list(this.#spec);
     if (listed && this.#intact(listed.rules)) {
-      const text = changeTable(this.#spec, contentChange(listed, content));
-      if (text !== '') await this.#nft.run(text);
+      const change = contentChange(listed, content);
+      const same = isNoChange(change);
+      if (!same) await this.#nft.change(this.#spec, change);
       this.#held = { elements: content.elements, chains: listed.chains.union(content.chains) };
-      return text === '' ? 'same' : 'changed';
+      return same ? 'same' : 'changed';
     }
     await this.#nft.run(replaceTable(this.#spec, content));
     this.#held = { elements: content.elements, chains: new Set(content.chains) };

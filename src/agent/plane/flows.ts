@@ -10,8 +10,6 @@ import { type AgentTools, eachOf } from './tools.ts';
  * tells first which are of any use.
  */
 const MAX_UNASKED = 4;
-/** A change of more flows than this is done in the background. */
-const MAX_AWAITED = 32;
 
 function filterOf(forward: ForwardIntent): FlowFilter {
   const { transport, port, address } = forward;
@@ -71,8 +69,7 @@ async function matching(tools: AgentTools, filters: readonly FlowFilter[]): Prom
   );
 }
 
-/** Forgets flows; a failure is logged, the host's `doctor` names the missing command. */
-export async function forgetFlows(tools: AgentTools, filters: readonly FlowFilter[]) {
+async function forgetFlows(tools: AgentTools, filters: readonly FlowFilter[]) {
   let wanted = filters;
   if (filters.length > MAX_UNASKED) {
     try {
@@ -82,10 +79,57 @@ export async function forgetFlows(tools: AgentTools, filters: readonly FlowFilte
       return;
     }
   }
-  const work = eachOf(wanted, 2, async (filter) => {
+  await eachOf(wanted, 2, async (filter) => {
     if (!(await dropFlows(tools.exec, filter))) {
       tools.logger.debug('flows could not be dropped', { filter });
     }
   });
-  if (wanted.length <= MAX_AWAITED) await work;
+}
+
+/**
+ * Forgets flows behind the back of the changes that ask for it: the walk through the kernel's flows
+ * takes longer than the changes do. A failure is logged; the host's `doctor` names the missing
+ * command.
+ */
+export class FlowCutter {
+  readonly #tools: AgentTools;
+  #last: Promise<void> = Promise.resolve();
+  /** Targets whose flows are still to go, with how many orders name them. */
+  readonly #pending = new Map<string, number>();
+
+  constructor(tools: AgentTools) {
+    this.#tools = tools;
+  }
+
+  /** Orders follow each other. */
+  cut(filters: readonly FlowFilter[]): void {
+    if (filters.length === 0) return;
+    const targets = new Set(filters.flatMap(({ replySource }) => replySource ?? []));
+    for (const target of targets) this.#pending.set(target, (this.#pending.get(target) ?? 0) + 1);
+    this.#last = this.#last
+      // The answer to the change goes out before a command is started.
+      .then(() => new Promise((resolve) => setImmediate(resolve)))
+      .then(() => forgetFlows(this.#tools, filters))
+      .finally(() => {
+        for (const target of targets) {
+          const left = (this.#pending.get(target) ?? 1) - 1;
+          if (left > 0) this.#pending.set(target, left);
+          else this.#pending.delete(target);
+        }
+      });
+  }
+
+  /** Waits where targets come back whose former flows are still to go: new ones must not go along. */
+  async settled(forwards: readonly ForwardIntent[]): Promise<void> {
+    if (this.#pending.size === 0) return;
+    const back = forwards.some(({ targets }) =>
+      targets.some(({ address }) => this.#pending.has(address)),
+    );
+    if (back) await this.#last;
+  }
+
+  /** Ends with the last order. */
+  async idle(): Promise<void> {
+    await this.#last;
+  }
 }

@@ -2,10 +2,9 @@ import ipaddr from 'ipaddr.js';
 import type { Timer } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
 import { dropFlows, type Flow, type FlowFilter, listFlows } from '../../kernel/conntrack.ts';
-import { NftTool } from '../../kernel/nft.ts';
+import type { NftTool } from '../../kernel/nft.ts';
 import { readCounters } from '../../kernel/nft-counters.ts';
 import { writeSysctl } from '../../kernel/sysctl.ts';
-import type { NetworkIntent } from '../../model/host-intent.ts';
 import {
   type CarryFailure,
   type KernelListener,
@@ -22,7 +21,8 @@ import {
   LISTENER_MASK,
   listenerMarks,
 } from './gateway-table.ts';
-import { familyOf } from './host-content.ts';
+import { canonical, familyOf } from './host-content.ts';
+import type { IntentStore } from './intent-store.ts';
 import type { AgentTools } from './tools.ts';
 
 /** How often the table is compared with what it has to be, whatever others have done to it. */
@@ -39,11 +39,29 @@ function within(address: string, subnet: string): boolean {
   return parsed.kind() === block.kind() && parsed.match(block, bits);
 }
 
+/** Addresses of sandboxes whose answers to anybody come by this host: their default route. */
+function routedHere({ sandboxes, networks }: IntentStore): ReadonlySet<string> {
+  const found = new Set<string>();
+  for (const { attachments } of sandboxes.values()) {
+    for (const { network, addresses, gateways } of attachments) {
+      const { driver, gateways: own = [] } = networks.get(network) ?? {};
+      if (driver !== 'bridge') continue;
+      const ours = gateways.filter((gateway) => own.some((one) => one.split('/')[0] === gateway));
+      const families = new Set(ours.map(familyOf));
+      for (const cidr of addresses) {
+        const [address = ''] = cidr.split('/');
+        if (families.has(familyOf(address))) found.add(canonical(address));
+      }
+    }
+  }
+  return found;
+}
+
 /** What the gateway has its listeners carried by: a table of its own, and the flows through it. */
 export class GatewayPlane {
   readonly #tools: AgentTools;
   readonly #firewall: Firewall;
-  readonly #networks: () => Iterable<NetworkIntent>;
+  readonly #intent: IntentStore;
   readonly #degraded: (reason: string) => void;
   readonly #table: string;
   #listeners: readonly KernelListener[] = [];
@@ -56,14 +74,15 @@ export class GatewayPlane {
 
   constructor(
     tools: AgentTools,
-    networks: () => Iterable<NetworkIntent>,
+    nft: NftTool,
+    intent: IntentStore,
     degraded: (reason: string) => void,
   ) {
     this.#tools = tools;
-    this.#networks = networks;
+    this.#intent = intent;
     this.#degraded = degraded;
     this.#table = `${tools.naming.table}-gateway`;
-    this.#firewall = new Firewall(new NftTool(tools.exec), gatewayTable(this.#table));
+    this.#firewall = new Firewall(nft, gatewayTable(this.#table));
     this.#renew();
   }
 
@@ -135,7 +154,7 @@ export class GatewayPlane {
 
   /** Packets that the gateway's own sockets could send and forwarded ones may not. */
   #refusal({ slots }: KernelListener): string | undefined {
-    for (const { subnets, internal } of this.#networks()) {
+    for (const { subnets, internal } of this.#intent.networks.values()) {
       if (!internal) continue;
       const inside = slots.find(({ address }) => subnets.some((net) => within(address, net)));
       if (inside) return `${inside.address} is on an internal network, which takes nothing routed`;
@@ -153,9 +172,16 @@ export class GatewayPlane {
     const families = new Set(slots.map(({ address }) => familyOf(address)));
     if (families.has(4)) writeSysctl('net.ipv4.ip_forward', '1');
     if (families.has(6)) writeSysctl('net.ipv6.conf.all.forwarding', '1');
-    const outcome = await this.#firewall.update(gatewayContent(this.#listeners, this.#marks));
+    const outcome = await this.#firewall.update(this.#content());
     this.#carries = true;
     return outcome !== 'same';
+  }
+
+  #content() {
+    const routed = routedHere(this.#intent);
+    const slots = this.#listeners.flatMap((one) => one.slots);
+    const keeping = new Set(slots.map(({ address }) => address).filter((one) => routed.has(one)));
+    return gatewayContent(this.#listeners, this.#marks, keeping);
   }
 
   /** Whether a former agent has left the table. */
@@ -224,8 +250,7 @@ export class GatewayPlane {
     this.#timer = this.#tools.clock.after(LOOK_EVERY_MS, async () => {
       this.#timer = undefined;
       await this.#queue(async () => {
-        const content = gatewayContent(this.#listeners, this.#marks);
-        if ((await this.#firewall.verify(content)) === 'same') return;
+        if ((await this.#firewall.verify(this.#content())) === 'same') return;
         this.#degraded(`the table ${this.#table} was repaired after a difference was found`);
       }).catch((error: unknown) => {
         this.#degraded(`the table ${this.#table} could not be compared: ${errorText(error)}`);

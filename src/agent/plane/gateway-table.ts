@@ -5,8 +5,8 @@ import { addFamily, canonical, type Elements, familyOf, put } from './host-conte
 import {
   ACCEPT_MARK,
   balanceChainBody,
+  CLEAR_SLOT,
   forwardSets,
-  MAX_TARGETS,
   PUBLISH_ANY,
   PUBLISH_EXACT,
 } from './host-table.ts';
@@ -39,13 +39,11 @@ meta nfproto ipv4 ct mark set meta l4proto . th dport map @mark_any4
 meta nfproto ipv6 ct mark set meta l4proto . th dport map @mark_any6
 ${OURS} ct mark @opened`;
 
-// The mark of the packet has carried the number of a slot, which says nothing to routing rules.
 const COUNT = `
 ct mark & ${hex(GATEWAY_MARK_MASK)} != ${hex(GATEWAY_MARK)} return
 ct status & dnat == 0 return
 ct direction original ct mark @received
-ct direction reply ct mark @sent
-ct direction original meta mark < ${MAX_TARGETS} meta mark set 0`;
+ct direction reply ct mark @sent`;
 
 function markSets(family: 4 | 6): SetSpec[] {
   const port = ['inet_proto', 'inet_service'] as const;
@@ -57,7 +55,8 @@ function markSets(family: 4 | 6): SetSpec[] {
 
 /**
  * The table of the gateway's listeners. It is apart from the host's, so that either can be replaced
- * as a whole. Endpoints see the host as their client, as they do when a socket carries.
+ * as a whole. Endpoints see the host as their client, as they do when a socket carries,
+ * but for `keeping*`: sandboxes of this host, whose answers come by it anyway.
  */
 export function gatewayTable(name: string): TableSpec {
   const counted = ['opened', 'received', 'sent'] as const;
@@ -65,6 +64,8 @@ export function gatewayTable(name: string): TableSpec {
     name,
     sets: [
       ...([4, 6] as const).flatMap((family) => [...forwardSets(family), ...markSets(family)]),
+      { name: 'keeping4', key: ['ipv4_addr'] },
+      { name: 'keeping6', key: ['ipv6_addr'] },
       ...counted.map((set): SetSpec => ({ name: set, key: ['mark'], counter: true })),
     ],
     chains: [
@@ -75,13 +76,19 @@ export function gatewayTable(name: string): TableSpec {
       { name: 'nat_out', body: `type nat hook output priority -104;${TAKE}` },
       {
         name: 'nat_post',
-        body: `type nat hook postrouting priority 94;\noifname != "lo" ct status dnat ${OURS} masquerade`,
+        body: `type nat hook postrouting priority 94;
+ip daddr @keeping4 return
+ip6 daddr @keeping6 return
+oifname != "lo" ct status dnat ${OURS} masquerade`,
       },
       {
         name: 'count_in',
-        body: 'type filter hook prerouting priority -90;\niifname != "lo" jump count',
+        body: `type filter hook prerouting priority -90;\n${CLEAR_SLOT}\niifname != "lo" jump count`,
       },
-      { name: 'count_out', body: 'type filter hook output priority -90;\njump count' },
+      {
+        name: 'count_out',
+        body: `type filter hook output priority -90;\n${CLEAR_SLOT}\njump count`,
+      },
       {
         name: 'forwarding',
         body: `type filter hook forward priority -5;\n${OURS} meta mark set meta mark & 0xffff0000 | ${ACCEPT_MARK}`,
@@ -132,13 +139,15 @@ function addListener(
   }
 }
 
-/** What the gateway's table has to hold. */
+/** What the gateway's table has to hold. `keeping`: endpoints that see their clients. */
 export function gatewayContent(
   listeners: readonly KernelListener[],
   marks: ReadonlyMap<string, number>,
+  keeping: Iterable<string> = [],
 ): TableContent {
   const elements: Elements = new Map();
   const chains = new Set<string>();
+  for (const address of keeping) put(elements, `keeping${familyOf(address)}`, address);
   for (const listener of listeners) {
     const mark = String(marks.get(listener.name) ?? GATEWAY_MARK);
     for (const set of ['opened', 'received', 'sent']) put(elements, set, mark);

@@ -1,7 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { concat, quoted, type TableContent } from '../../kernel/nft-table.ts';
 import { type ForwardIntent, isWildcard, type NetworkIntent } from '../../model/host-intent.ts';
-import { balanceChainName, MAX_TARGETS } from './host-table.ts';
+import { balanceChainName, MAX_TARGETS, SLOT_MARK } from './host-table.ts';
 
 /** Elements by set, key to value. */
 export type Elements = Map<string, Map<string, string>>;
@@ -85,7 +85,7 @@ export function addFamily(
   chains.add(chain);
   put(elements, `balance_${scope}`, key, `goto ${chain}`);
   for (const [slot, text] of texts.entries()) {
-    put(elements, `slot_${scope}`, concat(key, slot), text);
+    put(elements, `slot_${scope}`, concat(key, SLOT_MARK + slot), text);
   }
 }
 

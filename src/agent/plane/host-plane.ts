@@ -1,11 +1,11 @@
 import type { Timer } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
-import { NftTool } from '../../kernel/nft.ts';
+import type { NftTool } from '../../kernel/nft.ts';
 import type { ApplyFailure, ApplyReport } from '../../link/agent-port.ts';
 import type { ForwardIntent, HostDelta, HostIntent } from '../../model/host-intent.ts';
 import { keepDockerRule } from './docker-user.ts';
 import { Firewall } from './firewall.ts';
-import { forgetFlows, staleFlows } from './flows.ts';
+import { FlowCutter, staleFlows } from './flows.ts';
 import { HostElements } from './host-elements.ts';
 import { hostTable } from './host-table.ts';
 import { type Change, IntentStore } from './intent-store.ts';
@@ -43,17 +43,23 @@ export class HostPlane {
   readonly #watch: KernelWatch;
   readonly #degraded: (reason: string) => void;
   #last: Promise<unknown> = Promise.resolve();
+  readonly #flows: FlowCutter;
   #timer: Timer | undefined;
   #synced = false;
   #bridged = false;
   #closed = false;
 
-  constructor(tools: AgentTools, services: SandboxServices, degraded: (reason: string) => void) {
+  constructor(
+    tools: AgentTools,
+    nft: NftTool,
+    services: SandboxServices,
+    degraded: (reason: string) => void,
+  ) {
     this.#tools = tools;
     this.#services = services;
     this.#degraded = degraded;
+    this.#flows = new FlowCutter(tools);
     this.#links = new LinkReconciler(tools, this.#intent, (netns) => services.release(netns));
-    const nft = new NftTool(tools.exec);
     this.#firewall = new Firewall(nft, hostTable(tools.naming.table));
     this.#reservations = new Reservations(tools.exec);
     this.#watch = new KernelWatch(
@@ -94,6 +100,7 @@ export class HostPlane {
   /** `whole`: everything is read from the kernel, not only what the change touched. */
   async #pass(change: Change, whole: boolean): Promise<ApplyReport> {
     const failures = new Map<string, ApplyFailure>();
+    await this.#flows.settled(change.newForwards);
     const usable = await this.#reserve(failures);
     const scope = whole ? { ...change, sandboxes: this.#every() } : change;
     const names = () => this.#resolve(whole ? undefined : change, failures);
@@ -103,7 +110,7 @@ export class HostPlane {
       this.#load(usable, whole, failures),
       this.#makeRoom(whole),
     ]);
-    await forgetFlows(this.#tools, staleFlows(change, this.#intent.forwards));
+    this.#flows.cut(staleFlows(change, this.#intent.forwards));
     return { failures: [...failures.values()] };
   }
 
@@ -127,7 +134,7 @@ export class HostPlane {
       const change = this.#elements.update(this.#intent.networks, forwards);
       const { content } = this.#elements;
       const outcome = read
-        ? await this.#firewall.verify(content)
+        ? await this.#firewall.verify(content, change)
         : await this.#firewall.update(content, change);
       return outcome !== 'same';
     } catch (error) {
@@ -189,6 +196,7 @@ export class HostPlane {
     this.#timer?.cancel();
     this.#watch.close();
     await this.#last;
+    await this.#flows.idle();
     this.#reservations.close();
     this.#services.close();
   }

@@ -2,8 +2,10 @@ import type { SetSpec, TableSpec } from '../../kernel/nft-table.ts';
 
 /** Set in the low half of the mark of every packet that our forwarding accepts. */
 export const ACCEPT_MARK = 0x7067;
-/** Targets of one forward and family; the slot number has to fit the low half of the mark. */
+/** Targets of one forward and family. */
 export const MAX_TARGETS = 1024;
+/** The mark of a packet between the choice of a slot and its target: this, and the slot's number. */
+export const SLOT_MARK = 0x67540000;
 
 export type BalanceChain = {
   readonly family: 4 | 6;
@@ -29,10 +31,13 @@ export function balanceChainBody(name: string): string {
   }[balance ?? ''];
   const key = `${scope === 'exact' ? `${ip} daddr . ` : ''}meta l4proto . th dport . meta mark`;
   return [
-    `meta mark set ${pick} mod ${slots}`,
+    `meta mark set ${pick} mod ${slots} offset ${SLOT_MARK}`,
     `meta l4proto { tcp, udp, sctp } dnat ${ip} to ${key} map @slot_${scope}${family}`,
   ].join('\n');
 }
+
+/** The number of a slot says nothing to routing rules, and must not look like somebody's mark. */
+export const CLEAR_SLOT = `meta mark & 0x${(~(MAX_TARGETS - 1) >>> 0).toString(16)} == ${SLOT_MARK} meta mark set 0`;
 
 /** Forwards what goes to an address that a set names. */
 export const PUBLISH_EXACT = `
@@ -143,11 +148,11 @@ export function hostTable(name: string): TableSpec {
       // Before routing: an address of several targets may have no route of its own.
       {
         name: 'closed_in',
-        body: 'type filter hook prerouting priority -90;\nct state new jump closed',
+        body: `type filter hook prerouting priority -90;\n${CLEAR_SLOT}\nct state new jump closed`,
       },
       {
         name: 'closed_out',
-        body: 'type filter hook output priority -90;\nct state new jump closed',
+        body: `type filter hook output priority -90;\n${CLEAR_SLOT}\nct state new jump closed`,
       },
       { name: 'martian', body: MARTIAN },
     ],
