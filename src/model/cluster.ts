@@ -11,6 +11,61 @@ export type ObjectMeta = {
   readonly updated: string;
 };
 
+/** Kinds of a cluster's objects in its store; secrets and configurations share one. */
+export const KIND = {
+  cluster: 'cluster',
+  node: 'node',
+  service: 'service',
+  task: 'task',
+  file: 'file',
+  network: 'network',
+} as const;
+
+/** What an operator decided for a whole cluster; times in ms. */
+export type ClusterSpec = {
+  readonly labels: Readonly<Record<string, string>>;
+  /** Ended tasks kept for each slot. */
+  readonly taskHistory: number;
+  readonly heartbeatMs: number;
+  /** Life of a node's certificate. */
+  readonly certificateMs: number;
+  /** Managers that start need the unlock key. */
+  readonly autolock: boolean;
+  /** Counts forced rotations of the CA. */
+  readonly forceRotate: number;
+};
+
+/** The cluster itself: one object, whose id is the cluster's. */
+export type Cluster = ObjectMeta & {
+  readonly spec: ClusterSpec;
+  /** Blocks that subnets of overlays are taken from, and the prefix length of those. */
+  readonly addressPools: readonly string[];
+  readonly subnetBits: number;
+  readonly dataPathPort: number;
+  readonly joinSecrets: { readonly worker: string; readonly manager: string };
+  /** Counts renewals of the unlock key. */
+  readonly unlockVersion: number;
+  readonly ca: {
+    /** PEM of the root. */
+    readonly certificate: string;
+    /** PEM of its key, sealed with the key that managers share. */
+    readonly sealedKey: string;
+    /**
+     * While another root takes over: that root, also signed by the present one, so that a node
+     * which trusts only this one believes it.
+     */
+    readonly next:
+      | {
+          readonly certificate: string;
+          readonly sealedKey: string;
+          readonly crossSigned: string;
+        }
+      | undefined;
+  };
+  /** Keys of encrypted overlays, the newest last, each sealed. */
+  readonly sealedOverlayKeys: readonly { readonly id: number; readonly key: string }[];
+};
+
 export type NodeRole = 'worker' | 'manager';
 export type NodeAvailability = 'active' | 'pause' | 'drain';
 export type NodeStatus = 'unknown' | 'down' | 'ready' | 'disconnected';
@@ -42,6 +97,8 @@ export type ClusterNode = ObjectMeta & {
   /** Manager: `address:port` of its control port. */
   readonly managerAddress: string | undefined;
   readonly leader: boolean;
+  /** SHA-256 in hex of the root that signed its certificate; empty: none was given yet. */
+  readonly issuer?: string;
 };
 
 /** How a service's port is published. `undefined` published port: one is chosen. */

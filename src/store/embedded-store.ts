@@ -78,6 +78,14 @@ export class EmbeddedStore {
     }));
   }
 
+  /** Every object of every kind. */
+  all(): { kind: string; object: Stored }[] {
+    const kinds = this.#database.prepare('SELECT DISTINCT kind FROM objects').all();
+    return kinds.flatMap(({ kind }) =>
+      this.list(String(kind)).map((object) => ({ kind: String(kind), object })),
+    );
+  }
+
   /** Makes all changes or none. Returns their version. Throws `E_STORE_STALE`. */
   write(changes: readonly Change[]): number {
     const version = this.#version + 1;

@@ -1,4 +1,8 @@
+import { SluiceError } from '../base/errors.ts';
 import type { Change, Stored } from './embedded-store.ts';
+
+/** Changes of one transaction at most: what every backend takes whole. Larger work is cut. */
+export const MAX_CHANGES = 60;
 
 /** One object as it became; `object` undefined: it is gone. */
 export type StoreEvent = {
@@ -33,4 +37,11 @@ export interface Store {
    */
   campaign(id: string, onChange: (leads: boolean) => void): () => Promise<void>;
   close(): Promise<void>;
+}
+
+/** Throws when no backend could take these changes at once. */
+export function checkSize(changes: readonly Change[]): void {
+  if (changes.length <= MAX_CHANGES) return;
+  const text = `${changes.length} changes at once: a transaction takes ${MAX_CHANGES} at most`;
+  throw new SluiceError('E_STORE_FAILED', text);
 }
