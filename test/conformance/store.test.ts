@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { SluiceError } from '../../src/base/errors.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { ConsulBackend } from '../../src/store/consul-backend.ts';
+import { EtcdBackend } from '../../src/store/etcd-backend.ts';
+import { LocalStore } from '../../src/store/local-store.ts';
+import { SharedStore } from '../../src/store/shared-store.ts';
+import { MAX_CHANGES, type Store, type StoreEvent } from '../../src/store/store.ts';
+import { ConsulServer, noConsul } from '../support/consul.ts';
+import { EtcdCluster, noEtcd } from '../support/etcd.ts';
+import { eventually, freePorts } from '../support/gateway.ts';
+
+const LEASE_MS = 10_000;
+
+type Subject = {
+  readonly name: string;
+  readonly skip: string | false;
+  /** Several managers can have it open. */
+  readonly shared: boolean;
+  start(): Promise<void>;
+  /** A manager's view; views with one prefix see one state. */
+  open(prefix: string): Promise<Store>;
+  stop(): Promise<void>;
+};
+
+function embedded(): Subject {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-store-'));
+  return {
+    ...{ name: 'embedded', skip: false, shared: false },
+    start: async () => {},
+    open: async (prefix) => new LocalStore(join(folder, `${prefix}.db`)),
+    stop: async () => rmSync(folder, { recursive: true, force: true }),
+  };
+}
+
+function consul(): Subject {
+  let server: ConsulServer | undefined;
+  return {
+    ...{ name: 'consul', skip: noConsul, shared: true },
+    start: async () => {
+      server = new ConsulServer(await freePorts(4));
+      await server.start();
+    },
+    open: (prefix) => {
+      const addresses = [`127.0.0.1:${server?.http}`];
+      const options = { addresses, prefix, tls: undefined, token: undefined, leaseMs: LEASE_MS };
+      return SharedStore.open(new ConsulBackend(options), silentLogger);
+    },
+    stop: async () => server?.kill(),
+  };
+}
+
+function etcd(): Subject {
+  let cluster: EtcdCluster | undefined;
+  return {
+    ...{ name: 'etcd', skip: noEtcd, shared: true },
+    start: async () => {
+      cluster = await EtcdCluster.start(3);
+    },
+    open: (prefix) => {
+      const addresses = cluster?.addresses ?? [];
+      const options = { addresses, prefix, tls: undefined, leaseMs: LEASE_MS };
+      return SharedStore.open(new EtcdBackend(options), silentLogger);
+    },
+    stop: async () => cluster?.close(),
+  };
+}
+
+function stale(error: unknown): boolean {
+  return error instanceof SluiceError && error.code === 'E_STORE_STALE';
+}
+
+let prefixes = 0;
+
+for (const subject of [embedded(), consul(), etcd()]) {
+  describe(`store ${subject.name}`, { skip: subject.skip, timeout: 90_000 }, () => {
+    before(() => subject.start());
+    after(() => subject.stop());
+
+    async function opened(t: { after(task: () => unknown): void }, prefix = `p${prefixes++}`) {
+      const store = await subject.open(prefix);
+      t.after(() => store.close());
+      return { store, prefix };
+    }
+
+    test('what is written is there when update resolves, and after opening anew', async (t) => {
+      const prefix = `p${prefixes++}`;
+      const first = await subject.open(prefix);
+      const version = await first.update([
+        { kind: 'node', id: 'b', value: { n: 2, text: 'ü "quoted"' }, expected: 0 },
+        { kind: 'node', id: 'a', value: { n: 1 }, expected: 0 },
+        { kind: 'task', id: 'a', value: [] },
+      ]);
+      const ids = (store: Store) => store.list('node').map(({ id }) => id);
+      assert.deepEqual(ids(first), ['a', 'b']);
+      assert.equal(first.get('node', 'a')?.version, version);
+      assert.equal(first.get('task', 'a')?.version, version);
+      assert.equal(first.get('task', 'c'), undefined);
+      await first.close();
+      const { store } = await opened(t, prefix);
+      assert.deepEqual(ids(store), ['a', 'b']);
+      assert.deepEqual(store.get('node', 'b'), {
+        id: 'b',
+        version,
+        value: { n: 2, text: 'ü "quoted"' },
+      });
+    });
+
+    test('a stale version changes nothing of its transaction', async (t) => {
+      const { store } = await opened(t);
+      const one = await store.update([{ kind: 'x', id: '1', value: 1, expected: 0 }]);
+      const two = await store.update([{ kind: 'x', id: '1', value: 2, expected: one }]);
+      assert.ok(two > one);
+      for (const expected of [0, one]) {
+        const changes = [
+          { kind: 'x', id: 'other', value: 1 },
+          { kind: 'x', id: '1', value: 3, expected },
+        ];
+        await assert.rejects(store.update(changes), stale);
+      }
+      const drop = [{ kind: 'x', id: '1', value: undefined, expected: one }];
+      await assert.rejects(store.update(drop), stale);
+      assert.equal(store.get('x', 'other'), undefined);
+      assert.equal(store.get('x', '1')?.value, 2);
+      await store.update([{ kind: 'x', id: '1', value: undefined, expected: two }]);
+      assert.equal(store.get('x', '1'), undefined);
+      await store.update([{ kind: 'x', id: '1', value: 4, expected: 0 }]);
+      assert.equal(store.get('x', '1')?.value, 4);
+    });
+
+    test('as many changes as the contract allows; one more is refused', async (t) => {
+      const { store } = await opened(t);
+      const many = Array.from({ length: MAX_CHANGES }, (_, at) => ({
+        ...{ kind: 'x', id: String(at), value: 'v'.repeat(4000), expected: 0 },
+      }));
+      await store.update(many);
+      assert.equal(store.list('x').length, MAX_CHANGES);
+      const more = [...many, { kind: 'x', id: 'more', value: 1, expected: 0 }];
+      await assert.rejects(store.update(more), /60 at most/);
+    });
+
+    test('a watch tells each change after it is in the mirror, in order', async (t) => {
+      const { store } = await opened(t);
+      const seen: StoreEvent[] = [];
+      const versions: number[] = [];
+      const stop = store.watch((events, version) => {
+        for (const event of events) {
+          assert.deepEqual(store.get(event.kind, event.id), event.object);
+          seen.push(event);
+        }
+        versions.push(version);
+      });
+      for (let n = 0; n < 10; n++) {
+        await store.update([
+          { kind: 'x', id: 'even', value: n },
+          { kind: 'x', id: 'odd', value: n },
+        ]);
+      }
+      await store.update([{ kind: 'x', id: 'odd', value: undefined }]);
+      const values = seen.filter(({ id }) => id === 'even').map(({ object }) => object?.value);
+      assert.deepEqual(values, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+      assert.equal(seen.at(-1)?.object, undefined);
+      assert.deepEqual(
+        versions,
+        versions.toSorted((a, b) => a - b),
+      );
+      stop();
+      await store.update([{ kind: 'x', id: 'even', value: 11 }]);
+      assert.equal(seen.length, 21);
+    });
+
+    test('the one that stands alone leads, until it gives up', async (t) => {
+      const { store } = await opened(t);
+      const told: boolean[] = [];
+      const stop = store.campaign('one', (leads) => told.push(leads));
+      await eventually('it leads', () => told.length > 0);
+      await stop();
+      assert.deepEqual(told, [true, false]);
+    });
+
+    if (!subject.shared) return;
+
+    test('two managers see one state, and the later of two writers is refused', async (t) => {
+      const { store: a, prefix } = await opened(t);
+      const { store: b } = await opened(t, prefix);
+      const seen: unknown[] = [];
+      b.watch((events) => seen.push(...events.map(({ object }) => object?.value)));
+      const version = await a.update([{ kind: 'x', id: '1', value: 'a', expected: 0 }]);
+      await eventually('the other has it', () => b.get('x', '1')?.version === version);
+      const both = [a, b].map((store, at) =>
+        store.update([{ kind: 'x', id: '1', value: at, expected: version }]),
+      );
+      const results = await Promise.allSettled(both);
+      assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
+      const lost = results.find((one) => one.status === 'rejected');
+      assert.ok(stale(lost?.reason), String(lost?.reason));
+      await eventually('both agree', () => a.get('x', '1')?.value === b.get('x', '1')?.value);
+      assert.equal(seen[0], 'a');
+    });
+
+    test('clusters with other prefixes do not meet', async (t) => {
+      const { store: a, prefix } = await opened(t);
+      const { store: b } = await opened(t, `${prefix}0`);
+      await a.update([{ kind: 'x', id: '1', value: 'a', expected: 0 }]);
+      await b.update([{ kind: 'x', id: '1', value: 'b', expected: 0 }]);
+      assert.equal(a.get('x', '1')?.value, 'a');
+      assert.equal(b.get('x', '1')?.value, 'b');
+    });
+
+    test('one of several leads; when it gives up another one does', async (t) => {
+      const { store: a, prefix } = await opened(t);
+      const { store: b } = await opened(t, prefix);
+      const leaders = new Set<string>();
+      const stand = (store: Store, id: string) =>
+        store.campaign(id, (leads) => {
+          if (leads) leaders.add(id);
+          else leaders.delete(id);
+          assert.ok(leaders.size <= 1, 'two lead');
+        });
+      const stops = new Map([
+        ['a', stand(a, 'a')],
+        ['b', stand(b, 'b')],
+      ]);
+      await eventually('one leads', () => leaders.size === 1);
+      const [first = ''] = leaders;
+      await stops.get(first)?.();
+      await eventually('the other leads', () => leaders.size === 1, 20_000);
+      assert.ok(!leaders.has(first));
+      await stops.get(first === 'a' ? 'b' : 'a')?.();
+      assert.equal(leaders.size, 0);
+    });
+  });
+}
