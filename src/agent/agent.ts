@@ -11,20 +11,27 @@ import type {
 } from '../link/agent-port.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
-import type { ExecSpec, ImageInfo, TaskSpec, TaskState } from '../model/task-spec.ts';
+import type {
+  ExecSpec,
+  ImageInfo,
+  ImageUpload,
+  TaskLimits,
+  TaskSpec,
+  TaskState,
+} from '../model/task-spec.ts';
 import { probeHost } from './doctor.ts';
 import { GatewayPlane } from './plane/gateway-plane.ts';
 import { HostPlane } from './plane/host-plane.ts';
 import type { AgentTools } from './plane/tools.ts';
 import { Resolvers } from './resolver/resolvers.ts';
-import { ProcessRuntime } from './runtime/process-runtime.ts';
+import { Tasks } from './runtime/tasks.ts';
 
 /** The privileged plane of one host, in the process that has the privileges. */
 export class Agent implements AgentPort {
   readonly #tools: AgentTools;
   readonly #plane: HostPlane;
   readonly #gateway: GatewayPlane;
-  readonly #runtime: ProcessRuntime;
+  readonly #tasks: Tasks;
 
   constructor(tools: AgentTools, logRoot: string, events: AgentEvents) {
     this.#tools = tools;
@@ -35,8 +42,8 @@ export class Agent implements AgentPort {
     const nft = new NftTool(tools.exec, tools.native);
     this.#plane = new HostPlane(tools, nft, new Resolvers(tools), degraded);
     this.#gateway = new GatewayPlane(tools, nft, this.#plane.intent, degraded);
-    this.#runtime = new ProcessRuntime(tools, logRoot, events);
-    this.#runtime.adopt();
+    this.#tasks = new Tasks(tools, logRoot, events);
+    this.#tasks.adopt();
   }
 
   sync(intent: HostIntent): Promise<ApplyReport> {
@@ -59,48 +66,64 @@ export class Agent implements AgentPort {
     return this.#gateway.traffic();
   }
 
-  async images(): Promise<readonly ImageInfo[]> {
-    return this.#runtime.images();
+  images(): Promise<readonly ImageInfo[]> {
+    return this.#tasks.images();
+  }
+
+  tagImage(id: string, name: string): Promise<void> {
+    return this.#tasks.tagImage(id, name);
+  }
+
+  removeImage(key: string): Promise<void> {
+    return this.#tasks.removeImage(key);
+  }
+
+  async uploadImage(upload: ImageUpload): Promise<TaskStreams> {
+    return this.#tasks.uploadImage(upload);
   }
 
   createTask(spec: TaskSpec): Promise<void> {
-    return this.#runtime.create(spec);
+    return this.#tasks.create(spec);
   }
 
   startTask(id: string): Promise<TaskState> {
-    return this.#runtime.start(id);
+    return this.#tasks.start(id);
   }
 
   async updateFiles(id: string, files: { hosts: string; resolvConf: string }): Promise<void> {
-    this.#runtime.updateFiles(id, files);
+    this.#tasks.updateFiles(id, files);
   }
 
   async signalTask(id: string, signal: string): Promise<void> {
-    this.#runtime.signal(id, signal);
+    this.#tasks.signal(id, signal);
+  }
+
+  async limitTask(id: string, limits: TaskLimits): Promise<void> {
+    this.#tasks.setLimits(id, limits);
   }
 
   async pauseTask(id: string, paused: boolean): Promise<void> {
-    await this.#runtime.pause(id, paused);
+    await this.#tasks.pause(id, paused);
   }
 
   removeTask(id: string): Promise<void> {
-    return this.#runtime.remove(id);
+    return this.#tasks.remove(id);
   }
 
   async tasks(): Promise<readonly TaskState[]> {
-    return this.#runtime.list();
+    return this.#tasks.list();
   }
 
   async attachTask(id: string): Promise<TaskStreams> {
-    return this.#runtime.attach(id);
+    return this.#tasks.attach(id);
   }
 
   startExec(spec: ExecSpec): Promise<TaskStreams> {
-    return this.#runtime.exec(spec);
+    return this.#tasks.exec(spec);
   }
 
   async resize(id: string, columns: number, rows: number): Promise<void> {
-    this.#runtime.resize(id, columns, rows);
+    this.#tasks.resize(id, columns, rows);
   }
 
   logs(
@@ -109,21 +132,21 @@ export class Agent implements AgentPort {
     line: (entry: LogEntry) => void,
     ended: () => void,
   ): () => void {
-    return this.#runtime.logs(id, query, line, ended);
+    return this.#tasks.logs(id, query, line, ended);
   }
 
   async stats(id: string): Promise<TaskStats> {
-    return this.#runtime.stats(id);
+    return this.#tasks.stats(id);
   }
 
   top(id: string, psArgs: readonly string[]): Promise<readonly (readonly string[])[]> {
-    return this.#runtime.top(id, psArgs);
+    return this.#tasks.top(id, psArgs);
   }
 
   /** Stops; networks, tasks and their names' sockets live on for the next agent. */
   async close(): Promise<void> {
     await this.#plane.close();
     await this.#gateway.close();
-    this.#runtime.release();
+    this.#tasks.release();
   }
 }

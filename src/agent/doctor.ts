@@ -175,6 +175,7 @@ export async function probeHost(tools: AgentTools): Promise<Capability[]> {
     command(exec, 'unshare', 'tasks', 'util-linux'),
     command(exec, 'setpriv', 'tasks without privileges', 'util-linux'),
     command(exec, 'ps', 'listing the processes of a task', 'procps', false),
+    command(exec, 'podman', 'tasks of images', 'podman', false),
     ...kernelProbes(exec),
     ...hostProbes(tools),
   ];

@@ -4,6 +4,7 @@ import type {
   Attachment,
   AttachmentRequest,
   Container,
+  ContainerSpec,
   ContainerState,
   RestartRule,
 } from '../model/container.ts';
@@ -128,6 +129,18 @@ export class Containers {
       if (!after) return;
       if (after.sandbox) await plane.refresh(after);
       tell(this.#parts, 'rename', after, { oldName: `/${before.name}` });
+    });
+  }
+
+  /** Replaces those of its limits that are given; undefined takes one away. */
+  async setLimits(key: string, given: Partial<ContainerSpec['limits']>): Promise<void> {
+    const { id } = this.#parts.registry.container(key);
+    await this.#parts.lock.run(id, async () => {
+      const container = this.#parts.registry.container(id);
+      const limits = { ...container.spec.limits, ...given };
+      if (isUp(container)) await this.#parts.agent.limitTask(id, limits);
+      const next = patch(this.#parts, id, { spec: { ...container.spec, limits } });
+      if (next) tell(this.#parts, 'update', next);
     });
   }
 

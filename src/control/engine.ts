@@ -10,6 +10,7 @@ import { Containers } from './containers.ts';
 import type { DaemonOptions, HostFacts } from './daemon-options.ts';
 import { EventLog } from './event-log.ts';
 import { HostPlane } from './host-plane.ts';
+import { Images } from './images.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { Networks } from './networks.ts';
 import type { ControlParts } from './parts.ts';
@@ -36,6 +37,7 @@ export class Engine implements AgentEvents {
   readonly events: EventLog;
   readonly networks: Networks;
   readonly containers: Containers;
+  readonly images: Images;
   readonly agent: AgentPort;
   readonly facts: HostFacts;
   readonly remote: RemoteDrivers;
@@ -76,6 +78,7 @@ export class Engine implements AgentEvents {
     };
     this.networks = new Networks(this.#parts);
     this.containers = new Containers(this.#parts);
+    this.images = new Images(this.#parts);
   }
 
   get options(): DaemonOptions {

@@ -65,7 +65,8 @@ export class Launcher {
     try {
       const container = await this.#plug(id);
       const { agent, plane } = this.#parts;
-      const image = needImage(await agent.images(), container.spec.image);
+      // The one it was made of, even if its name has gone to another.
+      const image = needImage(await agent.images(), container.imageId);
       await agent.createTask(taskSpec(container, image, plane.context));
       await created();
       const state = await agent.startTask(id);

@@ -29,7 +29,7 @@ export function hostnameOf(container: Container, context: CompileContext): strin
 /** What the runtime is told, complete. */
 export function taskSpec(
   container: Container,
-  image: Pick<ImageInfo, 'runtime' | 'names'>,
+  image: Pick<ImageInfo, 'id' | 'runtime' | 'names'>,
   context: CompileContext,
 ): TaskSpec {
   const { spec, id } = container;
@@ -38,7 +38,7 @@ export function taskSpec(
   return {
     id,
     runtime: image.runtime,
-    image: image.names[0] ?? spec.image,
+    image: image.runtime === 'podman' ? image.id : (image.names[0] ?? spec.image),
     argv: [...spec.entrypoint, ...spec.command],
     // A name alone takes a variable away.
     env: spec.env.filter((entry) => entry.includes('=')),

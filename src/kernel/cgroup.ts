@@ -1,4 +1,11 @@
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+} from 'node:fs';
 
 /** What a group of processes may use at most; undefined: no limit. */
 export type GroupLimits = {
@@ -18,6 +25,17 @@ export type GroupFigures = {
 const CPU_PERIOD_US = 100_000;
 const V1_CONTROLLERS = ['memory', 'cpu', 'cpuacct', 'pids', 'freezer'] as const;
 type V1Controller = (typeof V1_CONTROLLERS)[number];
+
+/** What stands for no limit, by file. */
+const V1_UNLIMITED: Readonly<Record<string, string>> = {
+  'memory.limit_in_bytes': '-1',
+  'cpu.cfs_quota_us': '-1',
+  'pids.max': 'max',
+};
+
+function quotaUs(nanoCpus: number): number {
+  return Math.round((nanoCpus / 1e9) * CPU_PERIOD_US);
+}
 
 function read(path: string): string | undefined {
   try {
@@ -67,6 +85,36 @@ export function findCgroups(mounts = read('/proc/mounts') ?? ''): CgroupMounts |
   return unified === undefined ? undefined : { version: 2, root: unified };
 }
 
+function removeFolders(folders: readonly string[]): void {
+  for (const folder of folders.flatMap((one) => [...below(one), one])) {
+    try {
+      rmdirSync(folder);
+    } catch {
+      // Not there, or its last process is still on its way out: the next pass takes it.
+    }
+  }
+}
+
+/** Removes the groups of a path also where somebody else has made them. */
+export function removeGroups(path: string, mounts = read('/proc/mounts') ?? ''): void {
+  const roots = mounts
+    .split('\n')
+    .map((line) => line.split(' '))
+    .filter(([, , type]) => type === 'cgroup' || type === 'cgroup2')
+    .map(([, root]) => `${root}/${path}`);
+  removeFolders(roots);
+}
+
+/** The groups right below one. */
+function below(folder: string): string[] {
+  try {
+    const entries = readdirSync(folder, { withFileTypes: true });
+    return entries.filter((one) => one.isDirectory()).map(({ name }) => `${folder}/${name}`);
+  } catch {
+    return [];
+  }
+}
+
 function canMake(folder: string): boolean {
   try {
     mkdirSync(folder, { recursive: true });
@@ -107,44 +155,48 @@ export class Cgroup {
   /** Makes the group; returns the limits that the host cannot enforce. */
   create(limits: GroupLimits): string[] {
     for (const folder of Object.values(this.#folders)) mkdirSync(folder, { recursive: true });
+    if (this.#version === 2) this.#handDown();
+    return this.limit(limits);
+  }
+
+  /** Replaces its limits; returns those that the host cannot enforce. */
+  limit(limits: GroupLimits): string[] {
     return this.#version === 2 ? this.#limit2(limits) : this.#limit1(limits);
   }
 
   #limit1({ memoryBytes, nanoCpus, pids }: GroupLimits): string[] {
     const missing: string[] = [];
-    const set = (what: string, controller: V1Controller, file: string, value: number) => {
+    const set = (what: string, controller: V1Controller, file: string, value?: number) => {
       const folder = this.#folders[controller];
-      if (!folder || !write(`${folder}/${file}`, String(value))) missing.push(what);
+      const done = folder && write(`${folder}/${file}`, String(value ?? V1_UNLIMITED[file]));
+      if (!done && value !== undefined) missing.push(what);
     };
-    if (memoryBytes) set('memory', 'memory', 'memory.limit_in_bytes', memoryBytes);
-    if (nanoCpus) {
-      set('cpu', 'cpu', 'cpu.cfs_period_us', CPU_PERIOD_US);
-      set('cpu', 'cpu', 'cpu.cfs_quota_us', Math.round((nanoCpus / 1e9) * CPU_PERIOD_US));
-    }
-    if (pids) set('pids', 'pids', 'pids.max', pids);
+    set('memory', 'memory', 'memory.limit_in_bytes', memoryBytes);
+    if (nanoCpus) set('cpu', 'cpu', 'cpu.cfs_period_us', CPU_PERIOD_US);
+    set('cpu', 'cpu', 'cpu.cfs_quota_us', nanoCpus && quotaUs(nanoCpus));
+    set('pids', 'pids', 'pids.max', pids);
     return [...new Set(missing)];
   }
 
+  /** Each level hands its controllers down; a level that has processes of its own cannot. */
+  #handDown(): void {
+    const parts = (this.#folders[''] ?? '').split('/');
+    for (let depth = 1; depth < parts.length; depth++) {
+      const file = `${parts.slice(0, depth).join('/')}/cgroup.subtree_control`;
+      if (!existsSync(file)) continue;
+      for (const name of ['memory', 'cpu', 'pids']) write(file, `+${name}`);
+    }
+  }
+
   #limit2({ memoryBytes, nanoCpus, pids }: GroupLimits): string[] {
-    const folder = this.#folders[''] ?? '';
-    // Each level hands its controllers down; a level that has processes of its own cannot.
-    const parts = folder.split('/');
-    for (let depth = parts.length - 1; depth > 0; depth--) {
-      const parent = parts.slice(0, parts.length - depth).join('/');
-      const file = `${parent}/cgroup.subtree_control`;
-      if (existsSync(file)) {
-        for (const name of ['memory', 'cpu', 'pids']) write(file, `+${name}`);
-      }
-    }
     const missing: string[] = [];
-    const set = (what: string, file: string, value: string) => {
-      if (!write(`${folder}/${file}`, value)) missing.push(what);
+    const set = (what: string, file: string, value: string | number | undefined) => {
+      const done = write(`${this.#folders['']}/${file}`, String(value ?? 'max'));
+      if (!done && value !== undefined) missing.push(what);
     };
-    if (memoryBytes) set('memory', 'memory.max', String(memoryBytes));
-    if (nanoCpus) {
-      set('cpu', 'cpu.max', `${Math.round((nanoCpus / 1e9) * CPU_PERIOD_US)} ${CPU_PERIOD_US}`);
-    }
-    if (pids) set('pids', 'pids.max', String(pids));
+    set('memory', 'memory.max', memoryBytes);
+    set('cpu', 'cpu.max', nanoCpus && `${quotaUs(nanoCpus)} ${CPU_PERIOD_US}`);
+    set('pids', 'pids.max', pids);
     return missing;
   }
 
@@ -153,10 +205,12 @@ export class Cgroup {
     return Object.values(this.#folders).map((folder) => `${folder}/cgroup.procs`);
   }
 
-  /** The processes in it, by their number on the host. */
+  /** The processes in it and below it, by their number on the host. */
   processes(): number[] {
-    const folder = this.#folders['pids'] ?? Object.values(this.#folders)[0];
-    return (read(`${folder}/cgroup.procs`) ?? '').split('\n').filter(Boolean).map(Number);
+    const folder = this.#folders['pids'] ?? Object.values(this.#folders)[0] ?? '';
+    return [folder, ...below(folder)].flatMap((one) =>
+      (read(`${one}/cgroup.procs`) ?? '').split('\n').filter(Boolean).map(Number),
+    );
   }
 
   /** Stops or resumes all of its processes; false when the host cannot. */
@@ -216,14 +270,8 @@ export class Cgroup {
     this.freeze(false);
   }
 
-  /** Removes the group; it has to be empty. */
+  /** Removes the group and those below it; they have to be empty. */
   remove(): void {
-    for (const folder of Object.values(this.#folders)) {
-      try {
-        rmdirSync(folder);
-      } catch {
-        // Not there, or its last process is still on its way out: the next pass takes it.
-      }
-    }
+    removeFolders(Object.values(this.#folders));
   }
 }

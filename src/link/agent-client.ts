@@ -3,7 +3,14 @@ import type { Clock } from '../base/clock.ts';
 import { SluiceError } from '../base/errors.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
-import type { ExecSpec, ImageInfo, TaskSpec, TaskState } from '../model/task-spec.ts';
+import type {
+  ExecSpec,
+  ImageInfo,
+  ImageUpload,
+  TaskLimits,
+  TaskSpec,
+  TaskState,
+} from '../model/task-spec.ts';
 import type {
   AgentEvents,
   AgentPort,
@@ -229,6 +236,18 @@ export class AgentClient implements AgentPort {
     return this.#call('images');
   }
 
+  tagImage(id: string, name: string): Promise<void> {
+    return this.#call('tagImage', id, name);
+  }
+
+  removeImage(key: string): Promise<void> {
+    return this.#call('removeImage', key);
+  }
+
+  uploadImage(upload: ImageUpload): Promise<TaskStreams> {
+    return this.#stream({ open: 'upload', upload });
+  }
+
   createTask(spec: TaskSpec): Promise<void> {
     return this.#call('createTask', spec);
   }
@@ -243,6 +262,10 @@ export class AgentClient implements AgentPort {
 
   signalTask(id: string, signal: string): Promise<void> {
     return this.#call('signalTask', id, signal);
+  }
+
+  limitTask(id: string, limits: TaskLimits): Promise<void> {
+    return this.#call('limitTask', id, limits);
   }
 
   pauseTask(id: string, paused: boolean): Promise<void> {

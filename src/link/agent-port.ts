@@ -1,6 +1,14 @@
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
-import type { ExecSpec, ImageInfo, TaskExit, TaskSpec, TaskState } from '../model/task-spec.ts';
+import type {
+  ExecSpec,
+  ImageInfo,
+  ImageUpload,
+  TaskExit,
+  TaskLimits,
+  TaskSpec,
+  TaskState,
+} from '../model/task-spec.ts';
 
 /** What became of one object of an intent. */
 export type ApplyFailure = {
@@ -96,6 +104,15 @@ export interface AgentPort {
   traffic(): Promise<readonly ListenerTraffic[]>;
 
   images(): Promise<readonly ImageInfo[]>;
+  /** One more name with its tag for an image of podman's. */
+  tagImage(id: string, name: string): Promise<void>;
+  /** By a name with its tag, which alone goes while there are others, or by the id of one without. */
+  removeImage(key: string): Promise<void>;
+  /**
+   * Takes what is written as images. One piece of output answers: on `stdout` what was made, on
+   * `stderr` why nothing was.
+   */
+  uploadImage(upload: ImageUpload): Promise<TaskStreams>;
 
   /**
    * Its sandbox must be there. A task of this id that has ended is replaced and its log goes on.
@@ -112,6 +129,8 @@ export interface AgentPort {
   updateFiles(id: string, files: { hosts: string; resolvConf: string }): Promise<void>;
   /** `SIGTERM`, …; to a task's first process or to a further command by its id. */
   signalTask(id: string, signal: string): Promise<void>;
+  /** Replaces its limits. Rejects when the host cannot enforce them; then the old ones hold. */
+  limitTask(id: string, limits: TaskLimits): Promise<void>;
   pauseTask(id: string, paused: boolean): Promise<void>;
   /** Ends it if it runs, and drops its log. Resolves also when there is no such task. */
   removeTask(id: string): Promise<void>;

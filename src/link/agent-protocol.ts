@@ -1,6 +1,6 @@
 import { ERROR_CODES, type ErrorCode } from '../base/error-codes.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
-import type { ExecSpec } from '../model/task-spec.ts';
+import type { ExecSpec, ImageUpload } from '../model/task-spec.ts';
 import type { AgentEvents, AgentPort, LogEntry, LogQuery } from './agent-port.ts';
 import { encodeFrame, FRAME, type Frame } from './frames.ts';
 
@@ -12,10 +12,13 @@ export const CALLS = [
   'carry',
   'traffic',
   'images',
+  'tagImage',
+  'removeImage',
   'createTask',
   'startTask',
   'updateFiles',
   'signalTask',
+  'limitTask',
   'pauseTask',
   'removeTask',
   'tasks',
@@ -31,6 +34,7 @@ export type Hello =
   | { readonly open: 'calls' }
   | { readonly open: 'attach'; readonly task: string }
   | { readonly open: 'exec'; readonly spec: ExecSpec }
+  | { readonly open: 'upload'; readonly upload: ImageUpload }
   | { readonly open: 'logs'; readonly task: string; readonly query: WireLogQuery };
 
 export type WireLogQuery = Omit<LogQuery, 'sinceNs' | 'untilNs'> & {

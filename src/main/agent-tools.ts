@@ -7,6 +7,17 @@ import { execCommand } from '../kernel/exec.ts';
 import { loadNative } from '../kernel/native.ts';
 import type { Capability } from '../link/agent-port.ts';
 
+/** Variables by which podman finds its configuration. Source: containers.conf(5). */
+const PODMAN_VARIABLES = [
+  ...['CONTAINERS_CONF', 'CONTAINERS_STORAGE_CONF', 'CONTAINERS_REGISTRIES_CONF'],
+  ...['XDG_CONFIG_HOME', 'TMPDIR'],
+];
+
+function podmanEnv(): string[] {
+  const given = PODMAN_VARIABLES.filter((name) => process.env[name] !== undefined);
+  return ['HOME=/root', ...given.map((name) => `${name}=${process.env[name]}`)];
+}
+
 /** The real tools of an agent. */
 export async function agentTools(options: {
   readonly prefix: string;
@@ -22,6 +33,7 @@ export async function agentTools(options: {
     clock: systemClock,
     logger: options.logger,
     execRoot: options.execRoot,
+    podmanEnv: podmanEnv(),
   };
 }
 

@@ -13,7 +13,7 @@ export type TaskSpec = {
   /** 64 hex digits: the container's id. */
   readonly id: string;
   readonly runtime: 'process' | 'podman';
-  /** Name that the runtime understands; the process runtime knows `host`. */
+  /** What the runtime understands: `host` of the process runtime, podman's by their id. */
   readonly image: string;
   readonly argv: readonly string[];
   /** `NAME=value`. */
@@ -37,12 +37,28 @@ export type TaskSpec = {
   readonly pidHost: boolean;
   /** Keeps every capability. */
   readonly privileged: boolean;
-  readonly limits: {
-    readonly memoryBytes: number | undefined;
-    readonly nanoCpus: number | undefined;
-    readonly pids: number | undefined;
-  };
+  readonly limits: TaskLimits;
 };
+
+/** What a task may use at most; undefined: no limit. */
+export type TaskLimits = {
+  readonly memoryBytes: number | undefined;
+  /** In thousand-millionths of a processor. */
+  readonly nanoCpus: number | undefined;
+  readonly pids: number | undefined;
+};
+
+/** Images that come as a stream: an archive of images, or the files of one. */
+export type ImageUpload =
+  | { readonly kind: 'load' }
+  | {
+      readonly kind: 'import';
+      /** Name with its tag; empty: none. */
+      readonly name: string;
+      /** Instructions such as `CMD ["sh"]`. */
+      readonly changes: readonly string[];
+      readonly message: string;
+    };
 
 /** An image that a runtime can make a task of, with what holds where the task says nothing. */
 export type ImageInfo = {

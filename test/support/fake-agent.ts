@@ -117,6 +117,14 @@ export class FakeAgent implements AgentPort {
     return [IMAGE];
   }
 
+  async tagImage(): Promise<void> {}
+
+  async removeImage(): Promise<void> {}
+
+  async uploadImage(): Promise<TaskStreams> {
+    return new FakeStreams();
+  }
+
   async createTask(spec: TaskSpec): Promise<void> {
     const log = this.running.get(spec.id)?.log ?? [];
     const state: TaskState = { id: spec.id, status: 'created', pid: 0, exit: undefined };
@@ -154,6 +162,11 @@ export class FakeAgent implements AgentPort {
     if (signal === 'SIGTERM' && task.spec.argv[0] === 'ignore') return;
     if (signal === 'SIGCONT' || signal === 'SIGHUP') return;
     this.finish(id, signal === 'SIGKILL' ? 137 : 143);
+  }
+
+  async limitTask(id: string, limits: TaskSpec['limits']): Promise<void> {
+    const task = this.#task(id);
+    task.spec = { ...task.spec, limits };
   }
 
   async pauseTask(id: string, paused: boolean): Promise<void> {

@@ -14,6 +14,7 @@ const intent = new IntentStore();
 const tools = {
   ...{ exec: execCommand, native: undefined, naming, clock: systemClock, execRoot: '/run/agent' },
   logger: silentLogger,
+  podmanEnv: [],
 };
 const links = new LinkReconciler(tools, intent, () => Promise.resolve());
 

@@ -13,6 +13,8 @@ export type AgentTools = {
   readonly logger: Logger;
   /** Folder of the agent's own files; gone after a restart of the host. */
   readonly execRoot: string;
+  /** `NAME=value`: where podman's configuration is. */
+  readonly podmanEnv: readonly string[];
 };
 
 /** Runs `work` for all items, at most `width` at a time. */

@@ -1,24 +1,14 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { SluiceError } from '../../base/errors.ts';
-import { Cgroup, type CgroupMounts } from '../../kernel/cgroup.ts';
-import { netnsPath } from '../../kernel/netns.ts';
+import { Cgroup, type CgroupMounts, type GroupLimits } from '../../kernel/cgroup.ts';
 import type { TaskStats, TaskStreams } from '../../link/agent-port.ts';
 import type { ExecSpec, TaskExit, TaskSpec, TaskState } from '../../model/task-spec.ts';
 import type { AgentTools } from '../plane/tools.ts';
-import { findAccount } from './accounts.ts';
 import { Command } from './command.ts';
-import {
-  becomeCommand,
-  mountTable,
-  type ToolPaths,
-  taskEnv,
-  unsharePrefix,
-} from './command-line.ts';
-import { checkCommand } from './command-lookup.ts';
+import type { ToolPaths } from './command-line.ts';
 import { isAlive, type ProcessId, signalProcess, startOf } from './holder.ts';
-import { BECOME_SCRIPT, ENTER_SCRIPT, JOIN_SCRIPT } from './scripts.ts';
 import { TaskLog } from './task-log.ts';
 
 /** Further commands of one task at the same time. */
@@ -51,40 +41,54 @@ export function signalNumber(name: string): number | undefined {
   return Object.entries(constants.signals).find(([signal]) => signal === full)?.[1];
 }
 
-function children(pid: number): number[] {
-  try {
-    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
-    return text.split(' ').filter(Boolean).map(Number);
-  } catch {
-    return [];
-  }
-}
-
-/** One task of the process runtime. */
-export class Task {
-  readonly spec: TaskSpec;
+/** One task, whoever runs it: its folder, its streams and log, further commands and its end. */
+export abstract class Task {
   readonly log: TaskLog;
   readonly command: Command;
-  readonly #tools: AgentTools;
-  readonly #home: TaskHome;
+  protected readonly tools: AgentTools;
+  protected readonly home: TaskHome;
   readonly #events: TaskEvents;
-  readonly #group: Cgroup | undefined;
   readonly #execs = new Map<string, Command>();
+  #spec: TaskSpec;
   #exit: TaskExit | undefined;
   #paused = false;
 
   constructor(tools: AgentTools, home: TaskHome, spec: TaskSpec, events: TaskEvents) {
-    this.#tools = tools;
-    this.#home = home;
-    this.spec = spec;
+    this.tools = tools;
+    this.home = home;
+    this.#spec = spec;
     this.#events = events;
     this.log = new TaskLog(home.logPath, () => tools.clock.wall());
-    this.#group = home.cgroups && Cgroup.at(home.cgroups, `${home.groupPath}/${spec.id}`);
     const shape = { tty: spec.tty, stdin: spec.openStdin };
     this.command = new Command(tools, home.folder, shape, (stream, data) =>
       this.log.append(stream, data),
     );
     this.command.onExit = (exit) => this.#ended(exit);
+  }
+
+  /** Refuses what cannot work; nothing is made yet. */
+  protected abstract check(): void;
+  /** Makes what the runtime needs, once the folder is there. */
+  protected abstract layOut(): Promise<void>;
+  abstract start(): Promise<void>;
+  /** Throws for a command that cannot be found or run. */
+  protected abstract execArgv(spec: ExecSpec, process: ProcessId): string[];
+  /** The process of a further command, by its number on the host. */
+  protected abstract execPid(id: string, command: Command): number | undefined;
+  /** Takes away what the runtime keeps of a task that has ended. */
+  protected abstract discard(): Promise<void>;
+
+  protected get groupPath(): string {
+    return `${this.home.groupPath}/${this.spec.id}`;
+  }
+
+  /** Its control group, where there are any. */
+  protected get group(): Cgroup | undefined {
+    return this.home.cgroups && Cgroup.at(this.home.cgroups, this.groupPath);
+  }
+
+  get spec(): TaskSpec {
+    return this.#spec;
   }
 
   get state(): TaskState {
@@ -98,7 +102,7 @@ export class Task {
   /** The task's first process. */
   get #process(): ProcessId | undefined {
     try {
-      const stat = readFileSync(join(this.#home.folder, 'pid'), 'utf8');
+      const stat = readFileSync(join(this.home.folder, 'pid'), 'utf8');
       const start = startOf(stat);
       return start === undefined ? undefined : { pid: Number.parseInt(stat, 10), start };
     } catch {
@@ -108,78 +112,69 @@ export class Task {
 
   /** Makes the folder and the streams. */
   async prepare(): Promise<void> {
-    const { folder } = this.#home;
-    const { spec } = this;
-    // Refused before anything is made: unknown users, mounts and forbidden characters.
-    findAccount(spec.user, spec.groups);
-    const mounts = mountTable(spec, folder, existsSync);
+    const { folder } = this.home;
+    this.check();
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o711 });
-    writeFileSync(join(folder, 'hostname'), `${spec.hostname}\n`, { mode: FILES_MODE });
-    this.updateFiles(spec);
-    writeFileSync(join(folder, 'fstab'), mounts.map((line) => `${line}\n`).join(''));
+    writeFileSync(join(folder, 'hostname'), `${this.spec.hostname}\n`, { mode: FILES_MODE });
+    this.updateFiles(this.spec);
+    await this.layOut();
     await this.command.prepare();
     // Last: a folder without it is a leftover.
-    writeFileSync(join(folder, 'spec.json'), JSON.stringify(spec), { mode: 0o600 });
+    this.#keepSpec();
+  }
+
+  #keepSpec(): void {
+    writeFileSync(join(this.home.folder, 'spec.json'), JSON.stringify(this.spec), { mode: 0o600 });
   }
 
   updateFiles(files: { hosts: string; resolvConf: string }): void {
     // In place: the task sees the file itself, not its name.
-    writeFileSync(join(this.#home.folder, 'hosts'), files.hosts, { mode: FILES_MODE });
-    writeFileSync(join(this.#home.folder, 'resolv.conf'), files.resolvConf, { mode: FILES_MODE });
+    writeFileSync(join(this.home.folder, 'hosts'), files.hosts, { mode: FILES_MODE });
+    writeFileSync(join(this.home.folder, 'resolv.conf'), files.resolvConf, { mode: FILES_MODE });
   }
 
   adopt(): void {
     this.command.adopt();
   }
 
-  async start(): Promise<void> {
-    const { spec } = this;
-    const { folder, tool } = this.#home;
-    const account = findAccount(spec.user, spec.groups);
-    const env = taskEnv(spec, account, spec.hostname);
-    checkCommand(spec.argv[0] ?? '', env, spec.cwd, spec.mounts);
-    this.#joinable();
-    const netns =
-      spec.sandbox === 'host' ? undefined : netnsPath(this.#tools.naming.netns(spec.sandbox));
-    await this.command.start(unsharePrefix(tool, netns, spec.pidHost), [
-      '/bin/sh',
-      '-c',
-      ENTER_SCRIPT,
-      'sluice-enter',
-      folder,
-      spec.hostname,
-      ...becomeCommand(
-        tool,
-        {
-          account,
-          capabilities: spec.capabilities,
-          noNewPrivileges: spec.noNewPrivileges,
-          privileged: spec.privileged,
-        },
-        { argv: spec.argv, env, cwd: spec.cwd, tty: spec.tty },
-      ),
-    ]);
+  /** Tells of limits that the host cannot enforce. */
+  protected warnOf(missing: readonly string[]): void {
+    if (missing.length === 0) return;
+    this.tools.logger.warn('the host cannot enforce some limits of a task', {
+      task: this.spec.id,
+      limits: missing,
+    });
   }
 
-  #joinable(): void {
-    const missing = this.#group?.create(this.spec.limits) ?? [];
-    if (missing.length > 0) {
-      this.#tools.logger.warn('the host cannot enforce some limits of a task', {
-        task: this.spec.id,
-        limits: missing,
-      });
+  /** Puts other limits in place, at once when it runs. */
+  setLimits(limits: GroupLimits): void {
+    if (this.command.running) {
+      const missing = this.group?.limit(limits) ?? ['memory', 'cpu', 'pids'];
+      if (missing.length > 0) {
+        // What could be set is taken back: all or nothing.
+        this.group?.limit(this.spec.limits);
+        throw new SluiceError(
+          'E_AGENT_UNSUPPORTED',
+          `the host does not take these limits of a running task: ${missing.join(', ')}`,
+        );
+      }
     }
-    const files = this.#group?.joinFiles ?? [];
-    writeFileSync(join(this.#home.folder, 'cgroups'), files.map((file) => `${file}\n`).join(''));
+    this.#spec = { ...this.spec, limits };
+    this.#keepSpec();
+  }
+
+  /** Whether the kernel ended it for want of memory. */
+  protected oomKilled(): boolean {
+    return this.group?.oomKilled() ?? false;
   }
 
   #ended(exit: TaskExit): void {
-    this.#exit = { ...exit, oomKilled: this.#group?.oomKilled() ?? false };
+    this.#exit = { ...exit, oomKilled: this.oomKilled() };
     this.#paused = false;
     this.log.flush();
-    this.#group?.kill();
-    this.#tools.clock.after(100, () => this.#group?.remove());
+    this.group?.kill();
+    this.tools.clock.after(100, () => this.group?.remove());
     this.#events.taskExited(this.spec.id, this.#exit);
   }
 
@@ -197,15 +192,15 @@ export class Task {
 
   async pause(paused: boolean): Promise<void> {
     this.#running();
-    if (!this.#group?.freeze(paused)) {
+    if (!this.group?.freeze(paused)) {
       throw new SluiceError(
         'E_AGENT_UNSUPPORTED',
         'tasks cannot be paused: the host has no freezer control group',
       );
     }
     this.#paused = paused;
-    for (let tries = 0; tries < FREEZE_TRIES && this.#group.frozen !== paused; tries++) {
-      await new Promise<void>((resolve) => this.#tools.clock.after(FREEZE_LOOK_MS, resolve));
+    for (let tries = 0; tries < FREEZE_TRIES && this.group.frozen !== paused; tries++) {
+      await new Promise<void>((resolve) => this.tools.clock.after(FREEZE_LOOK_MS, resolve));
     }
   }
 
@@ -215,23 +210,11 @@ export class Task {
     if (this.#execs.size >= MAX_EXECS) {
       throw new SluiceError('E_AGENT_TASK', `a task runs at most ${MAX_EXECS} further commands`);
     }
-    const { tool } = this.#home;
-    const account = findAccount(spec.user || this.spec.user, this.spec.groups);
-    const env = taskEnv(
-      { env: [...this.spec.env, ...spec.env], tty: spec.tty },
-      account,
-      this.spec.hostname,
-    );
-    const cwd = spec.cwd || this.spec.cwd;
-    checkCommand(spec.argv[0] ?? '', env, cwd, this.spec.mounts);
-    const folder = join(this.#home.folder, `exec-${spec.id.replaceAll(/[^\w-]/g, '_')}`);
+    const argv = this.execArgv(spec, process);
+    const folder = join(this.home.folder, `exec-${spec.id.replaceAll(/[^\w-]/g, '_')}`);
     mkdirSync(folder, { recursive: true });
-    const command = new Command(
-      this.#tools,
-      folder,
-      { tty: spec.tty, stdin: spec.stdin },
-      () => {},
-    );
+    const shape = { tty: spec.tty, stdin: spec.stdin };
+    const command = new Command(this.tools, folder, shape, () => {});
     await command.prepare();
     const streams = command.attach();
     this.#execs.set(spec.id, command);
@@ -240,31 +223,8 @@ export class Task {
       rmSync(folder, { recursive: true, force: true });
       this.#events.execExited(spec.id, exit);
     };
-    const pidFlag = this.spec.pidHost ? [] : ['--pid'];
-    const identity = { ...this.spec, account };
     try {
-      await command.start(
-        [],
-        [
-          '/bin/sh',
-          '-c',
-          JOIN_SCRIPT,
-          'sluice-join',
-          join(this.#home.folder, 'cgroups'),
-          tool('nsenter'),
-          `--target=${process.pid}`,
-          '--mount',
-          '--uts',
-          '--ipc',
-          '--net',
-          ...pidFlag,
-          '/bin/sh',
-          '-c',
-          BECOME_SCRIPT,
-          'sluice-become',
-          ...becomeCommand(tool, identity, { argv: spec.argv, env, cwd, tty: spec.tty }),
-        ],
-      );
+      await command.start([], argv);
     } catch (error) {
       this.#execs.delete(spec.id);
       command.drop();
@@ -280,21 +240,21 @@ export class Task {
 
   /** Signals a further command. */
   signalExec(id: string, signal: number): void {
-    const [first = 0] = children(this.#execs.get(id)?.waiterPid ?? 0);
-    const pid = this.spec.pidHost ? first : (children(first)[0] ?? 0);
+    const command = this.#execs.get(id);
+    const pid = (command && this.execPid(id, command)) ?? 0;
     if (pid > 0) process.kill(pid, signal);
   }
 
   /** Its processes by their numbers on the host. */
   processes(): number[] {
     const first = this.#running();
-    const all = this.#group?.processes() ?? [];
+    const all = this.group?.processes() ?? [];
     return all.length > 0 ? all : [first.pid];
   }
 
   stats(): TaskStats {
     const process = this.#running();
-    const figures = this.#group?.figures() ?? { cpuNs: 0, memoryBytes: 0, pids: 1 };
+    const figures = this.group?.figures() ?? { cpuNs: 0, memoryBytes: 0, pids: 1 };
     return {
       ...figures,
       memoryLimitBytes: this.spec.limits.memoryBytes ?? totalmem(),
@@ -311,18 +271,19 @@ export class Task {
           tell(exit);
           resolve();
         };
-        this.#tools.clock.after(KILL_WAIT_MS, resolve);
+        this.tools.clock.after(KILL_WAIT_MS, resolve);
       });
-      if (this.#paused) this.#group?.freeze(false);
+      if (this.#paused) this.group?.freeze(false);
       const process = this.#process;
       if (process) signalProcess(process, 'SIGKILL');
-      if (this.spec.pidHost) this.#group?.kill();
+      if (this.spec.pidHost) this.group?.kill();
       await ended;
     }
     this.command.drop();
-    this.#group?.remove();
+    await this.discard();
+    this.group?.remove();
     this.log.drop();
-    rmSync(this.#home.folder, { recursive: true, force: true });
+    rmSync(this.home.folder, { recursive: true, force: true });
   }
 
   /** Lets go of a task that has ended, for another of the same id; its log stays. */

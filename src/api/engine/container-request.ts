@@ -226,6 +226,15 @@ export function limitsOf(host: Fields): ContainerOrder['spec']['limits'] {
   };
 }
 
+/** The limits that a change names; a negative one is taken away. */
+export function givenLimits(host: Fields): Partial<ContainerOrder['spec']['limits']> {
+  const names = { memoryBytes: 'Memory', nanoCpus: 'NanoCpus', pids: 'PidsLimit' };
+  const given = Object.entries(names)
+    .map(([limit, name]) => [limit, host.optionalNumber(name) ?? 0] as const)
+    .filter(([, value]) => value !== 0);
+  return Object.fromEntries(given.map(([limit, value]) => [limit, positive(value)]));
+}
+
 /** The container that a body asks for. `defaultNetwork`: what `default` stands for. */
 export function containerOrder(
   body: Fields,

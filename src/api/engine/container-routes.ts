@@ -1,8 +1,8 @@
-import { invalid, unsupported } from '../../base/faults.ts';
+import { invalid } from '../../base/faults.ts';
 import type { Engine } from '../../control/engine.ts';
 import type { WaitCondition } from '../../control/waiters.ts';
 import type { Container } from '../../model/container.ts';
-import { containerOrder, limitsOf, restartRule, warningsOf } from './container-request.ts';
+import { containerOrder, givenLimits, restartRule, warningsOf } from './container-request.ts';
 import { containerDetail, containerRow } from './container-view.ts';
 import { type Call, created, done, ok, type Route } from './http.ts';
 import { Filters, nameFits, type Query } from './query.ts';
@@ -167,8 +167,8 @@ async function prune({ containers }: Engine, { query }: Call) {
 
 async function update({ containers }: Engine, call: Call) {
   const body = await call.body();
-  const limited = Object.values(limitsOf(body)).some((limit) => limit !== undefined);
-  if (limited) throw unsupported('limits are set when a container is made: make it anew');
+  const limits = givenLimits(body);
+  if (Object.keys(limits).length > 0) await containers.setLimits(key(call), limits);
   const given = body.fields('RestartPolicy').text('Name') !== '';
   if (given) containers.setRestartRule(key(call), restartRule(body));
   return ok({ Warnings: [] });

@@ -1,8 +1,10 @@
 import { notFound, unsupported } from '../../base/faults.ts';
-import { findImage, needImage } from '../../control/container-order.ts';
+import { linearRegex } from '../../base/regex.ts';
 import type { Engine } from '../../control/engine.ts';
-import type { ImageInfo } from '../../model/task-spec.ts';
-import { ok, type Route } from './http.ts';
+import { imageName, uploadAnswer } from '../../control/images.ts';
+import type { ImageInfo, ImageUpload } from '../../model/task-spec.ts';
+import { type Answer, type Call, created, ok, type Route } from './http.ts';
+import { Filters } from './query.ts';
 
 /** An image as a row of the list. */
 export function imageRow({
@@ -41,6 +43,7 @@ function detail(image: ImageInfo): Record<string, unknown> {
       Env: env,
       WorkingDir: cwd,
       User: user,
+      ...(image.stopSignal === undefined ? {} : { StopSignal: image.stopSignal }),
       Labels: labels,
       ExposedPorts: Object.fromEntries(image.exposed.map((port) => [port, {}])),
     },
@@ -49,55 +52,142 @@ function detail(image: ImageInfo): Record<string, unknown> {
 }
 
 const NO_PULL =
-  'pull access denied: images are not pulled here; `host` runs commands of the host, others have to be in the runtime already';
+  'pull access denied: images are not pulled here; `host` runs commands of the host, others have to be in podman already (podman pull, docker load, docker import)';
 
-/** Images as the runtimes have them; none is pulled, built or removed. */
-export function imageRoutes({ agent }: Engine): Route[] {
+/** Sends the body of a call as images; resolves with what its runtime answered. */
+async function upload({ images }: Engine, call: Call, order: ImageUpload): Promise<string> {
+  const streams = await images.upload(order);
+  const answer = uploadAnswer(streams);
+  const { request } = call;
+  request.on('data', (data: Buffer) => {
+    if (!streams.write(data)) request.pause();
+  });
+  streams.onDrain = () => request.resume();
+  request.on('end', () => streams.endInput());
+  request.on('close', () => {
+    if (!request.complete) streams.close();
+  });
+  return answer;
+}
+
+async function load(engine: Engine, call: Call): Promise<Answer> {
+  const said = await upload(engine, call, { kind: 'load' });
+  const names = said.split('\n').flatMap((line) => {
+    const [, list] = /^Loaded image(?:\(s\))?: (.*)$/.exec(line) ?? [];
+    return list?.split(',') ?? [];
+  });
+  const { response } = call;
+  response.writeHead(200, { 'content-type': 'application/json' });
+  for (const stored of names) {
+    const image = await engine.images.find(stored.replace(/^localhost\//, ''));
+    const name = image?.names.find((one) => stored.endsWith(one)) ?? stored;
+    engine.images.uploaded('load', image?.id ?? name, name);
+    response.write(`${JSON.stringify({ stream: `Loaded image: ${name}\n` })}\n`);
+  }
+  response.end();
+  return undefined;
+}
+
+async function importImage(engine: Engine, call: Call): Promise<Answer> {
+  const { query } = call;
+  if (query.text('fromSrc') !== '-') {
+    throw unsupported('images are imported from the client alone: use a file or "-"');
+  }
+  const repository = query.text('repo');
+  const name = repository === '' ? '' : imageName(repository, query.text('tag'));
+  const changes = query.texts('changes');
+  const order = { kind: 'import', name, changes, message: query.text('message') } as const;
+  const said = await upload(engine, call, order);
+  const id = /(?:sha256:)?([0-9a-f]{64})\s*$/.exec(said)?.[1] ?? '';
+  engine.images.uploaded('import', `sha256:${id}`, name);
+  return ok({ status: `sha256:${id}` });
+}
+
+async function pull({ images }: Engine, { query }: Call): Promise<Answer> {
+  const tag = query.text('tag');
+  const name = query.text('fromImage').replace(/^docker\.io\/(library\/)?/, '');
+  const full = tag === '' ? name : `${name}${tag.includes(':') ? '@' : ':'}${tag}`;
+  if (!(await images.find(full))) throw notFound(`${NO_PULL} (${full})`);
+  return ok({ status: `Status: Image is up to date for ${full}` });
+}
+
+async function remove({ images }: Engine, { parameters, query }: Call): Promise<Answer> {
+  const key = parameters['name'] ?? '';
+  const image = await images.need(key);
+  const { untagged, deleted } = await images.remove(key, query.flag('force'));
+  return ok([
+    ...untagged.map((name) => ({ Untagged: name })),
+    ...(deleted ? [{ Deleted: image.id }] : []),
+  ]);
+}
+
+const LIST_FILTERS = ['dangling', 'label', 'reference'];
+
+async function list({ images }: Engine, { query }: Call): Promise<Answer> {
+  const filters = Filters.parse(query.text('filters'), LIST_FILTERS);
+  const dangling = filters.flag('dangling');
+  const rows = (await images.list()).filter(
+    ({ names, labels }) =>
+      (dangling === undefined || dangling === (names.length === 0)) &&
+      filters.labels(labels) &&
+      filters.any('reference', (wanted) => names.some((name) => referenceFits(wanted, name))),
+  );
+  return ok(rows.map(imageRow));
+}
+
+/** `*` stands for anything; without a tag every tag is meant. */
+function referenceFits(wanted: string, name: string): boolean {
+  const pattern = (text: string) =>
+    `^${text.replaceAll(/[^\w*]/g, '\\$&').replaceAll('*', '[^/]*')}$`;
+  return [wanted, `${wanted}:*`].some((text) => linearRegex(pattern(text)).test(name));
+}
+
+/** Images as the runtimes have them; none is pulled or built. */
+export function imageRoutes(engine: Engine): Route[] {
+  const { images } = engine;
   return [
-    {
-      method: 'GET',
-      path: '/images/json',
-      run: async () => ok((await agent.images()).map(imageRow)),
-    },
+    { method: 'GET', path: '/images/json', run: (call) => list(engine, call) },
     {
       method: 'GET',
       path: '/images/:name*/json',
-      run: async ({ parameters }) =>
-        ok(detail(needImage(await agent.images(), parameters['name'] ?? ''))),
+      run: async ({ parameters }) => ok(detail(await images.need(parameters['name'] ?? ''))),
     },
     {
       method: 'GET',
       path: '/images/:name*/history',
       run: async ({ parameters }) => {
-        needImage(await agent.images(), parameters['name'] ?? '');
+        await images.need(parameters['name'] ?? '');
         return ok([]);
       },
     },
     {
       method: 'POST',
       path: '/images/create',
-      run: async ({ query }) => {
-        const tag = query.text('tag');
-        const name = query.text('fromImage').replace(/^docker\.io\/(library\/)?/, '');
-        const full = tag === '' ? name : `${name}${tag.includes(':') ? '@' : ':'}${tag}`;
-        if (!findImage(await agent.images(), full)) {
-          throw notFound(`${NO_PULL} (${full})`);
-        }
-        return ok({ status: `Status: Image is up to date for ${full}` });
-      },
+      run: (call) =>
+        call.query.text('fromSrc') === '' ? pull(engine, call) : importImage(engine, call),
     },
+    { method: 'POST', path: '/images/load', run: (call) => load(engine, call) },
     {
-      method: 'DELETE',
-      path: '/images/:name*',
-      run: async ({ parameters }) => {
-        needImage(await agent.images(), parameters['name'] ?? '');
-        throw unsupported('images are not removed here: use the tools of their runtime');
+      method: 'POST',
+      path: '/images/:name*/tag',
+      run: async ({ parameters, query }) => {
+        const name = imageName(query.text('repo'), query.text('tag'));
+        await images.tag(parameters['name'] ?? '', name);
+        return created(undefined);
       },
     },
+    { method: 'DELETE', path: '/images/:name*', run: (call) => remove(engine, call) },
     {
       method: 'POST',
       path: '/images/prune',
-      run: () => ok({ ImagesDeleted: [], SpaceReclaimed: 0 }),
+      run: async ({ query }) => {
+        const filters = Filters.parse(query.text('filters'), ['dangling']);
+        const { deleted, bytes } = await images.prune(filters.flag('dangling') === false);
+        return ok({
+          ImagesDeleted: deleted.map((id) => ({ Deleted: id })),
+          SpaceReclaimed: bytes,
+        });
+      },
     },
     {
       method: 'POST',

@@ -16,6 +16,11 @@ export class Query {
     return this.#params.get(name) ?? '';
   }
 
+  /** Every value of a name that may come several times. */
+  texts(name: string): string[] {
+    return this.#params.getAll(name);
+  }
+
   has(name: string): boolean {
     return this.#params.has(name);
   }

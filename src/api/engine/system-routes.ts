@@ -91,7 +91,7 @@ async function info({ registry, agent, options, remote }: Engine, facts: EngineF
     Labels: options.labels,
     ExperimentalBuild: false,
     DefaultRuntime: 'process',
-    Runtimes: { process: { path: 'process' } },
+    Runtimes: { process: { path: 'process' }, podman: { path: 'podman' } },
     Swarm: {
       NodeID: '',
       NodeAddr: '',
@@ -110,12 +110,12 @@ async function info({ registry, agent, options, remote }: Engine, facts: EngineF
   };
 }
 
-/** Neither images nor containers take room of their own: they are the host's files. */
 async function diskUsage(engine: Engine): Promise<Record<string, unknown>> {
   const containers = [...engine.registry.containers];
+  const images = await engine.images.list();
   return {
-    LayersSize: 0,
-    Images: (await engine.agent.images()).map(imageRow),
+    LayersSize: images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    Images: images.map(imageRow),
     Containers: containers.map((one) => ({ ...containerRow(one, engine, Date.now()), SizeRw: 0 })),
     Volumes: [],
     BuildCache: [],
@@ -153,12 +153,12 @@ function swarmRoutes(): Route[] {
 /** What clients know and this engine leaves to others, with the words that say so. */
 const UNSERVED: readonly (readonly [Route['method'], string, string])[] = [
   ['POST', '/auth', 'there is no registry to log in to: images are not pulled here'],
-  ['POST', '/build', 'images are not built here: use the tools of their runtime'],
+  ['POST', '/build', 'images are not built here: use podman build'],
   ['POST', '/commit', 'images are not made of containers here'],
-  ['POST', '/images/load', 'images are not loaded here: use the tools of their runtime'],
-  ['POST', '/images/:name*/push', 'images are not pushed here: use the tools of their runtime'],
-  ['POST', '/images/:name*/tag', 'images are not tagged here: use the tools of their runtime'],
+  ['POST', '/images/:name*/push', 'images are not pushed here: use podman push'],
   ['GET', '/images/search', 'there is no registry to search'],
+  ['GET', '/images/get', 'images are not saved here: use podman save'],
+  ['GET', '/images/:name*/get', 'images are not saved here: use podman save'],
   ['GET', '/containers/:id/export', 'the files of a container cannot be exported'],
   ['GET', '/containers/:id/changes', 'the files of a container are not compared'],
   ['HEAD', '/containers/:id/archive', 'files are not copied: bind a path of the host'],

@@ -265,8 +265,28 @@ export class Lab {
     writeFileSync(log, '', { flag: 'a' });
     this.#daemon = spawn('sh', ['-c', `exec nsenter "$@" >>${log} 2>&1`, 'sh', ...argv], {
       stdio: 'ignore',
+      env: { ...process.env, ...this.#podmanEnv() },
     });
     return this.#daemon;
+  }
+
+  /** Podman's store is the lab's own, and needs nothing of the file system below it. */
+  #podmanEnv(): Record<string, string> {
+    const folder = join(this.folder, 'podman');
+    mkdirSync(folder, { recursive: true });
+    const [storage, engine] = [join(folder, 'storage.conf'), join(folder, 'containers.conf')];
+    const roots = `runroot="${folder}/run"\ngraphroot="${folder}/root"\n`;
+    writeFileSync(storage, `[storage]\ndriver="vfs"\n${roots}`);
+    writeFileSync(engine, `[engine]\ntmp_dir="${folder}/tmp"\n`);
+    return { CONTAINERS_STORAGE_CONF: storage, CONTAINERS_CONF: engine };
+  }
+
+  /** Runs podman on the lab's store. */
+  async podman(...args: string[]): Promise<string> {
+    const general = ['--cgroup-manager=cgroupfs', '--events-backend=none'];
+    const { code, out, err } = await run(['podman', ...general, ...args], this.#podmanEnv());
+    if (code !== 0) throw new Error(`podman ${args.join(' ')}: ${code}\n${out}${err}`);
+    return out.trim();
   }
 
   /** Flags of the folders that this daemon alone uses. */

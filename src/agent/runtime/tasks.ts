@@ -2,12 +2,26 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, SluiceError } from '../../base/errors.ts';
-import { Cgroup, type CgroupMounts, findCgroups, usableCgroups } from '../../kernel/cgroup.ts';
+import {
+  type CgroupMounts,
+  findCgroups,
+  removeGroups,
+  usableCgroups,
+} from '../../kernel/cgroup.ts';
 import { COMMAND_PATH, must } from '../../kernel/exec.ts';
 import type { LogEntry, LogQuery, TaskStats, TaskStreams } from '../../link/agent-port.ts';
-import type { ExecSpec, ImageInfo, TaskSpec, TaskState } from '../../model/task-spec.ts';
+import type {
+  ExecSpec,
+  ImageInfo,
+  ImageUpload,
+  TaskLimits,
+  TaskSpec,
+  TaskState,
+} from '../../model/task-spec.ts';
 import type { AgentTools } from '../plane/tools.ts';
-import { signalNumber, Task, type TaskEvents, type TaskHome } from './task.ts';
+import { PodmanRuntime } from './podman/podman-runtime.ts';
+import { ProcessTask } from './process-task.ts';
+import { signalNumber, type Task, type TaskEvents, type TaskHome } from './task.ts';
 
 const HOST_IMAGE: ImageInfo = {
   id: `sha256:${createHash('sha256').update('the file system of the host').digest('hex')}`,
@@ -34,16 +48,13 @@ export function findTool(name: string): string {
   throw new SluiceError('E_AGENT_UNSUPPORTED', `the command ${name} is not installed on this host`);
 }
 
-/**
- * Runs commands on the file system of the host, each in its own network, process, mount, host name
- * and IPC namespaces and with the rights that its task has. Everything that a task needs to live
- * on without the agent is in its folder, in its namespaces and in two small processes.
- */
-export class ProcessRuntime {
+/** The tasks of a host, of whichever runtime. */
+export class Tasks {
   readonly #tools: AgentTools;
   readonly #logRoot: string;
   readonly #events: TaskEvents;
   readonly #cgroups: CgroupMounts | undefined;
+  readonly #podman: PodmanRuntime;
   readonly #tasks = new Map<string, Task>();
 
   constructor(tools: AgentTools, logRoot: string, events: TaskEvents) {
@@ -51,6 +62,7 @@ export class ProcessRuntime {
     this.#logRoot = logRoot;
     this.#events = events;
     this.#cgroups = usableCgroups(findCgroups(), tools.naming.table);
+    this.#podman = new PodmanRuntime(tools, this.#cgroups);
     mkdirSync(this.#root, { recursive: true, mode: 0o711 });
     mkdirSync(logRoot, { recursive: true, mode: 0o700 });
   }
@@ -69,6 +81,12 @@ export class ProcessRuntime {
     };
   }
 
+  #make(spec: TaskSpec): Task {
+    const home = this.#home(spec.id);
+    if (spec.runtime === 'podman') return this.#podman.make(home, spec, this.#events);
+    return new ProcessTask(this.#tools, home, spec, this.#events);
+  }
+
   /** Takes up what an earlier agent left. */
   adopt(): void {
     for (const id of readdirSync(this.#root)) {
@@ -76,7 +94,7 @@ export class ProcessRuntime {
       try {
         // exempt(as): written by ourselves
         const spec = JSON.parse(readFileSync(join(folder, 'spec.json'), 'utf8')) as TaskSpec;
-        const task = new Task(this.#tools, this.#home(id), spec, this.#events);
+        const task = this.#make(spec);
         this.#tasks.set(id, task);
         task.adopt();
       } catch (error) {
@@ -91,12 +109,20 @@ export class ProcessRuntime {
     }
   }
 
-  images(): readonly ImageInfo[] {
-    return [HOST_IMAGE];
+  async images(): Promise<readonly ImageInfo[]> {
+    return [HOST_IMAGE, ...(await this.#podman.images.list())];
   }
 
-  has(id: string): boolean {
-    return this.#tasks.has(id);
+  tagImage(id: string, name: string): Promise<void> {
+    return this.#podman.images.tag(id, name);
+  }
+
+  removeImage(key: string): Promise<void> {
+    return this.#podman.images.remove(key);
+  }
+
+  uploadImage(upload: ImageUpload): TaskStreams {
+    return this.#podman.images.upload(upload);
   }
 
   #find(id: string): Task {
@@ -110,7 +136,8 @@ export class ProcessRuntime {
       throw new SluiceError('E_AGENT_SPEC', `a task's id is 12 to 64 hex digits, not "${spec.id}"`);
     }
     const [image] = spec.image.split(':');
-    if (image !== 'host' && spec.image !== HOST_IMAGE.id) {
+    const isHost = image === 'host' || spec.image === HOST_IMAGE.id;
+    if (spec.runtime === 'process' && !isHost) {
       throw new SluiceError('E_AGENT_IMAGE', `no such image: ${spec.image}`);
     }
     const former = this.#tasks.get(spec.id);
@@ -118,7 +145,7 @@ export class ProcessRuntime {
       throw new SluiceError('E_AGENT_TASK', `task ${spec.id} is running`);
     }
     former?.retire();
-    const task = new Task(this.#tools, this.#home(spec.id), spec, this.#events);
+    const task = this.#make(spec);
     await task.prepare();
     this.#tasks.set(spec.id, task);
   }
@@ -149,13 +176,20 @@ export class ProcessRuntime {
     owner.signalExec(id, signal);
   }
 
+  setLimits(id: string, limits: TaskLimits): void {
+    this.#find(id).setLimits(limits);
+  }
+
   pause(id: string, paused: boolean): Promise<void> {
     return this.#find(id).pause(paused);
   }
 
   async remove(id: string): Promise<void> {
     const task = this.#tasks.get(id);
-    if (!task) return;
+    if (!task) {
+      await this.#podman.forget(id);
+      return;
+    }
     await task.remove();
     this.#tasks.delete(id);
   }
@@ -234,6 +268,6 @@ export class ProcessRuntime {
   release(): void {
     for (const task of this.#tasks.values()) task.release();
     const { groupPath } = this.#home('');
-    if (this.#tasks.size === 0 && this.#cgroups) Cgroup.at(this.#cgroups, groupPath).remove();
+    if (this.#tasks.size === 0) removeGroups(groupPath);
   }
 }

@@ -1,0 +1,222 @@
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { errorText } from '../../../base/errors.ts';
+import type { TaskStreams } from '../../../link/agent-port.ts';
+import type { ImageInfo, ImageUpload } from '../../../model/task-spec.ts';
+import type { AgentTools } from '../../plane/tools.ts';
+import { type Podman, podmanReason } from './podman.ts';
+
+/** Images looked at by one command. */
+const INSPECTED_AT_ONCE = 200;
+const MAX_ANSWER_BYTES = 64 * 1024;
+
+/** The part of what podman tells of an image that matters here. */
+type Told = {
+  readonly Id: string;
+  readonly RepoTags?: readonly string[] | null;
+  readonly Created?: string;
+  readonly Size?: number;
+  readonly Config?: {
+    readonly Entrypoint?: readonly string[] | null;
+    readonly Cmd?: readonly string[] | null;
+    readonly Env?: readonly string[] | null;
+    readonly WorkingDir?: string;
+    readonly User?: string;
+    readonly ExposedPorts?: Readonly<Record<string, unknown>> | null;
+    readonly Labels?: Readonly<Record<string, string>> | null;
+    readonly StopSignal?: string;
+  };
+};
+
+/** A name as users write it: without the registry and folder that are meant when none is given. */
+export function familiarName(name: string): string {
+  return name.replace(/^localhost\//, '').replace(/^docker\.io\/(?:library\/)?/, '');
+}
+
+/** A name as it is kept. */
+export function canonicalName(name: string): string {
+  const [first = '', ...rest] = name.split('/');
+  const hasRegistry = rest.length > 0 && (/[.:]/.test(first) || first === 'localhost');
+  if (hasRegistry) return name;
+  return rest.length === 0 ? `docker.io/library/${name}` : `docker.io/${name}`;
+}
+
+function imageInfo({ Id, RepoTags, Created, Size, Config = {} }: Told): ImageInfo {
+  return {
+    id: `sha256:${Id}`,
+    names: (RepoTags ?? []).map(familiarName),
+    runtime: 'podman',
+    created: Created ?? '1970-01-01T00:00:00Z',
+    sizeBytes: Size ?? 0,
+    entrypoint: Config.Entrypoint ?? [],
+    command: Config.Cmd ?? [],
+    env: Config.Env ?? [],
+    cwd: Config.WorkingDir ?? '',
+    user: Config.User ?? '',
+    exposed: Object.keys(Config.ExposedPorts ?? {}),
+    labels: Config.Labels ?? {},
+    stopSignal: Config.StopSignal || undefined,
+  };
+}
+
+type Store = { readonly root: string; readonly driver: string };
+
+/** The images of the host's podman. */
+export class PodmanImages {
+  readonly #podman: Podman;
+  readonly #tools: AgentTools;
+  #store: Promise<Store | undefined> | undefined;
+  #known: { readonly version: string; readonly images: Promise<readonly ImageInfo[]> } | undefined;
+
+  constructor(podman: Podman, tools: AgentTools) {
+    this.#podman = podman;
+    this.#tools = tools;
+  }
+
+  /** Empty also where there is no podman. */
+  async list(): Promise<readonly ImageInfo[]> {
+    if (!this.#podman.installed) return [];
+    const store = await this.#findStore();
+    if (!store) return [];
+    // Also what others do to the images changes this file.
+    const version = versionOf(join(store.root, `${store.driver}-images`, 'images.json'));
+    if (version === '') return [];
+    if (this.#known?.version !== version) this.#known = { version, images: this.#inspect() };
+    try {
+      return await this.#known.images;
+    } catch (error) {
+      this.#known = undefined;
+      throw error;
+    }
+  }
+
+  async #inspect(): Promise<readonly ImageInfo[]> {
+    const ids = await this.#podman.must('images', '--quiet', '--no-trunc');
+    const all = [...new Set(ids.split('\n').filter(Boolean))];
+    const infos: ImageInfo[] = [];
+    for (let at = 0; at < all.length; at += INSPECTED_AT_ONCE) {
+      const some = all.slice(at, at + INSPECTED_AT_ONCE).map((id) => id.replace(/^sha256:/, ''));
+      const text = await this.#podman.must('image', 'inspect', ...some);
+      // exempt(as): podman's documented answer
+      infos.push(...(JSON.parse(text) as Told[]).map(imageInfo));
+    }
+    return infos;
+  }
+
+  #findStore(): Promise<Store | undefined> {
+    this.#store ??= this.#podman
+      .must('info', '--format', '{{.Store.GraphRoot}}\n{{.Store.GraphDriverName}}')
+      .then((text) => {
+        const [root = '', driver = ''] = text.split('\n');
+        return { root, driver };
+      })
+      .catch((error: unknown) => {
+        this.#store = undefined;
+        const reason = errorText(error);
+        this.#tools.logger.warn('podman does not work on this host', { reason });
+        return undefined;
+      });
+    return this.#store;
+  }
+
+  /** Whether there may be a container of this name. */
+  async storeMentions(name: string): Promise<boolean> {
+    if (!this.#podman.installed) return false;
+    const store = await this.#findStore();
+    if (!store) return false;
+    try {
+      const path = join(store.root, `${store.driver}-containers`, 'containers.json');
+      return readFileSync(path, 'utf8').includes(name);
+    } catch {
+      return false;
+    }
+  }
+
+  async tag(id: string, name: string): Promise<void> {
+    await this.#podman.must('tag', id.replace(/^sha256:/, ''), canonicalName(name));
+  }
+
+  /** A name alone goes while the image has others. */
+  async remove(key: string): Promise<void> {
+    const stored = (await this.#storedNames()).find((name) => familiarName(name) === key);
+    // Never by force: that would take others' containers along.
+    await this.#podman.must('rmi', stored ?? key.replace(/^sha256:/, ''));
+  }
+
+  async #storedNames(): Promise<string[]> {
+    const format = '{{.Repository}}:{{.Tag}}';
+    return (await this.#podman.must('images', '--format', format)).split('\n');
+  }
+
+  /**
+   * Takes images from a stream. The answer is one piece: on `stdout` what podman printed, on
+   * `stderr` why it failed.
+   */
+  upload(upload: ImageUpload): TaskStreams {
+    const args =
+      upload.kind === 'load'
+        ? ['load']
+        : [
+            'import',
+            ...upload.changes.map((change) => `--change=${change}`),
+            ...(upload.message === '' ? [] : [`--message=${upload.message}`]),
+            '-',
+            ...(upload.name === '' ? [] : [canonicalName(upload.name)]),
+          ];
+    const [file = '', ...rest] = this.#podman.argv(...args);
+    return new UploadStreams(spawn(file, rest, { stdio: ['pipe', 'pipe', 'pipe'] }));
+  }
+}
+
+function versionOf(path: string): string {
+  try {
+    const { mtimeMs, size, ino } = statSync(path);
+    return `${mtimeMs} ${size} ${ino}`;
+  } catch {
+    return '';
+  }
+}
+
+class UploadStreams implements TaskStreams {
+  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
+  onDrain: () => void = () => {};
+  onOutput: TaskStreams['onOutput'] = () => {};
+  onEnd: () => void = () => {};
+
+  constructor(child: ChildProcessByStdio<Writable, Readable, Readable>) {
+    this.#child = child;
+    const said = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].on('data', (data: Buffer) => {
+        if (said[name].length < MAX_ANSWER_BYTES) said[name] += data.toString();
+      });
+    }
+    // One that has failed already does not read; its reason follows.
+    child.stdin.on('error', () => this.onDrain());
+    child.stdin.on('drain', () => this.onDrain());
+    const finish = (code: number | null, reason: string) => {
+      if (code === 0) this.onOutput('stdout', Buffer.from(said.stdout.trim()));
+      else this.onOutput('stderr', Buffer.from(reason || `podman failed with ${code}`));
+      this.onEnd();
+    };
+    child.on('error', (error) => finish(-1, error.message));
+    child.on('close', (code) => finish(code, podmanReason(said.stderr)));
+  }
+
+  write(data: Buffer): boolean {
+    return this.#child.stdin.destroyed || this.#child.stdin.write(data);
+  }
+
+  endInput(): void {
+    this.#child.stdin.end();
+  }
+
+  /** The client is gone: half an image is none. */
+  close(): void {
+    if (this.#child.exitCode === null) this.#child.kill('SIGTERM');
+  }
+
+  pauseOutput(): void {}
+}

@@ -1,0 +1,165 @@
+import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { errorText, SluiceError } from '../../../base/errors.ts';
+import { Cgroup, removeGroups } from '../../../kernel/cgroup.ts';
+import { netnsPath } from '../../../kernel/netns.ts';
+import type { ExecSpec, TaskSpec } from '../../../model/task-spec.ts';
+import type { AgentTools } from '../../plane/tools.ts';
+import { BECOME_SCRIPT } from '../scripts.ts';
+import { Task, type TaskEvents, type TaskHome } from '../task.ts';
+import { createArguments } from './create-arguments.ts';
+import { type Podman, ulimits } from './podman.ts';
+
+const START_LOOK_MS = 5;
+const START_TRIES = 4000;
+/** By which the processes of a further command are found. */
+const MARK = 'SLUICE_EXEC';
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function pidNamespace(pid: number | string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return '';
+  }
+}
+
+/** The container of a task among those of podman. */
+export function containerName(tools: AgentTools, id: string): string {
+  return `${tools.naming.table}-${id}`;
+}
+
+/**
+ * A task in a container of podman's. The container is kept between two runs and with it the files
+ * that it has written. A small podman process hands its streams on; it is what is waited for.
+ */
+export class PodmanTask extends Task {
+  readonly #podman: Podman;
+
+  constructor(
+    podman: Podman,
+    tools: AgentTools,
+    home: TaskHome,
+    spec: TaskSpec,
+    events: TaskEvents,
+  ) {
+    super(tools, home, spec, events);
+    this.#podman = podman;
+  }
+
+  get #name(): string {
+    return containerName(this.tools, this.spec.id);
+  }
+
+  protected check(): void {
+    this.#create();
+  }
+
+  /** Arguments of its creation. Throws for what it cannot have. */
+  #create(): string[] {
+    const { spec, home } = this;
+    const isHost = spec.sandbox === 'host';
+    return createArguments(spec, {
+      name: this.#name,
+      netns: isHost ? undefined : netnsPath(this.tools.naming.netns(spec.sandbox)),
+      folder: home.folder,
+      cgroupParent: this.group && this.groupPath,
+      ulimits: ulimits(),
+    });
+  }
+
+  protected async layOut(): Promise<void> {
+    const { code } = await this.#podman.run('container', 'exists', this.#name);
+    if (code === 0) return;
+    const missing = this.spec.mounts.find(
+      ({ kind, source }) => kind === 'bind' && !existsSync(source),
+    );
+    if (missing) {
+      const reason = `bind source path does not exist: ${missing.source}`;
+      throw new SluiceError('E_AGENT_SPEC', reason);
+    }
+    await this.#podman.must(...this.#create());
+  }
+
+  async start(): Promise<void> {
+    this.warnOf(this.group?.create(this.spec.limits) ?? []);
+    try {
+      // Everything but the last step: whatever refuses the command says so here.
+      await this.#podman.must('init', this.#name);
+    } catch (error) {
+      throw new SluiceError('E_AGENT_EXEC', errorText(error));
+    }
+    const format = '{{.State.Pid}}';
+    const pid = await this.#podman.must('container', 'inspect', '--format', format, this.#name);
+    writeFileSync(join(this.home.folder, 'pid'), read(`/proc/${pid}/stat`));
+    this.#keepCount(pid);
+    const waiting = read(`/proc/${pid}/cmdline`);
+    const input = this.spec.openStdin ? ['--interactive'] : [];
+    const order = ['start', '--attach', '--sig-proxy=false', ...input, this.#name];
+    await this.command.start([], this.#become(this.spec.tty, order));
+    for (let tries = 0; tries < START_TRIES; tries++) {
+      // Until then the process is the runtime's.
+      if (!this.command.running || read(`/proc/${pid}/cmdline`) !== waiting) return;
+      await new Promise<void>((resolve) => this.tools.clock.after(START_LOOK_MS, resolve));
+    }
+  }
+
+  /** The group of its first process, where groups do not count what happens below them. */
+  get #counter(): Cgroup | undefined {
+    const { cgroups } = this.home;
+    return cgroups?.version === 1 ? Cgroup.at(cgroups, `${this.groupPath}/first`) : undefined;
+  }
+
+  /** Podman's own group goes with the container, and with it the count of what was killed. */
+  #keepCount(pid: string): void {
+    this.#counter?.create({ memoryBytes: undefined, nanoCpus: undefined, pids: undefined });
+    for (const file of this.#counter?.joinFiles ?? []) writeFileSync(file, pid);
+  }
+
+  #become(tty: boolean, args: readonly string[]): string[] {
+    return [
+      ...['/bin/sh', '-c', BECOME_SCRIPT, 'sluice-become', this.home.tool('setsid')],
+      ...(tty ? ['--ctty'] : []),
+      ...this.#podman.argv(...args),
+    ];
+  }
+
+  protected override oomKilled(): boolean {
+    return super.oomKilled() || (this.#counter?.oomKilled() ?? false);
+  }
+
+  protected execArgv(exec: ExecSpec): string[] {
+    return this.#become(exec.tty, [
+      'exec',
+      ...(exec.tty ? ['--tty', '--env=TERM=xterm'] : []),
+      ...(exec.stdin ? ['--interactive'] : []),
+      ...(exec.user === '' ? [] : [`--user=${exec.user}`]),
+      ...(exec.cwd === '' ? [] : [`--workdir=${exec.cwd}`]),
+      ...[...exec.env, `${MARK}=${exec.id}`].map((entry) => `--env=${entry}`),
+      this.#name,
+      ...exec.argv,
+    ]);
+  }
+
+  /** The first process in the container that carries the command's mark. */
+  protected execPid(id: string): number | undefined {
+    const home = pidNamespace(this.state.pid);
+    const marked = readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name) && pidNamespace(name) === home)
+      .filter((name) => read(`/proc/${name}/environ`).split('\0').includes(`${MARK}=${id}`));
+    return marked.map(Number).sort((a, b) => a - b)[0];
+  }
+
+  protected async discard(): Promise<void> {
+    await this.#podman.must('rm', '--force', '--time=0', '--volumes', '--ignore', this.#name);
+    // Its runtime makes one of each kind, of which it leaves the upper ones.
+    removeGroups(this.groupPath);
+  }
+}
