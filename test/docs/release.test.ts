@@ -67,7 +67,7 @@ services: { whoami: { endpoints: ["127.0.0.1:${demo}"] } }
     daemon.kill('SIGTERM');
     await ended;
   });
-  await eventually('it says what to try next', () => output.includes('Try next'), 20_000);
+  await eventually('it says what to try next', () => output.includes('Try next'));
   return web;
 }
 

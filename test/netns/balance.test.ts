@@ -129,9 +129,9 @@ describe('one address for several targets', { skip: netnsUnavailable() }, () => 
       (await host.agent.apply({ put: { forwards: changed }, remove: {} })).failures,
       [],
     );
-    const lost = { op: 'echo' as const, text: 'lost?', timeoutMs: 1000 };
+    const lost = { op: 'echo' as const, text: 'lost?', timeoutMs: 10_000 };
     await until(async () => (await peer.order(lost)) === 'gone');
-    assert.equal(await outside.order({ op: 'echo', text: 'here', timeoutMs: 1000 }), 'here');
+    assert.equal(await outside.order({ op: 'echo', text: 'here', timeoutMs: 10_000 }), 'here');
     assert.match(await peer.tcp(VIP, 8005), /^t1 /);
     await host.agent.apply({ put: { forwards: [vip(8005, [])] }, remove: {} });
     assert.equal(await peer.tcp(VIP, 8005), 'ECONNREFUSED');

@@ -15,6 +15,9 @@ import {
   until,
 } from '../support/netns.ts';
 
+/** Less than the 30 s between two full passes of the agent. */
+const REPAIR_MS = 20_000;
+
 const skip = netnsUnavailable();
 const a = bridgeNetwork('a', ['172.20.0.0/24']);
 const b = bridgeNetwork('b', ['172.21.0.0/24'], { mtu: 1400 });
@@ -303,11 +306,11 @@ describe('the kernel is kept as it has to be', { skip }, () => {
     assert.ok(await works());
   });
   for (const [what, harm] of harms) {
-    test(`repairs ${what} within 2 s`, async () => {
+    test(`repairs ${what} before it would look by itself`, async () => {
       host.events.length = 0;
       harm(host);
-      await until(works, 2000);
-      await until(() => host.events.some(([name]) => name === 'degraded'), 2000);
+      await until(works, REPAIR_MS);
+      await until(() => host.events.some(([name]) => name === 'degraded'), REPAIR_MS);
     });
   }
 
@@ -318,7 +321,7 @@ describe('the kernel is kept as it has to be', { skip }, () => {
     const before = host.onHost('nft', 'list', 'table', 'inet', 'other');
     await host.agent.sync(intent);
     host.onHost('nft', 'flush', 'table', 'inet', host.prefix);
-    await until(works, 2000);
+    await until(works, REPAIR_MS);
     assert.equal(host.onHost('nft', 'list', 'table', 'inet', 'other'), before);
   });
 
@@ -327,13 +330,13 @@ describe('the kernel is kept as it has to be', { skip }, () => {
     const { op, ...target } = { op: 'hold' as const, host: '192.0.2.10', port: 8080 };
     assert.equal(await outside.order({ op, ...target }), 'k1 peer=192.0.2.100');
     await host.killAgent();
-    assert.equal(await outside.order({ op: 'echo', text: 'alive', timeoutMs: 500 }), 'alive');
+    assert.equal(await outside.order({ op: 'echo', text: 'alive', timeoutMs: 10_000 }), 'alive');
     assert.equal(await outside.tcp('192.0.2.10', 8080), 'k1 peer=192.0.2.100');
     const before = host.onHost('nft', '-a', 'list', 'table', 'inet', host.prefix);
     await host.startAgent();
     assert.deepEqual((await host.agent.sync(intent)).failures, []);
     assert.equal(host.onHost('nft', '-a', 'list', 'table', 'inet', host.prefix), before);
-    assert.equal(await outside.order({ op: 'echo', text: 'still', timeoutMs: 500 }), 'still');
+    assert.equal(await outside.order({ op: 'echo', text: 'still', timeoutMs: 10_000 }), 'still');
   });
 
   test('what a dead agent left and nobody wants goes', async () => {

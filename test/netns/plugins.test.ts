@@ -235,7 +235,7 @@ describe('third-party network and IPAM drivers', { skip }, () => {
       const { code, err } = await lab.docker('run', '--rm', '--network', 'third', ...SLEEP);
       assert.equal(code, 125);
       assert.match(err, message);
-      await until(() => Object.keys(net.state.endpoints).length === 0, 8000);
+      await until(() => Object.keys(net.state.endpoints).length === 0);
       assert.deepEqual(Object.values(ipam.state.addresses).flat(), ['10.77.0.1']);
       net.misbehave({});
       await lab.serve('c1', ['tcp:80'], '--network', 'third');
@@ -264,8 +264,8 @@ describe('third-party network and IPAM drivers', { skip }, () => {
     await lab.ok('rm', '-f', 'c2');
     assert.equal(Object.keys(net.state.endpoints).length, 2);
     await Promise.all([net.start(), ipam.start()]);
-    await until(() => Object.keys(net.state.endpoints).length === 1, 15_000);
-    await until(() => Object.values(ipam.state.addresses).flat().length === 2, 15_000);
+    await until(() => Object.keys(net.state.endpoints).length === 1);
+    await until(() => Object.values(ipam.state.addresses).flat().length === 2);
     await lab.ok('run', '-d', '--name', 'c3', '--network', 'third', ...SLEEP);
     await eventually(() => lab.ask('c3', 'tcp', '10.77.0.2', 80), /^c1 10\.77\.0\.3$/);
   });
@@ -307,7 +307,7 @@ describe('third-party network and IPAM drivers', { skip }, () => {
     await new Promise((resolve) => setTimeout(resolve, 2500));
     await lab.start();
     await eventually(() => lab.ask('c2', 'tcp', '10.77.0.2', 80), /^c1 10\.77\.0\.3$/);
-    await until(() => Object.keys(net.state.endpoints).length === 2, 8000);
+    await until(() => Object.keys(net.state.endpoints).length === 2);
     assert.deepEqual(Object.values(ipam.state.addresses).flat().length, 3);
     for (const name of ['c1', 'c2', 'c3']) await lab.ok('rm', '-f', name);
     await lab.ok('network', 'rm', 'third');

@@ -6,7 +6,9 @@ import {
   existsSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -233,6 +235,19 @@ test('sampling leaves good sessions out and keeps the failed', async (t) => {
   assert.equal(JSON.parse(lines()[0] ?? '').route, 'gone');
 });
 
+/** What the descriptors of a process stand for. */
+function openFiles(pid: number): string[] {
+  const folder = `/proc/${pid}/fd`;
+  return readdirSync(folder).flatMap((name) => {
+    try {
+      return [readlinkSync(join(folder, name))];
+    } catch {
+      // Closed since.
+      return [];
+    }
+  });
+}
+
 test('a rotated file is opened anew on SIGUSR1, in every worker', async (t) => {
   const { gateway, web, path, lines } = await setUp(t, 'format: common', 2);
   const some = async () => {
@@ -243,7 +258,10 @@ test('a rotated file is opened anew on SIGUSR1, in every worker', async (t) => {
   renameSync(path, `${path}.1`);
   gateway.process.kill('SIGUSR1');
   await eventually('there is a new file', () => existsSync(path));
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  const workers = await gateway.workers();
+  await eventually('every worker has opened it', () =>
+    workers.every((pid) => openFiles(pid).includes(path)),
+  );
   await some();
   await eventually('all are in the new file', () => lines().length === 20);
   assert.equal(readFileSync(`${path}.1`, 'utf8').split('\n').filter(Boolean).length, 20);
@@ -273,7 +291,7 @@ listeners:
     const text = (await answer?.text()) ?? '';
     return Number(/^sluice_access_log_dropped_total (\d+)/m.exec(text)?.[1] ?? -1);
   };
-  await eventually('it serves', async () => (await metric()) === 0, 15_000);
+  await eventually('it serves', async () => (await metric()) === 0);
   return { child, web, metric };
 }
 
@@ -287,7 +305,7 @@ async function ended(child: ChildProcess): Promise<number | null> {
   if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
   const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
-  const last = setTimeout(() => child.kill('SIGKILL'), 8000);
+  const last = setTimeout(() => child.kill('SIGKILL'), 30_000);
   const code = await exit;
   clearTimeout(last);
   return code;

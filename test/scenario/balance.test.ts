@@ -131,12 +131,11 @@ test('hashing: who leaves takes only its own keys along', async () => {
   await eventually(
     'no key is left',
     async () => (await places(60, one)).every((name) => name !== 'a'),
-    20_000,
   );
   const names = await places(60, one);
   for (const [key, name] of before.entries()) if (name !== 'a') assert.equal(names[key], name);
   await order('ready');
-  await eventually('keys return', async () => `${await places(60, one)}` === `${before}`, 20_000);
+  await eventually('keys return', async () => `${await places(60, one)}` === `${before}`);
 });
 
 test('first: in order, each to its limit', async () => {

@@ -133,7 +133,7 @@ listeners: { web: { bind: "fd:web", protocol: http, routes: [{ respond: { body: 
     await ended;
     rmSync(directory, { recursive: true, force: true });
   });
-  await eventually('it serves', () => output.includes('Try next'), 20_000);
+  await eventually('it serves', () => output.includes('Try next'));
   // What the manager keeps open would take connections too.
   server.close();
   for (let turn = 0; turn < 4; turn++) {

@@ -42,7 +42,7 @@ async function talk(port: number, text: string): Promise<string> {
   const chunks: Buffer[] = [];
   socket.on('data', (data: Buffer) => chunks.push(data));
   socket.write(text);
-  await once(socket, 'close', { signal: AbortSignal.timeout(8000) });
+  await once(socket, 'close', { signal: AbortSignal.timeout(30_000) });
   return Buffer.concat(chunks).toString();
 }
 
@@ -82,7 +82,7 @@ test('own pages over HTTP/2, and none where the answer has no body', async (t) =
   t.after(() => session.destroy());
   const ask = async (method: string, path: string) => {
     const stream = session.request({ ':method': method, ':path': path });
-    const [headers] = await once(stream, 'response', { signal: AbortSignal.timeout(5000) });
+    const [headers] = await once(stream, 'response', { signal: AbortSignal.timeout(30_000) });
     let text = '';
     for await (const chunk of stream) text += chunk;
     return [headers[':status'], headers['content-type'], text];

@@ -15,6 +15,7 @@ V2.writeUInt16BE(12, 14);
 
 let web = 0;
 let passed = 0;
+let patient = 0;
 let reached = 0;
 let gateway: Gateway | undefined;
 const origin = http.createServer((request, response) => {
@@ -33,7 +34,7 @@ before(async () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   }
   const [originPort, rawPort] = [origin, raw].map((one) => (one.address() as AddressInfo).port);
-  [web = 0, passed = 0] = await freePorts(2);
+  [web = 0, passed = 0, patient = 0] = await freePorts(3);
   gateway = await Gateway.start(`listeners:
   web:
     bind: "127.0.0.1:${web}"
@@ -45,6 +46,11 @@ before(async () => {
     bind: "127.0.0.1:${passed}"
     protocol: tls-passthrough
     timeouts: { handshake: 400ms }
+    routes: [{ match: { sni: a.test }, service: raw }]
+  patient:
+    bind: "127.0.0.1:${patient}"
+    protocol: tls-passthrough
+    timeouts: { handshake: 10m }
     routes: [{ match: { sni: a.test }, service: raw }]
 services:
   app: { health: false, passive: false, endpoints: ["127.0.0.1:${originPort}"] }
@@ -95,10 +101,8 @@ test('a PROXY header that is not right closes the connection, and nothing is for
   const wrong: string[] = [];
   reached = 0;
   for (const [name, header] of Object.entries(GARBLED)) {
-    const { text, ending, tookMs } = await exchange(web, header + GET, { timeoutMs: 3000 });
-    if (text !== '' || ending === 'open' || tookMs > 2500) {
-      wrong.push(`${name}: ${ending} after ${tookMs.toFixed(0)} ms: ${text}`);
-    }
+    const { text, ending } = await exchange(web, header + GET);
+    if (text !== '' || ending === 'open') wrong.push(`${name}: ${ending}: ${text}`);
   }
   assert.deepEqual(wrong, []);
   assert.equal(reached, 0);
@@ -129,16 +133,13 @@ test('what is no ClientHello closes the connection, and nothing is forwarded', a
   const wrong: string[] = [];
   reached = 0;
   for (const [name, bytes] of Object.entries(HELLOS)) {
-    const { text, ending, tookMs } = await exchange(passed, bytes, { timeoutMs: 3000 });
+    const { text, ending } = await exchange(passed, bytes);
     // An alert may be told; nothing else is.
     const quiet = text === '' || text.charCodeAt(0) === 0x15;
-    if (!quiet || ending === 'open' || tookMs > 2500) {
-      wrong.push(`${name}: ${ending} after ${tookMs.toFixed(0)} ms: ${JSON.stringify(text)}`);
-    }
+    if (!quiet || ending === 'open') wrong.push(`${name}: ${ending}: ${JSON.stringify(text)}`);
   }
-  const half = await exchange(passed, '\x16\x03\x01\x01\x00\x01\x00', { half: true });
-  assert.notEqual(half.ending, 'open');
-  assert.ok(half.tookMs < 350, 'half a hello and an end is over at once');
+  const half = await exchange(patient, '\x16\x03\x01\x01\x00\x01\x00', { half: true });
+  assert.notEqual(half.ending, 'open', 'half a hello and an end is not waited on');
   assert.deepEqual(wrong, []);
   assert.equal(reached, 0);
   await eventually('refusals are counted', async () => {

@@ -156,10 +156,10 @@ test('every ambiguous request gets its one refusal and a closed connection', asy
     // A second request behind it must not be served, whatever the first one meant.
     const smuggled = `${bytes}GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n`;
     const sent = bytes.endsWith('\r\n\r\n') ? smuggled : bytes;
-    const { text, ending, tookMs } = await exchange(port, sent, { timeoutMs: 3000 });
+    const { text, ending } = await exchange(port, sent);
     const answers = text.split(/^HTTP\/1\.1 /m).length - 1;
-    const fine = statusOf(text) === status && answers === 1 && ending === 'end' && tookMs < 1500;
-    if (!fine) wrong.push(`${name}: ${ending} after ${tookMs.toFixed(0)} ms: ${text.slice(0, 60)}`);
+    const fine = statusOf(text) === status && answers === 1 && ending === 'end';
+    if (!fine) wrong.push(`${name}: ${ending}: ${text.slice(0, 60)}`);
     else if (!/\r\nconnection: close\r\n/i.test(text)) wrong.push(`${name}: no Connection: close`);
   }
   assert.deepEqual(wrong, []);
@@ -264,7 +264,7 @@ test('1000 pipelined requests are answered in order; after Connection: close not
     (_, at) => `GET /${at} HTTP/1.1\r\nHost: a.test\r\n\r\n`,
   );
   const last = `${POST}Connection: close\r\nContent-Length: 1\r\n\r\nx${GET}\r\n`;
-  const { text, ending } = await exchange(port, many.join('') + last, { timeoutMs: 20_000 });
+  const { text, ending } = await exchange(port, many.join('') + last, { timeoutMs: 60_000 });
   assert.equal(ending, 'end');
   assert.equal(text.split('HTTP/1.1 200').length - 1, 1001);
   const urls = seen.slice(0, 1000).map(({ url }) => url);
@@ -276,14 +276,14 @@ test('1000 pipelined requests are answered in order; after Connection: close not
 });
 
 test('a head that does not come gets 408, silence is closed', async () => {
-  const started = await exchange(port, 'GET / HTTP/1.1\r\nHost: a', { timeoutMs: 4000 });
+  const started = await exchange(port, 'GET / HTTP/1.1\r\nHost: a');
   assert.equal(statusOf(started.text), 408);
   assert.equal(started.ending, 'end');
-  const trickled = Array.from('GET / HTTP/1.1\r\nHost: a.test\r\nX-A: bcdefghijklm');
-  const slow = await exchange(port, trickled, { gapMs: 60, timeoutMs: 6000 });
+  const trickled = Array.from(`GET / HTTP/1.1\r\nHost: a.test\r\nX-A: ${'b'.repeat(400)}`);
+  const slow = await exchange(port, trickled, { gapMs: 60, timeoutMs: 60_000 });
   assert.equal(statusOf(slow.text), 408);
-  assert.ok(slow.tookMs < 2500, `${slow.tookMs}`);
-  const silent = await exchange(port, '', { timeoutMs: 4000 });
+  assert.ok(slow.sent < trickled.length, 'it is not waited for as long as bytes come');
+  const silent = await exchange(port, '');
   assert.equal(silent.text, '');
   assert.notEqual(silent.ending, 'open');
 });

@@ -99,7 +99,7 @@ services:
   await eventually('the endpoint is down', () => /endpoint down/.test(gateway.output));
   // It comes back, and is seen to.
   await backends[0]?.start();
-  await eventually('the endpoint is up', () => /endpoint up/.test(gateway.output), 15_000);
+  await eventually('the endpoint is up', () => /endpoint up/.test(gateway.output));
   const shots = await pacedLoad(port, { perSecond: 100, seconds: 1 });
   assert.ok(shots.some(({ backend }) => backend === 'first'));
 });
@@ -224,10 +224,11 @@ test('workers that crash again and again: the others serve, /readyz and a metric
   const killing = setInterval(() => void killSecond(), 20);
   const shots = await load;
   clearInterval(killing);
-  assert.ok(failures(shots).length <= killed.size, `${failures(shots).length} failed`);
+  // What a worker that is killed was about to answer is lost; if nobody served its sockets, half were.
+  const lost = failures(shots).length;
+  assert.ok(lost < shots.length / 5, `${lost} failed of ${shots.length}`);
   await eventually(
     'it recovers',
     async () => (await gateway.admin('/readyz')).status === 200,
-    15_000,
   );
 });

@@ -18,11 +18,12 @@ async function talk(port: number, ...parts: (string | Buffer)[]): Promise<string
     received += data;
   });
   socket.on('error', () => {});
-  socket.setTimeout(5000, () => socket.destroy());
+  socket.setTimeout(30_000, () => socket.destroy());
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
-  await once(socket, 'connect');
+  // One that is refused may be reset before it is known to be connected.
+  await Promise.race([new Promise((resolve) => socket.once('connect', resolve)), closed]);
   for (const part of parts) {
-    socket.write(part);
+    if (socket.writable) socket.write(part);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   await closed;

@@ -166,7 +166,7 @@ async function freeLowPort(): Promise<number> {
 
 test('SIGTERM drains to the deadline and tells what was cut; a second one ends at once', async (t) => {
   const [port = 0] = await freePorts(1);
-  const { gateway } = await start(t, `127.0.0.1:${port}`, {}, 'shutdown: { timeout: 20s }\n');
+  const { gateway } = await start(t, `127.0.0.1:${port}`, {}, 'shutdown: { timeout: 10m }\n');
   const stuck = net.connect(port, '127.0.0.1');
   stuck.on('error', () => {});
   t.after(() => stuck.destroy());
@@ -180,7 +180,7 @@ test('SIGTERM drains to the deadline and tells what was cut; a second one ends a
   assert.equal(isAlive(gateway.pid), true);
   const from = performance.now();
   gateway.process.kill('SIGINT');
-  await eventually('it ends at once', () => !isAlive(gateway.pid), 5000);
+  await eventually('it ends at once', () => !isAlive(gateway.pid));
   t.diagnostic(`ended ${Math.round(performance.now() - from)} ms after the second signal`);
   assert.match(gateway.output, /"connectionsCut":1/);
 });

@@ -6,15 +6,20 @@ import net, { type AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 
-/** Far from the defaults, which are 5 s and more; only that of `connect` is shorter than its own. */
 const DEADLINE_MS = 300;
+/** Longer than its default, which is short. */
 const CONNECT_MS = 1500;
-const LATEST_MS = 4500;
+/** Below every default but those of `connect` and `handshake`. */
+const LATEST_MS = 9500;
+/** Long enough for a tester that is kept from its beats for a moment. */
+const TCP_IDLE_MS = 1500;
 
 const servers: net.Server[] = [];
 const sockets = new Set<net.Socket>();
 let stuck: ChildProcess | undefined;
 let gateway: Gateway | undefined;
+/** Connections to the server that sends more than is taken. */
+const flood = { begun: 0, ended: 0 };
 let ports: number[] = [];
 
 /** A peer that does with each connection what `serve` says, and lives until the end. */
@@ -38,12 +43,14 @@ async function neverAccepts(): Promise<number> {
   const [line] = await once(stuck.stdout as NodeJS.ReadableStream, 'data');
   stuck.kill('SIGSTOP');
   const port = Number(line);
+  let connected = 0;
   for (let turn = 0; turn < 4; turn++) {
-    const socket = net.connect(port, '127.0.0.1');
+    const socket = net.connect(port, '127.0.0.1', () => connected++);
     socket.on('error', () => {});
     sockets.add(socket);
   }
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  // As many as its queue holds are connected; the kernel leaves the others without an answer.
+  await eventually('its queue is full', () => connected === 2);
   return port;
 }
 
@@ -56,7 +63,7 @@ function untilEnd(port: number, act: (socket: net.Socket) => void): Promise<Ende
     const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
     sockets.add(socket);
     let text = '';
-    socket.setTimeout(8000, () => socket.destroy(new Error(`open for 8 s; got ${text}`)));
+    socket.setTimeout(30_000, () => socket.destroy(new Error(`open for 30 s; got ${text}`)));
     socket.on('connect', () => act(socket));
     socket.on('data', (data) => {
       text += data.toString('latin1');
@@ -99,13 +106,15 @@ before(async () => {
     socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf'));
   });
   const flooding = await peer((socket) => {
+    flood.begun++;
+    socket.on('close', () => flood.ended++);
     socket.once('data', () => {
       socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${64 << 20}\r\n\r\n`);
       socket.write(Buffer.alloc(64 << 20));
     });
   });
   const never = await neverAccepts();
-  ports = await freePorts(9);
+  ports = await freePorts(10);
   const d = `${DEADLINE_MS}ms`;
   const bind = (at: number) => `bind: "127.0.0.1:${ports[at]}"`;
   const service = (...endpoints: number[]) =>
@@ -118,9 +127,10 @@ before(async () => {
     routes: [{ match: { path: /halting }, service: halting }] }
   write: { ${bind(4)}, protocol: http, timeouts: { write: ${d} }, service: flooding }
   tunnel: { ${bind(5)}, protocol: http, timeouts: { tunnel: ${d} }, service: good }
-  tcp: { ${bind(6)}, protocol: tcp, timeouts: { idle: ${d} }, service: silent }
+  tcp: { ${bind(6)}, protocol: tcp, timeouts: { idle: ${TCP_IDLE_MS}ms }, service: silent }
   half: { ${bind(7)}, protocol: tcp, timeouts: { halfClose: ${d} }, service: silent }
   hello: { ${bind(8)}, protocol: tls-passthrough, timeouts: { handshake: ${d} }, service: good }
+  unset: { ${bind(9)}, protocol: tls-passthrough, service: good }
 services:
   connect: { balance: first, ${service(never, good)} }
   good: { ${service(good)} }
@@ -182,32 +192,28 @@ test('idle: an answer that stands still is cut, so that nobody takes it for whol
 });
 
 test('write: a client that does not read is cut', async () => {
+  const { begun } = flood;
   const startedAt = performance.now();
   const socket = net.connect(port(4), '127.0.0.1', () => socket.write(GET));
   sockets.add(socket);
   socket.on('error', () => {});
   socket.pause();
-  await eventually(
-    'it is at work',
-    async () => (await gateway?.metric('sluice_service_active{service="flooding"}')) === 1,
-  );
-  await eventually(
-    'the client is cut, and the endpoint let go',
-    async () => (await gateway?.metric('sluice_service_active{service="flooding"}')) === 0,
-  );
+  await eventually('it is at work', () => flood.begun === begun + 1);
+  await eventually('the client is cut, and the endpoint let go', () => flood.ended === begun + 1);
   assertInTime({ afterMs: performance.now() - startedAt });
+  assert.equal(await gateway?.metric('sluice_service_active{service="flooding"}'), 0);
 });
 
 test('write: an HTTP/2 stream that is not taken is given up', async (t) => {
+  const { begun } = flood;
   const session = http2.connect(`http://127.0.0.1:${port(4)}`);
   session.on('error', () => {});
   t.after(() => session.destroy());
   const stream = session.request({ ':path': '/' });
   stream.on('error', () => {});
   stream.pause();
-  const active = () => gateway?.metric('sluice_service_active{service="flooding"}');
-  await eventually('it is at work', async () => (await active()) === 1);
-  await eventually('the endpoint is let go', async () => (await active()) === 0);
+  await eventually('it is at work', () => flood.begun === begun + 1);
+  await eventually('the endpoint is let go', () => flood.ended === begun + 1);
 });
 
 test('tunnel: an upgraded connection without a byte is closed', async () => {
@@ -217,15 +223,15 @@ test('tunnel: an upgraded connection without a byte is closed', async () => {
 });
 
 test('tcp idle: a session without a byte is closed, one with bytes is not', async () => {
-  assertInTime(await untilEnd(port(6), (socket) => socket.write('x')));
+  assertInTime(await untilEnd(port(6), (socket) => socket.write('x')), TCP_IDLE_MS);
   const busy = await untilEnd(port(6), (socket) => {
-    let left = 8;
+    let left = 15;
     const beat = setInterval(() => {
       socket.write('x');
       if (--left === 0) clearInterval(beat);
-    }, DEADLINE_MS / 3);
+    }, TCP_IDLE_MS / 6);
   });
-  assert.ok(busy.afterMs > 3 * DEADLINE_MS, `${busy.afterMs}`);
+  assert.ok(busy.afterMs > 3 * TCP_IDLE_MS, `${busy.afterMs}`);
 });
 
 test('half-close: the other direction has its time', async () => {
@@ -233,7 +239,12 @@ test('half-close: the other direction has its time', async () => {
 });
 
 test('handshake: half a ClientHello is not waited for', async () => {
-  assertInTime(
-    await untilEnd(port(8), (socket) => socket.write(Buffer.from([0x16, 3, 1, 0, 200, 1]))),
-  );
+  const half = (socket: net.Socket) => socket.write(Buffer.from([0x16, 3, 1, 0, 200, 1]));
+  const ends: string[] = [];
+  const untold = untilEnd(port(9), half).then(() => ends.push('default'));
+  const told = await untilEnd(port(8), half);
+  ends.push('own');
+  assert.ok(told.afterMs >= DEADLINE_MS * 0.9, `ended after ${told.afterMs} ms`);
+  await untold;
+  assert.deepEqual(ends, ['own', 'default'], 'its own deadline is before the default one');
 });

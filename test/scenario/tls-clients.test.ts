@@ -44,7 +44,7 @@ function client(port: number, args: readonly string[], text: string): Promise<st
   }
   child.stdin.on('error', () => {});
   child.stdin.write(text);
-  const timer = setTimeout(() => child.kill('SIGTERM'), 5000);
+  const timer = setTimeout(() => child.kill('SIGTERM'), 30_000);
   return new Promise((resolve) =>
     child.on('close', () => {
       clearTimeout(timer);

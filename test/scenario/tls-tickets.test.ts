@@ -91,7 +91,6 @@ async function setUp(t: TestContext) {
     await eventually(
       'a new key is in use',
       async () => (await ask(port, 'TLSv1.2')).keyName !== old,
-      15_000,
     );
     await reload(HOUR);
     return (await ask(port, 'TLSv1.2')).keyName;

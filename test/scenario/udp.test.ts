@@ -28,7 +28,7 @@ async function client(port: number, host = '127.0.0.1') {
   return {
     close: () => socket.close(),
     ask: async (text: string) => {
-      const answer = once(socket, 'message', { signal: AbortSignal.timeout(3000) });
+      const answer = once(socket, 'message', { signal: AbortSignal.timeout(30_000) });
       socket.send(text);
       const [data] = await answer;
       return String(data);

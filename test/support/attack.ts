@@ -5,7 +5,14 @@ import tls from 'node:tls';
 export type Ending = 'end' | 'reset' | 'open';
 
 /** Everything that came back on a raw connection. */
-export type Reply = { bytes: Buffer; text: string; ending: Ending; tookMs: number };
+export type Reply = {
+  bytes: Buffer;
+  text: string;
+  ending: Ending;
+  tookMs: number;
+  /** How many parts were written before the end. */
+  sent: number;
+};
 
 /** `send` may be parts: each is written on its own, `gapMs` after the one before. */
 export type ExchangeOptions = {
@@ -21,7 +28,7 @@ function sleep(delayMs: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, delayMs));
 }
 
-/** Sends raw bytes and collects what comes until the peer ends, or `timeoutMs` (5 s) have passed. */
+/** Sends raw bytes and collects what comes until the peer ends, or `timeoutMs` (20 s) have passed. */
 export function exchange(
   port: number,
   send: string | Buffer | readonly (string | Buffer)[],
@@ -29,17 +36,20 @@ export function exchange(
 ): Promise<Reply> {
   const parts = typeof send === 'string' || Buffer.isBuffer(send) ? [send] : send;
   return new Promise((resolve) => {
-    const { host = '127.0.0.1', localAddress, timeoutMs = 5000, gapMs = 5 } = options;
+    const { host = '127.0.0.1', localAddress, timeoutMs = 20_000, gapMs = 5 } = options;
     const from = performance.now();
     const got: Buffer[] = [];
     const socket = net.connect({ port, host, ...(localAddress ? { localAddress } : {}) });
     let ending: Ending = 'open';
+    let sent = 0;
     const limit = setTimeout(() => socket.destroy(), timeoutMs);
     socket.setNoDelay(true);
     socket.on('connect', async () => {
       for (const [at, part] of parts.entries()) {
         if (at > 0) await sleep(gapMs);
-        if (socket.writable) socket.write(part as Buffer, 'latin1');
+        if (!socket.writable) break;
+        socket.write(part as Buffer, 'latin1');
+        sent++;
       }
       if (options.half) socket.end();
     });
@@ -54,7 +64,7 @@ export function exchange(
       clearTimeout(limit);
       const bytes = Buffer.concat(got);
       const tookMs = performance.now() - from;
-      resolve({ bytes, text: bytes.toString('latin1'), ending, tookMs });
+      resolve({ bytes, text: bytes.toString('latin1'), ending, tookMs, sent });
     });
   });
 }

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
+import { eventually } from './gateway.ts';
 
 /** A WebSocket server that sends every message back, on a free port of 127.0.0.1. */
 export async function echoServer(): Promise<{ port: number; close(): void }> {
@@ -59,7 +60,9 @@ export class EchoClients {
   /** Stops sending, waits for what is still to come back, and closes. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    const back = () => this.received >= this.sent;
+    // What does not come back is for the test to find in the counts.
+    await eventually('all have come back', back).catch(() => {});
     this.#closing = true;
     for (const socket of this.#sockets) socket.terminate();
   }

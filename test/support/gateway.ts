@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { endAll, isAlive } from './processes.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
-const START_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 60_000;
 
 /** `count` TCP ports of 127.0.0.1 that nobody listens on. */
 export async function freePorts(count: number): Promise<number[]> {
@@ -173,11 +173,11 @@ export class Gateway {
   }
 }
 
-/** Waits until `condition` holds; fails with `what` after `timeoutMs`. */
+/** Waits until `condition` holds; fails with `what` after `timeoutMs`, which only failures wait for. */
 export async function eventually(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  timeoutMs = 5000,
+  timeoutMs = 30_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {

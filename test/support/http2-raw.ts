@@ -164,7 +164,7 @@ export class RawHttp2 {
   }
 
   /** Waits until `condition` holds. */
-  async until(what: string, condition: () => boolean, timeoutMs = 3000): Promise<void> {
+  async until(what: string, condition: () => boolean, timeoutMs = 30_000): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     while (!condition()) {
       const left = deadline - performance.now();

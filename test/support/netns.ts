@@ -16,8 +16,8 @@ import type { PeerOrder } from './netns-peer.ts';
 
 const AGENT = new URL('../../src/main/agent.ts', import.meta.url).pathname;
 const PEER = new URL('./netns-peer.ts', import.meta.url).pathname;
-const ASK_TIMEOUT_MS = 1500;
-const START_TIMEOUT_MS = 15_000;
+const ASK_TIMEOUT_MS = 5000;
+const START_TIMEOUT_MS = 60_000;
 
 /** Why tests with network namespaces cannot run here; false when they can. */
 export function netnsUnavailable(): string | false {
@@ -45,7 +45,7 @@ export function run(file: string, ...args: string[]): string {
 }
 
 /** Waits until `check` says true. */
-export async function until(check: () => boolean | Promise<boolean>, timeoutMs = 5000) {
+export async function until(check: () => boolean | Promise<boolean>, timeoutMs = 30_000) {
   const end = performance.now() + timeoutMs;
   while (!(await check())) {
     if (performance.now() > end) throw new Error(`not within ${timeoutMs} ms`);

@@ -7,11 +7,11 @@ export function orderOf(body: Record<string, unknown>, name?: string): Container
   return containerOrder(new Fields({ Image: 'host', Cmd: ['sleep'], ...body }), name, 'bridge');
 }
 
-/** Waits until a condition holds, at most two seconds. */
+/** Waits until a condition holds, at most half a minute. */
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const end = performance.now() + 2000;
+  const end = performance.now() + 30_000;
   while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within 2 s: ${what}`);
+    if (performance.now() > end) throw new Error(`not within 30 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -20,9 +20,9 @@ export type Outcome = { readonly code: number; readonly out: string; readonly er
 const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../../src/main/sluiced.ts', import.meta.url));
 const AGENT = fileURLToPath(new URL('../../../src/main/agent.ts', import.meta.url));
-const START_MS = 15_000;
-const COMMAND_MS = 30_000;
-const STOP_MS = 8000;
+const START_MS = 60_000;
+const COMMAND_MS = 60_000;
+const STOP_MS = 20_000;
 
 /** The host's address towards the client, and the client's. */
 export const HOST = '198.51.100.1';
@@ -190,7 +190,12 @@ export class Lab {
       ...ports,
     ];
     const child = spawn('nsenter', argv, { stdio: 'ignore' });
-    await delay(300);
+    const listens = async () => (await this.client('ss', '-Hlntu')).out;
+    const numbers = ports.map((port) => port.slice(port.indexOf(':')));
+    await this.#until('it listens', async () => {
+      const out = await listens();
+      return numbers.every((number) => out.includes(`${number} `));
+    });
     return () => child.kill('SIGKILL');
   }
 
@@ -221,11 +226,16 @@ export class Lab {
 
   async start(flags: readonly string[] = this.#flags): Promise<void> {
     await this.launch(flags);
+    await this.#until('the daemon answers', async () => {
+      if (this.#daemon?.exitCode !== null) throw new Error(`the daemon ended:\n${this.log}`);
+      return (await this.docker('version', '-f', '{{.Server.Version}}')).code === 0;
+    });
+  }
+
+  async #until(what: string, condition: () => Promise<boolean>): Promise<void> {
     const end = performance.now() + START_MS;
-    while ((await this.docker('version', '-f', '{{.Server.Version}}')).code !== 0) {
-      if (performance.now() > end || this.#daemon?.exitCode !== null) {
-        throw new Error(`the daemon does not answer:\n${this.log}`);
-      }
+    while (!(await condition())) {
+      if (performance.now() > end) throw new Error(`not within ${START_MS} ms: ${what}\n${this.log}`);
       await delay(50);
     }
   }
@@ -244,7 +254,7 @@ export class Lab {
     const agentFlags = ['--exec-root', exec, '--log-root', join(folder, 'logs'), '--owner', owner];
     const agentArgv = [enter, process.execPath, AGENT, ...agentFlags, '--prefix', 'slunpriv'];
     const agent = spawn('nsenter', agentArgv, { stdio: 'ignore' });
-    await delay(1500);
+    await this.#until('the agent listens', async () => existsSync(join(exec, 'agent.sock')));
     this.#prefix = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
     this.#roots = ['--data-root', data, '--exec-root', exec];
     try {

@@ -5,7 +5,7 @@ import { createSocket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
 
 const [verb, ...words] = process.argv.slice(2);
-const PATIENCE_MS = 1000;
+const PATIENCE_MS = 4000;
 
 function plain(address) {
   return String(address).replace(/^::ffff:/, '');

@@ -100,12 +100,12 @@ rows(
     row('RE-10b', 'a port that a foreign program has: its name is told', async (lab) => {
       const foreign = lab.host(
         'timeout',
-        '5',
+        '60',
         process.execPath,
         '-e',
-        'require("net").createServer().listen(8080)',
+        'require("net").createServer((socket) => socket.end("foreign")).listen(8080)',
       );
-      await delay(500);
+      await eventually(() => lab.ask('host', 'tcp', '127.0.0.1', 8080), /^foreign/);
       refused(
         await lab.docker('run', '-d', '-p', '8080:80', ...SLEEP),
         /address already in use/,

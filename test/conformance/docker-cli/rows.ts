@@ -19,7 +19,7 @@ export function rows(flags: readonly string[], list: readonly Row[]): void {
     await lab?.close();
   });
   for (const { id, what, run } of list) {
-    test(`${id} ${what}`, { skip: REASON ?? false, timeout: 60_000 }, async (t) => {
+    test(`${id} ${what}`, { skip: REASON ?? false, timeout: 120_000 }, async (t) => {
       assert.ok(lab, 'the lab is open');
       try {
         const reason = await run(lab);
@@ -53,7 +53,7 @@ export function refused({ code, out, err }: Outcome, wanted: RegExp, exitCode = 
 export async function eventually(
   question: () => Promise<string>,
   wanted: RegExp,
-  patienceMs = 5000,
+  patienceMs = 30_000,
 ): Promise<void> {
   const end = performance.now() + patienceMs;
   for (;;) {

@@ -300,7 +300,7 @@ rows(
     row('RN-20', 'a second process of a shared stack connects over loopback', async (lab) => {
       await lab.serve('redis', ['tcp:6379']);
       const peer = new URL('./peer.mjs', import.meta.url).pathname;
-      await delay(300);
+      await eventually(() => lab.ask('redis', 'tcp', '127.0.0.1', 6379), /^redis /);
       const out = await lab.ok(
         ...['run', '--rm', '--network', 'container:redis', 'host'],
         ...[process.execPath, peer, 'ask', 'tcp', '127.0.0.1', '6379'],
@@ -459,7 +459,7 @@ rows(
     }),
     row('RA-09', 'two servers on one port of the host', async (lab) => {
       await lab.serve('one', ['tcp:8088'], '--network', 'host');
-      await delay(400);
+      await eventually(() => lab.ask('host', 'tcp', '127.0.0.1', 8088), /^one /);
       await lab.serve('two', ['tcp:8088'], '--network', 'host');
       await eventually(() => lab.inspect('two', '{{.State.Status}}'), /exited/);
       assert.match((await lab.docker('logs', 'two')).err, /EADDRINUSE/);
