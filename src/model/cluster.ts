@@ -43,8 +43,8 @@ export type Cluster = ObjectMeta & {
   readonly subnetBits: number;
   readonly dataPathPort: number;
   readonly joinSecrets: { readonly worker: string; readonly manager: string };
-  /** Counts renewals of the unlock key. */
-  readonly unlockVersion: number;
+  /** Key that managers ask for at their start, sealed as the others are; empty: none yet. */
+  readonly sealedUnlockKey: string;
   readonly ca: {
     /** PEM of the root. */
     readonly certificate: string;
