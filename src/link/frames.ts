@@ -29,8 +29,14 @@ function isKind(kind: number): kind is FrameKind {
 
 /** Cuts a stream of bytes into frames. */
 export class FrameDecoder {
+  /** Bytes of a body at most; may be changed between two frames. */
+  maxBytes: number;
   #parts: Buffer[] = [];
   #size = 0;
+
+  constructor(maxBytes = MAX_FRAME_BYTES) {
+    this.maxBytes = maxBytes;
+  }
 
   /** Complete frames, or `malformed` after which the stream is of no use. */
   push(data: Buffer): Frame[] | 'malformed' {
@@ -55,7 +61,7 @@ export class FrameDecoder {
     if (this.#size < HEAD_BYTES) return HEAD_BYTES;
     if ((this.#parts[0]?.length ?? 0) < HEAD_BYTES) this.#joined();
     const length = this.#parts[0]?.readUInt32BE(0) ?? 0;
-    return length > MAX_FRAME_BYTES ? undefined : HEAD_BYTES + length;
+    return length > this.maxBytes ? undefined : HEAD_BYTES + length;
   }
 
   #joined(): Buffer {

@@ -1,0 +1,91 @@
+import type { NodeAssignment, NodeDescription, NodeRole, TaskReport } from '../model/cluster.ts';
+import type { AssignmentDiff } from './assignment.ts';
+
+/** Of the first frame of a peer that has no certificate. */
+export const MAX_STRANGER_BYTES = 64 * 1024;
+/** Of a frame of a node with a certificate: reports of all its tasks fit well. */
+export const MAX_NODE_BYTES = 8 * 1024 * 1024;
+/** Reports in one message. */
+export const MAX_REPORTS = 1000;
+
+/** What a node that is to become one of the cluster's asks for. */
+export type JoinOrder = {
+  readonly open: 'join';
+  readonly token: string;
+  /** PEM of the request for its certificate. */
+  readonly request: string;
+  readonly hostname: string;
+  readonly availability: string;
+};
+
+/** What it gets. */
+export type JoinGrant = {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly role: NodeRole;
+  readonly certificate: string;
+  /** PEM of the roots to trust. */
+  readonly roots: readonly string[];
+  /** Addresses of managers. */
+  readonly managers: readonly string[];
+  /** Only for a manager: what opens the cluster's sealed values, in base 64. */
+  readonly dataKey: string | undefined;
+};
+
+/** What a node of the cluster begins its session with. */
+export type SessionHello = {
+  readonly open: 'session';
+  readonly description: NodeDescription;
+  /** Where others reach it; empty: as the manager sees it. */
+  readonly address: string;
+  readonly dataPathAddress: string;
+  /** Of a manager: where its control port is. */
+  readonly managerAddress: string | undefined;
+  /** Version of the assignment that it lives by. */
+  readonly assignment: string;
+};
+
+/** What a node sends in its session. */
+export type NodeMessage =
+  | { readonly beat: number }
+  | { readonly reports: readonly { readonly taskId: string; readonly report: TaskReport }[] }
+  /** The assignment of this version is in place. */
+  | { readonly applied: string }
+  /** The difference did not fit: it asks for the whole. */
+  | { readonly lost: true }
+  /** PEM of a request for its next certificate. */
+  | { readonly renew: string };
+
+/** What holds for the whole session, sent again when it changes. */
+export type SessionTerms = {
+  readonly heartbeatMs: number;
+  readonly managers: readonly string[];
+  readonly roots: readonly string[];
+  /** Of the node as it is to be; another one than its certificate's: it asks for the next. */
+  readonly role: NodeRole;
+  /** SHA-256 in hex of the root that its certificate is to be from. */
+  readonly issuer: string;
+  /** Whether managers are to keep what they hold sealed by the unlock key. */
+  readonly autolock: boolean;
+};
+
+/** What a manager sends in a session. */
+export type ManagerMessage =
+  | { readonly terms: SessionTerms }
+  | { readonly beat: number }
+  | { readonly whole: NodeAssignment; readonly version: string }
+  | { readonly diff: AssignmentDiff; readonly base: string; readonly version: string }
+  /** Every node has acknowledged that it sends nothing new to these tasks. */
+  | { readonly drained: readonly string[] }
+  | { readonly certificate: string; readonly dataKey: string | undefined }
+  | Refusal;
+
+/** Why a manager does not serve a peer; the connection ends after it. */
+export type Refusal = {
+  readonly refused: string;
+  readonly code: 'E_CLUSTER_REFUSED' | 'E_REQUEST_INVALID' | 'E_NODE_UNAVAILABLE';
+  /** Another manager leads: `host:port`. */
+  readonly leader?: string | undefined;
+  /** The node is no more of the cluster. */
+  readonly removed?: boolean;
+};
