@@ -154,9 +154,13 @@ export function networkNames(network: Network, registry: Registry): NameRecord[]
     if (!active) return [];
     const addresses = [active.ipv4, active.ipv6].flatMap((lease) => lease?.address ?? []);
     const scope = network.name.toLowerCase();
+    const record = {
+      ...{ network: network.id, addresses, primary: false },
+      ...(container.spec.exposed.length > 0 ? { services: container.spec.exposed } : {}),
+    };
     return dnsNames(container, attachment).flatMap((name, index): NameRecord[] => [
-      { name, network: network.id, addresses, primary: false },
-      { name: `${name}.${scope}`, network: network.id, addresses, primary: index === 0 },
+      { ...record, name },
+      { ...record, name: `${name}.${scope}`, primary: index === 0 },
     ]);
   });
 }

@@ -85,11 +85,12 @@ function linkTargets(container: Container, { registry }: CompileContext) {
 }
 
 function linkRecords(container: Container, context: CompileContext): NameRecord[] {
-  return linkTargets(container, context).map(({ networkId, alias, joined }) => ({
+  return linkTargets(container, context).map(({ networkId, alias, peer, joined }) => ({
     name: alias.toLowerCase(),
     network: networkId,
     addresses: [joined.ipv4, joined.ipv6].flatMap((lease) => lease?.address ?? []),
     primary: false,
+    services: peer.spec.exposed,
   }));
 }
 
@@ -149,6 +150,40 @@ function linkHosts(container: Container, context: CompileContext): string[] {
   return linkTargets(container, context).flatMap(({ alias, peer, joined }) => {
     const names = [...new Set([alias, peer.spec.hostname || shortId(peer.id), peer.name])];
     return joined.ipv4 ? [`${joined.ipv4.address}\t${names.join(' ')}`] : [];
+  });
+}
+
+/** Not of interest to whoever links to a container. */
+const OWN_ENV = ['HOME', 'PATH'];
+
+/**
+ * Variables that tell a container on the default bridge of those that it links to, as documented
+ * for legacy links. On networks with names there are none.
+ */
+export function linkEnv(container: Container, context: CompileContext): string[] {
+  if (namedNetworks(container, context).length > 0) return [];
+  return linkTargets(container, context).flatMap(({ alias, peer, joined }) => {
+    const address = joined.ipv4?.address;
+    const prefix = alias.toUpperCase().replaceAll('-', '_');
+    if (address === undefined) return [];
+    const ports = [...peer.spec.exposed].sort((a, b) => a.port - b.port);
+    const url = ({ port, transport }: (typeof ports)[number]) =>
+      `${transport}://${address}:${port}`;
+    const [first] = ports;
+    const each = ports.flatMap((one) => {
+      const name = `${prefix}_PORT_${one.port}_${one.transport.toUpperCase()}`;
+      return [
+        `${name}=${url(one)}`,
+        `${name}_ADDR=${address}`,
+        `${name}_PORT=${one.port}`,
+        `${name}_PROTO=${one.transport}`,
+      ];
+    });
+    const env = peer.spec.env
+      .filter((entry) => !OWN_ENV.includes(entry.split('=')[0] ?? ''))
+      .map((entry) => `${prefix}_ENV_${entry}`);
+    const names = [`${prefix}_NAME=/${container.name}/${alias}`];
+    return [...(first ? [`${prefix}_PORT=${url(first)}`] : []), ...each, ...names, ...env];
   });
 }
 

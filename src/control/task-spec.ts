@@ -1,6 +1,6 @@
 import type { Container } from '../model/container.ts';
 import type { ImageInfo, TaskSpec } from '../model/task-spec.ts';
-import { hostsFile, resolvConf } from './host-files.ts';
+import { hostsFile, linkEnv, resolvConf } from './host-files.ts';
 import { shortId } from './ids.ts';
 import type { CompileContext } from './topology.ts';
 
@@ -26,6 +26,15 @@ export function hostnameOf(container: Container, context: CompileContext): strin
   return spec.mode.kind === 'host' ? context.facts.hostname() : shortId(id);
 }
 
+/** What it was given wins over what its links bring. */
+function taskEnv(container: Container, context: CompileContext): string[] {
+  const name = (entry: string) => entry.split('=')[0];
+  const given = new Set(container.spec.env.map(name));
+  const linked = linkEnv(container, context).filter((entry) => !given.has(name(entry)));
+  // A name alone takes a variable away.
+  return [...linked, ...container.spec.env.filter((entry) => entry.includes('='))];
+}
+
 /** What the runtime is told, complete. */
 export function taskSpec(
   container: Container,
@@ -40,8 +49,7 @@ export function taskSpec(
     runtime: image.runtime,
     image: image.runtime === 'podman' ? image.id : (image.names[0] ?? spec.image),
     argv: [...spec.entrypoint, ...spec.command],
-    // A name alone takes a variable away.
-    env: spec.env.filter((entry) => entry.includes('=')),
+    env: taskEnv(container, context),
     cwd: spec.cwd,
     user: spec.user,
     groups: spec.groups,

@@ -58,6 +58,8 @@ export type NameRecord = {
   readonly addresses: readonly string[];
   /** Whether a reverse query for one of the addresses answers this name. */
   readonly primary: boolean;
+  /** Where it can be reached, for queries of services; undefined: nowhere that is known. */
+  readonly services?: readonly { readonly port: number; readonly transport: Transport }[];
 };
 
 /** How a sandbox resolves names; undefined: it has no resolver of ours. */

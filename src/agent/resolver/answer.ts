@@ -87,7 +87,7 @@ export class NameIndex implements NameView {
       else this.#names.set(record.name, [record]);
       if (!record.primary) continue;
       for (const address of record.addresses) {
-        this.#addresses.set(ipaddr.parse(address).toString(), record.name);
+        this.#addresses.set(canonical(address), record.name);
       }
     }
   }
@@ -133,10 +133,80 @@ function shuffled<T>(rng: Rng, items: T[]): T[] {
   return items;
 }
 
-/** Answers of ours; empty: the name has none of that type; undefined: not ours to answer. */
-export function localAnswers(query: Query, view: NameView, rng: Rng): Answer[] | undefined {
-  const { name, type } = query;
-  const question = query.packet.questions?.[0]?.name ?? name;
+/** What answers a query, and what spares the client the next one. */
+export type LocalAnswer = {
+  /** Empty: the name has none of that type. */
+  readonly answers: Answer[];
+  readonly additionals: Answer[];
+};
+
+/** A service and its provider: `_http._tcp.web`. Source: RFC 2782. */
+const SERVICE = /^_([a-z0-9-]+)\._(tcp|udp|sctp)\.(.+)$/;
+
+/** The number of a service by its number or its name. */
+export type PortOf = (service: string, transport: string) => number | undefined;
+
+function serviceAnswer(
+  [, service = '', transport = '', provider = '']: readonly string[],
+  question: string,
+  view: NameView,
+  rng: Rng,
+  portOf: PortOf,
+): LocalAnswer | undefined {
+  const records = view.lookup(provider);
+  if (!records) return undefined;
+  const port = portOf(service, transport);
+  const serving = records.filter(({ services = [] }) =>
+    services.some((one) => one.port === port && one.transport === transport),
+  );
+  const hosts = new Map(
+    serving.map(({ addresses, name }) => [
+      // Several may share the name: each has one of its own.
+      addresses.map((address) => view.reverse(canonical(address))).find(Boolean) ?? name,
+      addresses,
+    ]),
+  );
+  const answers = [...hosts.keys()].map(
+    (target): Answer => ({
+      ...{ name: question, type: 'SRV', ttl: TTL_S },
+      data: { priority: 0, weight: 1, port: port ?? 0, target },
+    }),
+  );
+  const additionals = [...hosts].flatMap(([name, addresses]) =>
+    addresses.map(
+      (data): Answer => ({
+        ...{ name, ttl: TTL_S, data },
+        type: data.includes(':') ? 'AAAA' : 'A',
+      }),
+    ),
+  );
+  return { answers: shuffled(rng, answers), additionals };
+}
+
+function canonical(address: string): string {
+  return ipaddr.parse(address).toString();
+}
+
+/** Undefined: not ours to answer. */
+export function localAnswer(
+  query: Query,
+  view: NameView,
+  rng: Rng,
+  portOf: PortOf,
+): LocalAnswer | undefined {
+  const question = query.packet.questions?.[0]?.name ?? query.name;
+  const service = query.type === 'SRV' ? SERVICE.exec(query.name) : null;
+  if (service) return serviceAnswer(service, question, view, rng, portOf);
+  const answers = plainAnswers(query, question, view, rng);
+  return answers && { answers, additionals: [] };
+}
+
+function plainAnswers(
+  { name, type }: Query,
+  question: string,
+  view: NameView,
+  rng: Rng,
+): Answer[] | undefined {
   if (type === 'PTR') {
     const address = reverseAddress(name);
     const target = address === undefined ? undefined : view.reverse(address);
@@ -158,10 +228,15 @@ export function localAnswers(query: Query, view: NameView, rng: Rng): Answer[] |
   }));
 }
 
+const OPTION = {
+  ...{ type: 'OPT' as const, name: '.' as const, udpPayloadSize: MAX_UDP_BYTES },
+  ...{ extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false, options: [] },
+};
+
 /** A response on the wire. By UDP one that does not fit says so and carries nothing. */
 export function respond(
   query: Query,
-  outcome: { readonly rcode: Rcode; readonly answers: Answer[]; readonly own: boolean },
+  outcome: LocalAnswer & { readonly rcode: Rcode; readonly own: boolean },
   udp: boolean,
 ): Buffer {
   const wanted = query.packet.flag_rd === false ? 0 : RECURSION_DESIRED;
@@ -173,22 +248,16 @@ export function respond(
     flags,
     questions: query.packet.questions ?? [],
     answers: outcome.answers,
-    additionals: query.edns
-      ? [
-          {
-            type: 'OPT' as const,
-            name: '.' as const,
-            udpPayloadSize: MAX_UDP_BYTES,
-            extendedRcode: 0,
-            ednsVersion: 0,
-            flags: 0,
-            flag_do: false,
-            options: [],
-          },
-        ]
-      : [],
+    additionals: [...outcome.additionals, ...(query.edns ? [OPTION] : [])],
   };
   const bytes = encode(response);
   if (!udp || bytes.length <= query.maxUdpBytes) return bytes;
-  return encode({ ...response, flags: flags | TRUNCATED_RESPONSE, answers: [] });
+  // What spares the next query is not worth a second one.
+  const short = encode({
+    ...response,
+    additionals: response.additionals.slice(outcome.additionals.length),
+  });
+  if (short.length <= query.maxUdpBytes) return short;
+  const none = { answers: [], additionals: query.edns ? [OPTION] : [] };
+  return encode({ ...response, ...none, flags: flags | TRUNCATED_RESPONSE });
 }

@@ -1,14 +1,17 @@
 import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
 import type { Rng } from '../../base/rng.ts';
-import { localAnswers, type NameView, parseQuery, type Query, respond } from './answer.ts';
+import { localAnswer, type NameView, parseQuery, type Query, respond } from './answer.ts';
 import type { Forwarder } from './forwarder.ts';
+import { servicePort } from './service-ports.ts';
 
 /** TCP clients of one sandbox at the same time, and how long one may be silent. */
 const MAX_TCP_CLIENTS = 64;
 const TCP_IDLE_MS = 10_000;
 /** Queries of one TCP client that wait for an answer. */
 const MAX_TCP_WAITING = 64;
+
+const NOTHING = { answers: [], additionals: [] };
 
 /** How a sandbox's names are resolved at the moment. */
 export type ResolverView = {
@@ -96,14 +99,14 @@ export class SandboxResolver {
       return undefined;
     }
     const view = this.#view();
-    const answers = localAnswers(query, view.names, this.#rng);
-    if (answers) {
+    const local = localAnswer(query, view.names, this.#rng, servicePort);
+    if (local) {
       this.counts.local += 1;
-      return respond(query, { rcode: 'fine', answers, own: true }, udp);
+      return respond(query, { ...local, rcode: 'fine', own: true }, udp);
     }
     // A bare name that is to be completed by a search domain is nothing for the outside.
     if (view.ndots !== undefined && view.ndots > 0 && isBareName(query)) {
-      return respond(query, { rcode: 'missing', answers: [], own: false }, udp);
+      return respond(query, { ...NOTHING, rcode: 'missing', own: false }, udp);
     }
     const answer = view.forwards ? await this.#forwarder.ask(bytes, view.servers, udp) : undefined;
     if (answer) {
@@ -111,7 +114,7 @@ export class SandboxResolver {
       return answer;
     }
     this.counts.failed += 1;
-    return respond(query, { rcode: 'failed', answers: [], own: false }, udp);
+    return respond(query, { ...NOTHING, rcode: 'failed', own: false }, udp);
   }
 
   close(): void {

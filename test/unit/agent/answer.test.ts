@@ -4,12 +4,13 @@ import { decode, encode, type Packet, type RecordType } from 'dns-packet';
 import fc from 'fast-check';
 import {
   firstOf,
-  localAnswers,
+  localAnswer,
   NameIndex,
   parseQuery,
   respond,
   reverseAddress,
 } from '../../../src/agent/resolver/answer.ts';
+import { parseServices, servicePort } from '../../../src/agent/resolver/service-ports.ts';
 import { seededRng } from '../../../src/base/rng.ts';
 
 const view = firstOf([
@@ -32,7 +33,7 @@ function ask(name: string, type: RecordType, further: Partial<Packet> = {}) {
 }
 
 const data = (name: string, type: RecordType) =>
-  localAnswers(ask(name, type), view, seededRng(1))?.map((answer) =>
+  localAnswer(ask(name, type), view, seededRng(1), servicePort)?.answers.map((answer) =>
     'data' in answer ? answer.data : undefined,
   );
 
@@ -42,6 +43,46 @@ test('the first network that knows a name answers it, with all its addresses', (
   assert.deepEqual(data('db', 'A'), []);
   assert.deepEqual(data('web', 'SRV'), []);
   assert.equal(data('elsewhere', 'A'), undefined);
+});
+
+test('services of a name, with the addresses of whoever offers them', () => {
+  const services = [{ port: 8080, transport: 'tcp' }] as const;
+  const both = new NameIndex([
+    { name: 'web', network: 'a', addresses: ['10.0.0.2'], primary: false, services },
+    { name: 'one.a', network: 'a', addresses: ['10.0.0.2'], primary: true, services },
+    { name: 'web', network: 'a', addresses: ['10.0.0.3', 'fd00::3'], primary: false, services },
+    { name: 'two.a', network: 'a', addresses: ['10.0.0.3', 'fd00::3'], primary: true, services },
+    { name: 'web', network: 'a', addresses: ['10.0.0.4'], primary: false },
+  ]);
+  const portOf = (name: string) => (name === 'http-alt' ? 8080 : Number(name));
+  const found = (name: string) => localAnswer(ask(name, 'SRV'), both, seededRng(1), portOf);
+  for (const name of ['_8080._tcp.web', '_HTTP-ALT._tcp.Web']) {
+    const { answers = [], additionals = [] } = found(name) ?? {};
+    const targets = answers.map((one) => one.type === 'SRV' && one.data.target);
+    assert.deepEqual(targets.toSorted(), ['one.a', 'two.a']);
+    assert.ok(answers.every((one) => one.type === 'SRV' && one.data.port === 8080));
+    assert.deepEqual(
+      additionals.map((one) => `${one.name} ${one.type} ${'data' in one ? one.data : ''}`),
+      ['one.a A 10.0.0.2', 'two.a A 10.0.0.3', 'two.a AAAA fd00::3'],
+    );
+  }
+  assert.deepEqual(found('_8080._udp.web'), { answers: [], additionals: [] });
+  assert.deepEqual(found('_80._tcp.web'), { answers: [], additionals: [] });
+  assert.equal(found('_8080._tcp.elsewhere'), undefined);
+});
+
+test('names of services are those of the host', () => {
+  const ports = parseServices('# x\nhttp 80/tcp www # web\nhttp 80/udp\nbad\nworse x/tcp\n');
+  assert.deepEqual(
+    [...ports],
+    [
+      ['http/tcp', 80],
+      ['www/tcp', 80],
+      ['http/udp', 80],
+    ],
+  );
+  assert.equal(servicePort('65536', 'tcp'), undefined);
+  assert.equal(servicePort('443', 'tcp'), 443);
 });
 
 test('reverse names of both families', () => {
@@ -62,7 +103,7 @@ test('a response repeats the question, keeps the id and fits', () => {
     ttl: 5,
     data: `10.0.0.${n}`,
   }));
-  const outcome = { rcode: 'fine' as const, answers, own: true };
+  const outcome = { rcode: 'fine' as const, answers, additionals: [], own: true };
   const small = decode(respond(ask('web', 'A'), outcome, true));
   assert.equal(small.id, 7);
   assert.equal(small.flag_tc, true);
@@ -87,7 +128,7 @@ test('every order of addresses comes, each as often', () => {
   const rng = seededRng(3);
   const first = new Map<unknown, number>();
   for (let n = 0; n < 2000; n++) {
-    const [answer] = localAnswers(ask('web', 'A'), view, rng) ?? [];
+    const [answer] = localAnswer(ask('web', 'A'), view, rng, servicePort)?.answers ?? [];
     const value = answer && 'data' in answer ? answer.data : undefined;
     first.set(value, (first.get(value) ?? 0) + 1);
   }
@@ -98,7 +139,8 @@ test('no bytes whatever make it throw', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       const query = parseQuery(Buffer.from(bytes));
-      if (query) respond(query, { rcode: 'failed', answers: [], own: false }, true);
+      if (query)
+        respond(query, { rcode: 'failed', additionals: [], answers: [], own: false }, true);
     }),
     { numRuns: 2000 },
   );
