@@ -5,9 +5,9 @@ import type { Logger } from '../base/logger.ts';
 import {
   type JoinGrant,
   type JoinOrder,
-  type ManagerMessage,
   MAX_NODE_BYTES,
   MAX_STRANGER_BYTES,
+  type ManagerMessage,
   type NodeMessage,
   type Refusal,
   type SessionHello,

@@ -137,10 +137,7 @@ async function runs(t: TestContext, { args, config, probe, env = {} }: Container
   const asked = argvOf(probe.map(moved));
   const ask = () =>
     spawnSync(asked.file, asked.args, { env: environment(env), cwd: '/', encoding: 'utf8' });
-  await eventually(
-    'the probe is content',
-    () => ask().status === 0 || child.exitCode !== null,
-  );
+  await eventually('the probe is content', () => ask().status === 0 || child.exitCode !== null);
   assert.equal(child.exitCode, null, output);
   // Its endpoints' names resolve nowhere here.
   const { status } = await fetch(`http://127.0.0.1:${web}/`);

@@ -212,10 +212,7 @@ listeners: { web: { bind: "127.0.0.1:${port}", protocol: http, routes: [{ respon
 `,
   );
   const second = daemon(t, config);
-  await eventually(
-    'it answers',
-    async () => (await sluice(`unix:${path}`, 'status')).status === 0,
-  );
+  await eventually('it answers', async () => (await sluice(`unix:${path}`, 'status')).status === 0);
   assert.equal(lstatSync(path).mode & 0o777, 0o660);
   const other = join(gateway.directory, 'third.yaml');
   copyFileSync(config, other);
@@ -227,11 +224,8 @@ listeners: { web: { bind: "127.0.0.1:${port}", protocol: http, routes: [{ respon
   process.kill(workers[0].pid, 'SIGKILL');
   await eventually('it is gone', () => second.process.signalCode !== null);
   const fourth = daemon(t, config);
-  await eventually(
-    'what a dead one left is replaced',
-    async () => {
-      assert.equal(fourth.process.exitCode, null, fourth.output());
-      return (await sluice(`unix:${path}`, 'status')).status === 0;
-    },
-  );
+  await eventually('what a dead one left is replaced', async () => {
+    assert.equal(fourth.process.exitCode, null, fourth.output());
+    return (await sluice(`unix:${path}`, 'status')).status === 0;
+  });
 });

@@ -128,9 +128,8 @@ test('hashing: who leaves takes only its own keys along', async () => {
       body: JSON.stringify({ state }),
     });
   assert.equal((await order('drain')).status, 200);
-  await eventually(
-    'no key is left',
-    async () => (await places(60, one)).every((name) => name !== 'a'),
+  await eventually('no key is left', async () =>
+    (await places(60, one)).every((name) => name !== 'a'),
   );
   const names = await places(60, one);
   for (const [key, name] of before.entries()) if (name !== 'a') assert.equal(names[key], name);

@@ -179,10 +179,8 @@ test('04-tls-passthrough: by SNI, untouched, to nodes that answer /_ping', {
     assert.match(refused.code, /UNRECOGNIZED_NAME/);
   }
   sick = true;
-  await eventually(
-    'the node is down',
-    async () =>
-      (await gateway.admin('/v1/services/managers/endpoints')).text.includes('"check":"down"'),
+  await eventually('the node is down', async () =>
+    (await gateway.admin('/v1/services/managers/endpoints')).text.includes('"check":"down"'),
   );
   seen.clear();
   for (let turn = 0; turn < 6; turn++) seen.add(await ask('managers.example.com'));

@@ -261,16 +261,10 @@ test('06-consul: passing instances of a tag are followed, and outlive Consul; SR
   });
   const port = example.port(8080);
   const served = (wanted: number[]) =>
-    eventually(
-      `served by ${wanted}`,
-      async () => {
-        const counts = await tally(
-          8,
-          async () => JSON.parse((await ask(port, 'a', '/')).text).name,
-        );
-        return `${Object.keys(counts).sort()}` === `${wanted.map(String).sort()}`;
-      },
-    );
+    eventually(`served by ${wanted}`, async () => {
+      const counts = await tally(8, async () => JSON.parse((await ask(port, 'a', '/')).text).name);
+      return `${Object.keys(counts).sort()}` === `${wanted.map(String).sort()}`;
+    });
   await served([one]);
   await register('two', two, 'v2');
   await served([one, two]);

@@ -227,8 +227,5 @@ test('workers that crash again and again: the others serve, /readyz and a metric
   // What a worker that is killed was about to answer is lost; if nobody served its sockets, half were.
   const lost = failures(shots).length;
   assert.ok(lost < shots.length / 5, `${lost} failed of ${shots.length}`);
-  await eventually(
-    'it recovers',
-    async () => (await gateway.admin('/readyz')).status === 200,
-  );
+  await eventually('it recovers', async () => (await gateway.admin('/readyz')).status === 200);
 });

@@ -111,9 +111,8 @@ async function watchedSession(t: TestContext, port: number) {
 
 async function allTalk(talks: readonly Talk[], more: number): Promise<void> {
   const before = talks.map(({ heard }) => heard);
-  await eventually(
-    `each stream carries ${more} more messages`,
-    () => talks.every(({ heard }, at) => heard >= (before[at] ?? 0) + more),
+  await eventually(`each stream carries ${more} more messages`, () =>
+    talks.every(({ heard }, at) => heard >= (before[at] ?? 0) + more),
   );
 }
 

@@ -235,7 +235,8 @@ export class Lab {
   async #until(what: string, condition: () => Promise<boolean>): Promise<void> {
     const end = performance.now() + START_MS;
     while (!(await condition())) {
-      if (performance.now() > end) throw new Error(`not within ${START_MS} ms: ${what}\n${this.log}`);
+      if (performance.now() > end)
+        throw new Error(`not within ${START_MS} ms: ${what}\n${this.log}`);
       await delay(50);
     }
   }

@@ -218,8 +218,7 @@ export function identityOf(certificate: X509Certificate): NodeIdentity | undefin
 
 /** SHA-256 of a certificate's DER in hex: how roots are told apart. */
 export function digestOf(certificate: string | X509Certificate): string {
-  const { raw } =
-    typeof certificate === 'string' ? new X509Certificate(certificate) : certificate;
+  const { raw } = typeof certificate === 'string' ? new X509Certificate(certificate) : certificate;
   return createHash('sha256').update(raw).digest('hex');
 }
 

@@ -14,7 +14,10 @@ const UNLOCK = /^SWMKEY-1-([A-Za-z0-9+/]{43})$/;
 const ID_DIGITS = 25;
 
 function base36(bytes: Buffer, digits: number): string {
-  return BigInt(`0x${bytes.toString('hex')}`).toString(36).padStart(digits, '0').slice(-digits);
+  return BigInt(`0x${bytes.toString('hex')}`)
+    .toString(36)
+    .padStart(digits, '0')
+    .slice(-digits);
 }
 
 /** An id of a cluster's object: 25 random digits of base 36. */
