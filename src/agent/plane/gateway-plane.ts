@@ -2,7 +2,7 @@ import ipaddr from 'ipaddr.js';
 import type { Timer } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
 import { dropFlows, type Flow, type FlowFilter, listFlows } from '../../kernel/conntrack.ts';
-import type { NftTool } from '../../kernel/nft.ts';
+import type { Nft } from '../../kernel/nft.ts';
 import { readCounters } from '../../kernel/nft-counters.ts';
 import { writeSysctl } from '../../kernel/sysctl.ts';
 import {
@@ -74,7 +74,7 @@ export class GatewayPlane {
 
   constructor(
     tools: AgentTools,
-    nft: NftTool,
+    nft: Nft,
     intent: IntentStore,
     degraded: (reason: string) => void,
   ) {
@@ -250,6 +250,8 @@ export class GatewayPlane {
     this.#timer = this.#tools.clock.after(LOOK_EVERY_MS, async () => {
       this.#timer = undefined;
       await this.#queue(async () => {
+        // What is not to be there any more would be made again.
+        if (this.#listeners.length === 0) return;
         if ((await this.#firewall.verify(this.#content())) === 'same') return;
         this.#degraded(`the table ${this.#table} was repaired after a difference was found`);
       }).catch((error: unknown) => {
