@@ -20,7 +20,7 @@ test('a table that is lost comes back with the next look; one that was given up 
   const clock = new ManualClock();
   const told: string[] = [];
   const tools = {
-    ...{ clock, logger: silentLogger, native: undefined, execRoot: '', podmanEnv: {} },
+    ...{ clock, logger: silentLogger, native: undefined, execRoot: '', podmanEnv: [] },
     exec: async () => ({ code: 1, stdout: '', stderr: '' }),
     naming: createNaming('sluice'),
   };
