@@ -1,5 +1,5 @@
 import type { Timer } from '../base/clock.ts';
-import { errorText } from '../base/errors.ts';
+import { errorText, SluiceError } from '../base/errors.ts';
 import { conflict, failed, notModified } from '../base/faults.ts';
 import type { Container } from '../model/container.ts';
 import type { TaskExit } from '../model/task-spec.ts';
@@ -306,7 +306,12 @@ export class Lifecycle {
     timeoutMs: number | undefined,
   ): Promise<boolean> {
     const ended = this.#waitEnded(id, timeoutMs);
-    await this.#signal(id, signal);
+    try {
+      await this.#signal(id, signal);
+    } catch (error) {
+      // It has ended by itself a moment ago, of which the agent is about to tell.
+      if (!(error instanceof SluiceError) || error.code !== 'E_AGENT_TASK') throw error;
+    }
     return ended;
   }
 
