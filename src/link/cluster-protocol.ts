@@ -16,6 +16,8 @@ export type JoinOrder = {
   readonly request: string;
   readonly hostname: string;
   readonly availability: string;
+  /** It can reach a store that several managers share. */
+  readonly shared: boolean;
 };
 
 /** What it gets. */
@@ -65,8 +67,6 @@ export type SessionTerms = {
   readonly role: NodeRole;
   /** SHA-256 in hex of the root that its certificate is to be from. */
   readonly issuer: string;
-  /** Whether managers are to keep what they hold sealed by the unlock key. */
-  readonly autolock: boolean;
 };
 
 /** What a manager sends in a session. */

@@ -63,7 +63,11 @@ export type Cluster = ObjectMeta & {
       | undefined;
   };
   /** Keys of encrypted overlays, the newest last, each sealed. */
-  readonly sealedOverlayKeys: readonly { readonly id: number; readonly key: string }[];
+  readonly sealedOverlayKeys: readonly {
+    readonly id: number;
+    readonly key: string;
+    readonly made: string;
+  }[];
 };
 
 export type NodeRole = 'worker' | 'manager';

@@ -1,0 +1,62 @@
+import {
+  type Cluster,
+  type ClusterFile,
+  type ClusterNode,
+  type ClusterTask,
+  type ClusterTaskState,
+  KIND,
+  TASK_STATES,
+} from '../../model/cluster.ts';
+import type { Store } from '../../store/store.ts';
+
+/** An object with the version that its next writer has to name. */
+export type Versioned<T> = { readonly version: number; readonly value: T };
+
+function all<T>(store: Store, kind: string): Versioned<T>[] {
+  // exempt(as): the store holds what this program wrote
+  return store.list(kind).map(({ version, value }) => ({ version, value: value as T }));
+}
+
+function one<T>(store: Store, kind: string, id: string): T | undefined {
+  // exempt(as): the store holds what this program wrote
+  return store.get(kind, id)?.value as T | undefined;
+}
+
+/** The cluster whose state a store holds; undefined: none yet. */
+export function clusterOf(store: Store): Versioned<Cluster> | undefined {
+  return all<Cluster>(store, KIND.cluster)[0];
+}
+
+export function nodesOf(store: Store): Versioned<ClusterNode>[] {
+  return all<ClusterNode>(store, KIND.node);
+}
+
+export function findNode(store: Store, id: string): ClusterNode | undefined {
+  return one<ClusterNode>(store, KIND.node, id);
+}
+
+export function findTask(store: Store, id: string): ClusterTask | undefined {
+  return one<ClusterTask>(store, KIND.task, id);
+}
+
+export function tasksOf(store: Store): Versioned<ClusterTask>[] {
+  return all<ClusterTask>(store, KIND.task);
+}
+
+export function findFile(store: Store, id: string): ClusterFile | undefined {
+  return one<ClusterFile>(store, KIND.file, id);
+}
+
+/** Control ports of managers, the leader's first. */
+export function managerAddresses(store: Store): string[] {
+  return nodesOf(store)
+    .map(({ value }) => value)
+    .filter(({ role }) => role === 'manager')
+    .sort((a, b) => Number(b.leader) - Number(a.leader))
+    .flatMap(({ managerAddress }) => managerAddress ?? []);
+}
+
+/** How far a state is on a task's way, to compare two. */
+export function progress(state: ClusterTaskState): number {
+  return TASK_STATES.indexOf(state);
+}

@@ -1,0 +1,351 @@
+import { X509Certificate } from 'node:crypto';
+import type { Clock, Timer } from '../../base/clock.ts';
+import { errorText } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
+import { jitter, type Rng } from '../../base/rng.ts';
+import { diffAssignment, NO_ASSIGNMENT, sorted, versionOf } from '../../link/assignment.ts';
+import { MAX_REPORTS, type NodeMessage, type SessionHello } from '../../link/cluster-protocol.ts';
+import { type NodeSession, RefusedError, type SessionPeer } from '../../link/cluster-server.ts';
+import { type ClusterNode, KIND, type NodeAssignment } from '../../model/cluster.ts';
+import { edit } from '../../store/edit.ts';
+import type { Store } from '../../store/store.ts';
+import {
+  clusterOf,
+  findNode,
+  managerAddresses,
+  nodesOf,
+  progress,
+  tasksOf,
+} from './cluster-state.ts';
+import { digestOf, identityOf, issuerOf, type NodeIdentity } from './identity/authority.ts';
+import { readReport } from './report.ts';
+import { ReportWriter } from './report-writer.ts';
+
+/** What a dispatcher needs of its manager. */
+export type DispatcherDeps = {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly logger: Logger;
+  /** What a node has to show and run, as the state is now. */
+  assignmentFor(nodeId: string): NodeAssignment;
+  /** A certificate for a node of the cluster, and what managers get with it. */
+  renew(
+    node: ClusterNode,
+    request: string,
+  ): Promise<{ certificate: string; dataKey: string | undefined }>;
+};
+
+/** Heartbeats that may be missed before a node counts as down. */
+const MISSED = 3;
+/** Changes of the state within this time go to a node at once. */
+const GATHER_MS = 20;
+const JITTER = 0.1;
+
+/** One node's session. */
+class Session implements NodeSession {
+  readonly nodeId: string;
+  readonly issuer: string;
+  readonly peer: SessionPeer;
+  readonly #owner: Dispatcher;
+  lastSeen: number;
+  /** What the node has acknowledged, and which version of the state it shows. */
+  applied: NodeAssignment = NO_ASSIGNMENT;
+  appliedVersion = '';
+  shows = 0;
+  /** What it was sent and has not yet acknowledged. */
+  sent: { assignment: NodeAssignment; version: string; shows: number } | undefined;
+  terms = '';
+  /** Its connection is over; it may come back. */
+  gone = false;
+  readonly drained = new Set<string>();
+
+  constructor(owner: Dispatcher, identity: NodeIdentity, issuer: string, peer: SessionPeer) {
+    this.#owner = owner;
+    this.nodeId = identity.nodeId;
+    this.issuer = issuer;
+    this.peer = peer;
+    this.lastSeen = owner.now();
+  }
+
+  take(message: NodeMessage): void {
+    this.lastSeen = this.#owner.now();
+    this.#owner.take(this, message);
+  }
+
+  ended(): void {
+    this.#owner.ended(this);
+  }
+}
+
+/**
+ * The leader's side of every node's session: who is up, what each one has to do, and what it says
+ * of its tasks.
+ */
+export class Dispatcher {
+  readonly #deps: DispatcherDeps;
+  readonly #sessions = new Map<string, Session>();
+  readonly #reports: ReportWriter;
+  readonly #unwatch: () => void;
+  #lead: { since: number } | undefined;
+  #beat: Timer | undefined;
+  #gathering: Timer | undefined;
+  #version = 0;
+  #closed = false;
+
+  constructor(deps: DispatcherDeps) {
+    this.#deps = deps;
+    this.#reports = new ReportWriter(deps.store, deps.logger);
+    this.#unwatch = deps.store.watch((_, version) => {
+      this.#version = version;
+      this.#gather();
+    });
+  }
+
+  now(): number {
+    return this.#deps.clock.now();
+  }
+
+  /** Nodes that are connected. */
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  /** Nodes may come from now on; those that do not in time count as down. */
+  lead(): void {
+    this.#lead = { since: this.now() };
+    this.#tick();
+  }
+
+  /** Sends everybody to whoever leads now. */
+  yield(): void {
+    this.#lead = undefined;
+    this.#beat?.cancel();
+    for (const { peer } of this.#sessions.values()) {
+      peer.send({ refused: 'this manager leads no more', code: 'E_CLUSTER_REFUSED' });
+      peer.close();
+    }
+    this.#sessions.clear();
+  }
+
+  close(): void {
+    this.yield();
+    this.#closed = true;
+    this.#gathering?.cancel();
+    this.#reports.close();
+    this.#unwatch();
+  }
+
+  /** A node has connected. Throws to refuse it. */
+  open(certificate: Buffer, hello: SessionHello, peer: SessionPeer): NodeSession {
+    const cluster = clusterOf(this.#deps.store)?.value;
+    const parsed = new X509Certificate(certificate);
+    const identity = identityOf(parsed);
+    if (!cluster || !identity || identity.clusterId !== cluster.id) {
+      throw new RefusedError('your certificate is of another cluster');
+    }
+    if (!findNode(this.#deps.store, identity.nodeId)) {
+      throw new RefusedError(`node ${identity.nodeId} is not of the cluster any more`, {
+        removed: true,
+      });
+    }
+    if (!this.#lead) throw new RefusedError('another manager leads', { leader: this.#leader() });
+    const roots = [cluster.ca.certificate, cluster.ca.next?.certificate ?? []].flat();
+    const root = issuerOf(parsed, roots);
+    const session = new Session(this, identity, root ? digestOf(root) : '', peer);
+    const before = this.#sessions.get(identity.nodeId);
+    this.#sessions.set(identity.nodeId, session);
+    before?.peer.close();
+    session.appliedVersion = hello.assignment;
+    // What the node has is known from before: it gets what differs.
+    if (before?.appliedVersion === hello.assignment) session.applied = before.applied;
+    void this.#welcome(session, hello);
+    return session;
+  }
+
+  take(session: Session, message: NodeMessage): void {
+    if (this.#sessions.get(session.nodeId) !== session) return;
+    if ('beat' in message) session.peer.send({ beat: message.beat });
+    else if ('reports' in message) this.#take(session.nodeId, message.reports);
+    else if ('applied' in message) this.#applied(session, message.applied);
+    else if ('lost' in message) {
+      session.sent = undefined;
+      session.appliedVersion = '';
+      this.#gather();
+    } else void this.#renew(session, message.renew);
+  }
+
+  ended(session: Session): void {
+    if (this.#sessions.get(session.nodeId) !== session) return;
+    // A node that was cut off may come back within the time that heartbeats may miss.
+    session.gone = true;
+  }
+
+  /** A node that has been removed: its session ends. */
+  drop(nodeId: string): void {
+    const session = this.#sessions.get(nodeId);
+    this.#sessions.delete(nodeId);
+    session?.peer.send({
+      refused: 'the node was removed from the cluster',
+      code: 'E_CLUSTER_REFUSED',
+      removed: true,
+    });
+    session?.peer.close();
+  }
+
+  #leader(): string | undefined {
+    const leads = nodesOf(this.#deps.store).find(({ value }) => value.leader);
+    return leads?.value.managerAddress;
+  }
+
+  async #welcome(session: Session, hello: SessionHello): Promise<void> {
+    const { address } = session.peer;
+    const { description, dataPathAddress, managerAddress } = hello;
+    try {
+      await edit<ClusterNode>(this.#deps.store, KIND.node, session.nodeId, (node) => {
+        const next: ClusterNode = {
+          ...node,
+          description,
+          status: 'ready',
+          statusMessage: '',
+          address: hello.address || address,
+          dataPathAddress: dataPathAddress || hello.address || address,
+          managerAddress: node.role === 'manager' ? managerAddress : undefined,
+          issuer: session.issuer,
+        };
+        return JSON.stringify(next) === JSON.stringify(node) ? undefined : next;
+      });
+      this.#send(session);
+    } catch (error) {
+      this.#deps.logger.warn('a node was not let in', { reason: errorText(error) });
+      session.peer.close();
+    }
+  }
+
+  #take(nodeId: string, reports: readonly unknown[]): void {
+    for (const entry of reports.slice(0, MAX_REPORTS)) {
+      const { taskId, report }: { taskId?: unknown; report?: unknown } = Object(entry);
+      const checked = readReport(report);
+      if (checked && typeof taskId === 'string') this.#reports.add(nodeId, taskId, checked);
+    }
+  }
+
+  #applied(session: Session, version: string): void {
+    const { sent } = session;
+    if (sent?.version !== version) return;
+    session.applied = sent.assignment;
+    session.appliedVersion = version;
+    session.shows = sent.shows;
+    session.sent = undefined;
+    this.#gather();
+  }
+
+  async #renew(session: Session, request: string): Promise<void> {
+    const node = findNode(this.#deps.store, session.nodeId);
+    if (!node) return;
+    try {
+      session.peer.send(await this.#deps.renew(node, request));
+    } catch (error) {
+      const { logger } = this.#deps;
+      logger.warn('no certificate for a node', { node: node.id, reason: errorText(error) });
+    }
+  }
+
+  #gather(): void {
+    if (this.#gathering || this.#closed || !this.#lead) return;
+    this.#gathering = this.#deps.clock.after(GATHER_MS, () => {
+      this.#gathering = undefined;
+      for (const session of this.#sessions.values()) this.#send(session);
+      this.#tellDrained();
+    });
+  }
+
+  /** Terms and assignment, as far as they differ from what the node has. */
+  #send(session: Session): void {
+    const node = findNode(this.#deps.store, session.nodeId);
+    const cluster = clusterOf(this.#deps.store)?.value;
+    if (!cluster || !this.#lead) return;
+    if (!node) {
+      this.drop(session.nodeId);
+      return;
+    }
+    const { certificate, next } = cluster.ca;
+    const terms = {
+      heartbeatMs: cluster.spec.heartbeatMs,
+      managers: managerAddresses(this.#deps.store),
+      roots: next ? [next.certificate, certificate] : [certificate],
+      role: node.role,
+      issuer: digestOf(next?.certificate ?? certificate),
+    };
+    const text = JSON.stringify(terms);
+    if (text !== session.terms) session.peer.send({ terms });
+    session.terms = text;
+    // One at a time: a node that is slow gets the latest when it is ready, and no queue grows.
+    if (session.sent || session.gone) return;
+    this.#sendAssignment(session);
+  }
+
+  #sendAssignment(session: Session): void {
+    const assignment = sorted(this.#deps.assignmentFor(session.nodeId));
+    const version = versionOf(assignment);
+    const shows = this.#version;
+    if (version === session.appliedVersion) {
+      session.applied = assignment;
+      session.shows = shows;
+      return;
+    }
+    session.sent = { assignment, version, shows };
+    const base = session.appliedVersion;
+    if (base !== '' && versionOf(session.applied) === base) {
+      session.peer.send({ diff: diffAssignment(session.applied, assignment), base, version });
+    } else session.peer.send({ whole: assignment, version });
+  }
+
+  /** A task that is to stop may do so once every node that is up shows a state without it. */
+  #tellDrained(): void {
+    const up = [...this.#sessions.values()].filter(({ gone }) => !gone);
+    const shown = Math.min(...up.map(({ shows }) => shows));
+    for (const { value: task, version } of tasksOf(this.#deps.store)) {
+      if (progress(task.desired) <= progress('running')) continue;
+      if (progress(task.report.state) > progress('running') || version > shown) continue;
+      const session = this.#sessions.get(task.nodeId);
+      if (!session || session.drained.has(task.id)) continue;
+      session.drained.add(task.id);
+      session.peer.send({ drained: [task.id] });
+    }
+  }
+
+  /** Looks once a heartbeat who has not been heard of. */
+  #tick(): void {
+    const heartbeatMs = clusterOf(this.#deps.store)?.value.spec.heartbeatMs ?? 5000;
+    this.#beat = this.#deps.clock.after(jitter(this.#deps.rng, heartbeatMs, JITTER), () => {
+      if (!this.#lead) return;
+      this.#tick();
+      const limit = this.now() - heartbeatMs * (MISSED + JITTER);
+      for (const [id, session] of this.#sessions) {
+        if (session.lastSeen >= limit) continue;
+        this.#sessions.delete(id);
+        session.peer.close();
+        void this.#down(id);
+      }
+      if (this.#lead.since < limit) {
+        for (const { value } of nodesOf(this.#deps.store)) {
+          if (value.status !== 'down' && !this.#sessions.has(value.id)) void this.#down(value.id);
+        }
+      }
+      this.#gather();
+    });
+  }
+
+  async #down(nodeId: string): Promise<void> {
+    const statusMessage = 'heartbeat failure';
+    try {
+      await edit<ClusterNode>(this.#deps.store, KIND.node, nodeId, (node) =>
+        node.status === 'down' ? undefined : { ...node, status: 'down', statusMessage },
+      );
+      this.#deps.logger.warn('a node is down', { node: nodeId, reason: statusMessage });
+    } catch (error) {
+      this.#deps.logger.warn('a node is down', { node: nodeId, reason: errorText(error) });
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import { errorText, SluiceError } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
+import { type ClusterTask, KIND, type TaskReport } from '../../model/cluster.ts';
+import type { Change } from '../../store/embedded-store.ts';
+import { MAX_CHANGES, type Store } from '../../store/store.ts';
+import { isNews } from './report.ts';
+
+const RETRY_MS = 500;
+
+type Entry = { readonly nodeId: string; readonly report: TaskReport };
+
+/** Writes what nodes report of their tasks, the latest of each task, many at once. */
+export class ReportWriter {
+  readonly #store: Store;
+  readonly #logger: Logger;
+  /** By task: no more than there are tasks. */
+  readonly #waiting = new Map<string, Entry>();
+  #writing = false;
+  #closed = false;
+  /** Reports of tasks that are not the node's. */
+  foreign = 0;
+
+  constructor(store: Store, logger: Logger) {
+    this.#store = store;
+    this.#logger = logger;
+  }
+
+  /** Takes a report of a node; one of another node's task is counted and dropped. */
+  add(nodeId: string, taskId: string, report: TaskReport): void {
+    if (this.#task(taskId, nodeId)) {
+      this.#waiting.set(taskId, { nodeId, report });
+      void this.#run();
+    } else this.foreign++;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  #task(taskId: string, nodeId: string): ClusterTask | undefined {
+    // exempt(as): the store holds what this program wrote
+    const task = this.#store.get(KIND.task, taskId)?.value as ClusterTask | undefined;
+    return task?.nodeId === nodeId ? task : undefined;
+  }
+
+  async #run(): Promise<void> {
+    if (this.#writing) return;
+    this.#writing = true;
+    try {
+      while (this.#waiting.size > 0 && !this.#closed) await this.#batch();
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  async #batch(): Promise<void> {
+    const batch = [...this.#waiting].slice(0, MAX_CHANGES);
+    for (const [id] of batch) this.#waiting.delete(id);
+    const changes = batch.flatMap(([id, entry]) => this.#change(id, entry));
+    if (changes.length === 0) return;
+    try {
+      await this.#store.update(changes);
+    } catch (error) {
+      for (const [id, entry] of batch) {
+        if (!this.#waiting.has(id)) this.#waiting.set(id, entry);
+      }
+      if (error instanceof SluiceError && error.code === 'E_STORE_STALE') return;
+      this.#logger.warn('reports of tasks wait for the store', { reason: errorText(error) });
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+
+  #change(id: string, { nodeId, report }: Entry): Change[] {
+    const task = this.#task(id, nodeId);
+    if (!task || !isNews(task.report, report)) return [];
+    const expected = this.#store.get(KIND.task, id)?.version;
+    return [{ kind: KIND.task, id, value: { ...task, report }, expected }];
+  }
+}
