@@ -1,0 +1,115 @@
+import { systemClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { systemRng } from '../../src/base/rng.ts';
+import { findFile, nodesOf, tasksOf } from '../../src/control/cluster/cluster-state.ts';
+import { DEFAULT_SPEC } from '../../src/control/cluster/founding.ts';
+import type { Orchestration } from '../../src/control/cluster/manager.ts';
+import {
+  type AssignmentRunner,
+  ClusterMember,
+  type InitOrder,
+  type JoinRequest,
+  type MemberDeps,
+} from '../../src/control/cluster/member.ts';
+import { MembershipFile } from '../../src/control/cluster/membership.ts';
+import { NO_ASSIGNMENT } from '../../src/link/assignment.ts';
+import type { NodeAssignment, TaskReport } from '../../src/model/cluster.ts';
+import { EmbeddedStore } from '../../src/store/embedded-store.ts';
+import { LocalStore } from '../../src/store/local-store.ts';
+import type { Store } from '../../src/store/store.ts';
+
+/** Tasks go to the node that their object names; nothing is scheduled. */
+const BY_HAND: Orchestration = {
+  lead: () => () => {},
+  assignmentFor: (store, nodeId) => {
+    const tasks = tasksOf(store).flatMap(({ value }) => (value.nodeId === nodeId ? value : []));
+    const ids = tasks.flatMap(({ template }) => template.files.map(({ id }) => id));
+    const peers = nodesOf(store).map(({ value: { id, address, dataPathAddress } }) => ({
+      ...{ nodeId: id, address, dataPathAddress },
+    }));
+    return {
+      ...NO_ASSIGNMENT,
+      tasks,
+      files: ids.flatMap((id) => findFile(store, id) ?? []),
+      peers,
+    };
+  },
+};
+
+/** Keeps what it is assigned, and reports what a test says. */
+export class Recorder implements AssignmentRunner {
+  readonly assigned: NodeAssignment[] = [];
+  readonly drainedTasks: string[] = [];
+  report: ((taskId: string, report: TaskReport) => void) | undefined;
+
+  get last(): NodeAssignment {
+    return this.assigned.at(-1) ?? NO_ASSIGNMENT;
+  }
+
+  async assign(assignment: NodeAssignment): Promise<void> {
+    this.assigned.push(assignment);
+  }
+
+  drained(tasks: readonly string[]): void {
+    this.drainedTasks.push(...tasks);
+  }
+
+  reportTo(report: Recorder['report']): void {
+    this.report = report;
+  }
+}
+
+/** A node whose tasks are only recorded; everything else is real. */
+export class TestNode {
+  readonly runner = new Recorder();
+  readonly disk: EmbeddedStore;
+  readonly member: ClusterMember;
+  readonly port: number;
+
+  constructor(
+    port: number,
+    disk = EmbeddedStore.open(':memory:'),
+    open: () => Promise<Store> = async () => new LocalStore(':memory:'),
+    more: Partial<MemberDeps> = {},
+  ) {
+    this.port = port;
+    this.disk = disk;
+    this.member = new ClusterMember({
+      file: new MembershipFile(this.disk),
+      openStore: open,
+      shared: false,
+      dropStore: () => {},
+      orchestration: BY_HAND,
+      runner: this.runner,
+      describe: () => ({
+        ...{ hostname: `host${port}`, os: 'linux', arch: 'x86_64', nanoCpus: 1e9 },
+        ...{ memoryBytes: 2 ** 30, engineVersion: '0', engineLabels: {}, networkDrivers: [] },
+      }),
+      links: () => [{ link: 'lo', addresses: ['127.0.0.1'] }],
+      clock: systemClock,
+      rng: systemRng,
+      logger: silentLogger,
+      ...more,
+    });
+  }
+
+  init(more: Partial<InitOrder> = {}): Promise<string> {
+    const spec = { ...DEFAULT_SPEC, heartbeatMs: 1000 };
+    return this.member.init({
+      ...{ ...this.#addresses(), spec, availability: 'active', dataPathPort: 4789 },
+      ...{ addressPools: [], subnetBits: 24, forceNew: false },
+      ...more,
+    });
+  }
+
+  join(manager: TestNode, token: string, more: Partial<JoinRequest> = {}): Promise<void> {
+    const remoteAddrs = [`127.0.0.1:${manager.port}`];
+    const addresses = this.#addresses();
+    return this.member.join({ ...addresses, remoteAddrs, token, availability: 'active', ...more });
+  }
+
+  #addresses() {
+    const listenAddr = `127.0.0.1:${this.port}`;
+    return { listenAddr, advertiseAddr: '', dataPathAddr: '' };
+  }
+}
