@@ -9,6 +9,7 @@ import type {
   TaskStats,
   TaskStreams,
 } from '../link/agent-port.ts';
+import type { ClusterIntent } from '../model/cluster-intent.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
@@ -19,6 +20,9 @@ import type {
   TaskSpec,
   TaskState,
 } from '../model/task-spec.ts';
+import { ClusterPlane } from './cluster/cluster-plane.ts';
+import { Overlays } from './cluster/overlays.ts';
+import { sandboxServices, Vips } from './cluster/vips.ts';
 import { probeHost } from './doctor.ts';
 import { GatewayPlane } from './plane/gateway-plane.ts';
 import { HostPlane } from './plane/host-plane.ts';
@@ -31,6 +35,7 @@ export class Agent implements AgentPort {
   readonly #tools: AgentTools;
   readonly #plane: HostPlane;
   readonly #gateway: GatewayPlane;
+  readonly #cluster: ClusterPlane;
   readonly #tasks: Tasks;
 
   constructor(tools: AgentTools, logRoot: string, events: AgentEvents) {
@@ -40,7 +45,12 @@ export class Agent implements AgentPort {
       events.degraded(reason);
     };
     const nft = new NftTool(tools.exec, tools.native);
-    this.#plane = new HostPlane(tools, nft, new Resolvers(tools), degraded);
+    const overlays = new Overlays(tools);
+    const vips = new Vips(tools);
+    const services = sandboxServices([new Resolvers(tools), vips]);
+    this.#plane = new HostPlane(tools, nft, services, overlays, degraded);
+    const { intent } = this.#plane;
+    this.#cluster = new ClusterPlane(tools, nft, intent, { overlays, vips }, degraded);
     this.#gateway = new GatewayPlane(tools, nft, this.#plane.intent, degraded);
     this.#tasks = new Tasks(tools, logRoot, events);
     this.#tasks.adopt();
@@ -52,6 +62,10 @@ export class Agent implements AgentPort {
 
   apply(delta: HostDelta): Promise<ApplyReport> {
     return this.#plane.apply(delta);
+  }
+
+  join(cluster: ClusterIntent): Promise<ApplyReport> {
+    return this.#cluster.join(cluster);
   }
 
   doctor(): Promise<readonly Capability[]> {
@@ -147,6 +161,7 @@ export class Agent implements AgentPort {
   async close(): Promise<void> {
     await this.#plane.close();
     await this.#gateway.close();
+    await this.#cluster.close();
     this.#tasks.release();
   }
 }

@@ -98,6 +98,8 @@ const SIZES: Readonly<Record<Exclude<PartType, 'verdict'>, number>> = {
   inet_proto: 1,
   inet_service: 2,
   ifname: 16,
+  ether_addr: 6,
+  ct_zone: 2,
   mark: 4,
 };
 
@@ -125,6 +127,12 @@ function writePart(bytes: Buffer, at: number, type: PartType, text: string): voi
       break;
     case 'ifname':
       bytes.write(text.slice(1, -1), at, 'latin1');
+      break;
+    case 'ether_addr':
+      bytes.write(text.replaceAll(':', ''), at, 'hex');
+      break;
+    case 'ct_zone':
+      bytes.writeUInt16LE(Number(text), at);
       break;
     default:
       // The kernel keeps marks in the machine's own order.

@@ -7,6 +7,8 @@ export type PartType =
   | 'inet_proto'
   | 'inet_service'
   | 'ifname'
+  | 'ether_addr'
+  | 'ct_zone'
   | 'mark'
   | 'verdict';
 
@@ -15,6 +17,8 @@ export type SetSpec = {
   readonly name: string;
   readonly key: readonly PartType[];
   readonly value?: readonly PartType[];
+  /** The types as expressions, where one of them has no name. */
+  readonly typeof?: string;
   /** Keys may be prefixes. */
   readonly interval?: boolean;
   /** Each element counts the packets and bytes that it matched. */
@@ -67,7 +71,8 @@ function declaration(set: SetSpec): string {
     : set.key.join(' . ');
   const flags = set.interval ? ' flags interval;' : '';
   const counter = set.counter ? ' counter;' : '';
-  return `${set.value ? 'map' : 'set'} ${set.name} { type ${type};${flags}${counter} }`;
+  const declared = set.typeof === undefined ? `type ${type}` : `typeof ${set.typeof}`;
+  return `${set.value ? 'map' : 'set'} ${set.name} { ${declared};${flags}${counter} }`;
 }
 
 function chainText(name: string, body: string): string {

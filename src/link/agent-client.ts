@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import { SluiceError } from '../base/errors.ts';
+import type { ClusterIntent } from '../model/cluster-intent.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
@@ -222,6 +223,10 @@ export class AgentClient implements AgentPort {
 
   doctor(): Promise<readonly Capability[]> {
     return this.#call('doctor');
+  }
+
+  join(cluster: ClusterIntent): Promise<ApplyReport> {
+    return this.#call('join', cluster);
   }
 
   carry(listeners: readonly KernelListener[]): Promise<readonly CarryFailure[]> {

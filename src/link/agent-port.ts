@@ -1,3 +1,4 @@
+import type { ClusterIntent } from '../model/cluster-intent.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
@@ -95,6 +96,12 @@ export interface AgentPort {
   apply(delta: HostDelta): Promise<ApplyReport>;
   doctor(): Promise<readonly Capability[]>;
 
+  /**
+   * Takes what the host's cluster needs of the kernel, as a whole and beside the intent: overlays
+   * come before the sandboxes that join them. It stays when the agent ends; with nothing in it
+   * everything of it goes.
+   */
+  join(cluster: ClusterIntent): Promise<ApplyReport>;
   /**
    * Takes the listeners of the gateway of this host as a whole, beside the intent and untouched by
    * `sync`; they stay when the gateway or the agent ends. Tells those that cannot be carried.

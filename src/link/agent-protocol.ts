@@ -8,6 +8,7 @@ import { encodeFrame, FRAME, type Frame } from './frames.ts';
 export const CALLS = [
   'sync',
   'apply',
+  'join',
   'doctor',
   'carry',
   'traffic',

@@ -105,6 +105,10 @@ export class FakeAgent implements AgentPort {
     return [];
   }
 
+  async join() {
+    return { failures: [] };
+  }
+
   async carry() {
     return [];
   }

@@ -11,7 +11,8 @@ export type PeerOrder =
   | { op: 'ask'; transport: 'tcp' | 'udp'; host: string; port: number; timeoutMs: number }
   | { op: 'send'; host: string; port: number; source: number; timeoutMs: number }
   | { op: 'hold'; host: string; port: number }
-  | { op: 'echo'; text: string; timeoutMs: number };
+  | { op: 'echo'; text: string; timeoutMs: number }
+  | { op: 'bulk'; bytes: number; timeoutMs: number };
 
 let held: Socket | undefined;
 
@@ -90,12 +91,33 @@ function echo(text: string, timeoutMs: number): Promise<string> {
     const finish = (answer: string) => {
       clearTimeout(timer);
       socket.removeAllListeners('data');
+      socket.removeListener('close', gone);
       resolve(answer);
     };
+    const gone = () => finish('gone');
     const timer = setTimeout(() => finish('timeout'), timeoutMs);
     socket.once('data', (data) => finish(data.toString().trim()));
-    socket.once('close', () => finish('gone'));
+    socket.once('close', gone);
     socket.write(text);
+  });
+}
+
+/** Sends bytes over the held connection; how many come back. */
+function bulk(bytes: number, timeoutMs: number): Promise<string> {
+  return new Promise((resolve) => {
+    let received = 0;
+    const socket = held;
+    const finish = () => {
+      clearTimeout(timer);
+      socket?.removeAllListeners('data');
+      resolve(String(received));
+    };
+    const timer = setTimeout(finish, timeoutMs);
+    socket?.on('data', (data) => {
+      received += data.length;
+      if (received >= bytes) finish();
+    });
+    socket?.write(Buffer.alloc(bytes, 'x'));
   });
 }
 
@@ -113,6 +135,8 @@ function run(order: PeerOrder): Promise<string> {
       return hold(order.host, order.port);
     case 'echo':
       return echo(order.text, order.timeoutMs);
+    case 'bulk':
+      return bulk(order.bytes, order.timeoutMs);
   }
 }
 

@@ -136,6 +136,28 @@ export class TestHost {
     return host;
   }
 
+  /** A host whose uplink is a port of a bridge in a namespace of the test's. */
+  static async on(net: string, number: number): Promise<TestHost> {
+    const host = new TestHost();
+    try {
+      run('ip', 'netns', 'add', host.host);
+      host.ip(host.host, 'link', 'set', 'lo', 'up');
+      const peer = ['type', 'veth', 'peer', 'name', 'eth0', 'netns', host.host];
+      run('ip', '-n', net, 'link', 'add', `p${number}`, ...peer);
+      run('ip', '-n', net, 'link', 'set', `p${number}`, 'master', 'br0', 'up');
+      host.ip(host.host, 'addr', 'add', `192.0.2.1${number}/24`, 'dev', 'eth0');
+      host.ip(host.host, 'addr', 'add', `2001:db8:1::1${number}/64`, 'dev', 'eth0', 'nodad');
+      host.ip(host.host, 'link', 'set', 'eth0', 'up');
+      host.ip(host.host, 'route', 'add', 'default', 'via', '192.0.2.1');
+      host.ip(host.host, 'route', 'add', '::/0', 'via', '2001:db8:1::1');
+      await host.startAgent();
+    } catch (error) {
+      await host.stop();
+      throw error;
+    }
+    return host;
+  }
+
   #makeNamespaces(): void {
     for (const name of [this.host, this.outside]) {
       run('ip', 'netns', 'add', name);

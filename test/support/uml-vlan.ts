@@ -16,7 +16,9 @@ const tools = {
   logger: silentLogger,
   podmanEnv: [],
 };
-const links = new LinkReconciler(tools, intent, () => Promise.resolve());
+const links = new LinkReconciler(tools, intent, { portFor: () => undefined }, () =>
+  Promise.resolve(),
+);
 
 const macvlan = (link: string, subnet: string) =>
   bridgeNetwork(link, [subnet], { driver: 'macvlan', link });

@@ -20,16 +20,19 @@ function filterOf(forward: ForwardIntent): FlowFilter {
 
 /**
  * Which flows must be forgotten after a change: those to a target that is gone, and UDP flows that
- * began before their port was published and would pass it by for as long as they are busy.
+ * began before their port was published and would pass it by for as long as they are busy. Those to
+ * `draining` targets stay.
  */
 export function staleFlows(
-  change: Change,
+  change: Pick<Change, 'formerForwards' | 'newForwards'>,
   forwards: ReadonlyMap<string, ForwardIntent>,
+  draining: ReadonlySet<string> = new Set(),
 ): FlowFilter[] {
   const filters: FlowFilter[] = [];
   for (const former of change.formerForwards) {
     const now = forwards.get(former.id);
     for (const target of former.targets) {
+      if (draining.has(target.address)) continue;
       const stays =
         now?.port === former.port &&
         now.targets.some(({ address, port }) => address === target.address && port === target.port);
@@ -56,8 +59,9 @@ async function matching(tools: AgentTools, filters: readonly FlowFilter[]): Prom
     const keys = new Set<string>();
     for (const flow of await listDestinations(tools.exec, familyOf(filter), filter.transport)) {
       for (const address of [undefined, flow.address]) {
-        for (const source of [undefined, flow.replySource])
-          keys.add(keyOf(address, flow.port, source));
+        for (const source of [undefined, flow.replySource]) {
+          for (const port of [undefined, flow.port]) keys.add(keyOf(address, port, source));
+        }
       }
     }
     live.set(kindOf(filter), keys);

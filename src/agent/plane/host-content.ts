@@ -29,7 +29,7 @@ export function familyOf(address: string): 4 | 6 {
 }
 
 /** A CIDR block as the kernel writes it: host bits clear, a single address without a length. */
-function canonicalPrefix(cidr: string): string {
+export function canonicalPrefix(cidr: string): string {
   const [address, length] = ipaddr.parseCIDR(cidr);
   const v6 = address.kind() === 'ipv6';
   if (length === (v6 ? 128 : 32)) return address.toString();

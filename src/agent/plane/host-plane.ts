@@ -3,6 +3,7 @@ import { errorText } from '../../base/errors.ts';
 import type { NftTool } from '../../kernel/nft.ts';
 import type { ApplyFailure, ApplyReport } from '../../link/agent-port.ts';
 import type { ForwardIntent, HostDelta, HostIntent } from '../../model/host-intent.ts';
+import type { OverlayPorts } from '../cluster/overlays.ts';
 import { keepDockerRule } from './docker-user.ts';
 import { Firewall } from './firewall.ts';
 import { FlowCutter, staleFlows } from './flows.ts';
@@ -53,13 +54,16 @@ export class HostPlane {
     tools: AgentTools,
     nft: NftTool,
     services: SandboxServices,
+    overlays: OverlayPorts,
     degraded: (reason: string) => void,
   ) {
     this.#tools = tools;
     this.#services = services;
     this.#degraded = degraded;
     this.#flows = new FlowCutter(tools);
-    this.#links = new LinkReconciler(tools, this.#intent, (netns) => services.release(netns));
+    this.#links = new LinkReconciler(tools, this.#intent, overlays, (netns) =>
+      services.release(netns),
+    );
     this.#firewall = new Firewall(nft, hostTable(tools.naming.table));
     this.#reservations = new Reservations(tools.exec);
     this.#watch = new KernelWatch(

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Link, OwnedLine } from '../../kernel/ip.ts';
 import type { AttachmentIntent, NetworkIntent } from '../../model/host-intent.ts';
+import type { OverlayPort } from '../cluster/overlays.ts';
 import type { Naming } from './naming.ts';
 
 /** Marks our links for `ip link show group`; the alias says whose they are. */
@@ -169,6 +170,23 @@ export function attachmentPlan(
   }
   if (!link?.up) lines.push(`link set ${name} up`);
   return owned(attachment.id, lines);
+}
+
+/** Both ends of a link between a sandbox and an overlay, run in the overlay's namespace. */
+export function overlayPortPlan(
+  naming: Naming,
+  netns: string,
+  { id, link, mac }: AttachmentIntent,
+  network: NetworkIntent,
+  { bridge }: OverlayPort,
+): readonly OwnedLine[] {
+  const name = naming.veth(id);
+  const mtu = ` mtu ${network.mtu ?? DEFAULT_MTU}`;
+  return owned(id, [
+    `link add ${name}${mtu} type veth peer name ${link}${mtu} address ${mac} netns ${netns}`,
+    `link set ${name} alias ${naming.tag('ep', id)} addrgenmode none master ${bridge}`,
+    `link set ${name} up`,
+  ]).lines;
 }
 
 /** The sandbox's side of an attachment whose link is there. */

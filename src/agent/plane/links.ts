@@ -4,6 +4,7 @@ import { addNetns, listNetns, removeNetns } from '../../kernel/netns.ts';
 import { readSysctl, writeSysctl, writeSysctlsIn } from '../../kernel/sysctl.ts';
 import type { ApplyFailure } from '../../link/agent-port.ts';
 import type { AttachmentIntent, NetworkIntent, SandboxIntent } from '../../model/host-intent.ts';
+import type { OverlayPorts } from '../cluster/overlays.ts';
 import type { Change, IntentStore } from './intent-store.ts';
 import {
   aliasOf,
@@ -11,6 +12,7 @@ import {
   bridgePlan,
   innerPlan,
   linkSysctls,
+  overlayPortPlan,
   type Plan,
   parentPlan,
 } from './link-plan.ts';
@@ -38,9 +40,16 @@ export class LinkReconciler {
   readonly #intent: IntentStore;
   /** Called before a namespace goes: a socket in it would keep it alive. */
   readonly #release: (sandbox: string) => Promise<void>;
+  readonly #overlays: OverlayPorts;
 
-  constructor(tools: AgentTools, intent: IntentStore, release: (sandbox: string) => Promise<void>) {
+  constructor(
+    tools: AgentTools,
+    intent: IntentStore,
+    overlays: OverlayPorts,
+    release: (sandbox: string) => Promise<void>,
+  ) {
     this.#tools = tools;
+    this.#overlays = overlays;
     this.#ip = new IpTool(tools.exec);
     this.#intent = intent;
     this.#release = release;
@@ -231,6 +240,10 @@ export class LinkReconciler {
     await this.#run(outer, failures, 'attachment');
     let mended = outer.length > 0;
     await eachOf(sandboxes, WIDTH, async (sandbox) => {
+      const there = before.get(sandbox.id);
+      if (await this.#joinOverlays(sandbox, there, change, failures)) mended = true;
+    });
+    await eachOf(sandboxes, WIDTH, async (sandbox) => {
       if (failures.has(sandbox.id)) return;
       const there = before.get(sandbox.id);
       if (await this.#makeInner(sandbox, there, change, failures)) mended = true;
@@ -251,7 +264,7 @@ export class LinkReconciler {
     }
   }
 
-  /** Links that only the sandbox sees (macvlan) and that are not wanted or to be made anew. */
+  /** Links that the host does not see (macvlan, overlays) and that are not wanted or made anew. */
   async #dropInner(
     sandbox: SandboxIntent,
     inner: Links | undefined,
@@ -260,7 +273,7 @@ export class LinkReconciler {
     const wanted = new Set(sandbox.attachments.map(({ id }) => id));
     const gone = [...(inner?.values() ?? [])].filter((link) => {
       const tag = this.#tools.naming.tagged(link.alias);
-      return link.kind === 'macvlan' && tag && (!wanted.has(tag.id) || change?.remade.has(tag.id));
+      return tag && (!wanted.has(tag.id) || change?.remade.has(tag.id));
     });
     const netns = this.#tools.naming.netns(sandbox.id);
     const stays = new Set(sandbox.attachments.map((one) => aliasOf(this.#tools.naming, one)));
@@ -272,6 +285,36 @@ export class LinkReconciler {
       gone.map(({ name }) => ({ owner: name, line: `link delete ${name}` })),
       netns,
     );
+  }
+
+  /** Joins a sandbox to overlays, in whose namespaces the other ends of its links are. */
+  async #joinOverlays(
+    sandbox: SandboxIntent,
+    inner: Links | undefined,
+    change: Change | undefined,
+    failures: Failures,
+  ): Promise<boolean> {
+    let mended = false;
+    for (const attachment of failures.has(sandbox.id) ? [] : sandbox.attachments) {
+      const { id } = attachment;
+      const network = this.#intent.networks.get(attachment.network);
+      if (network?.driver !== 'overlay' || failures.has(id)) continue;
+      const ours = this.#ours(attachment, inner?.get(attachment.link));
+      if (ours && !change?.remade.has(id)) continue;
+      const port = this.#overlays.portFor(network.id, attachment.addresses);
+      if (!port) {
+        const message = `the overlay ${network.id} is not set up on this host for ${attachment.addresses.join(', ')}`;
+        failures.set(id, { kind: 'attachment', id, message });
+        continue;
+      }
+      const { naming } = this.#tools;
+      const lines = overlayPortPlan(naming, naming.netns(sandbox.id), attachment, network, port);
+      for (const [owner, message] of await this.#ip.batch(lines, port.netns)) {
+        failures.set(owner, { kind: 'attachment', id: owner, message });
+      }
+      mended = true;
+    }
+    return mended;
   }
 
   #outerLines(
@@ -290,6 +333,7 @@ export class LinkReconciler {
       failures.set(attachment.id, { kind: 'attachment', id: attachment.id, message });
       return [];
     }
+    if (network.driver === 'overlay') return [];
     const tag = aliasOf(this.#tools.naming, attachment);
     const there = inner?.get(attachment.link);
     const remade = change?.remade.has(attachment.id) ?? false;

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 
 const VETH_DIGITS = 11;
 const SHORT_ID = 12;
+const LINK_CHARS = 15;
+const MESH = '-mesh';
 
 /** What a host's objects are called and how ours are told from others'. */
 export type Naming = {
@@ -10,10 +12,15 @@ export type Naming = {
   /** A sandbox's network namespace. */
   readonly netns: (sandbox: string) => string;
   readonly netnsPrefix: string;
+  /** An overlay's network namespace. */
+  readonly overlay: (network: string) => string;
+  readonly overlayPrefix: string;
+  /** The link of the routing mesh. */
+  readonly mesh: string;
   /** The host's end of an attachment. */
   readonly veth: (attachment: string) => string;
   /** Alias of a link that we made. */
-  readonly tag: (kind: 'net' | 'ep', id: string) => string;
+  readonly tag: (kind: 'net' | 'ep' | 'vx', id: string) => string;
   /** Alias of a link that somebody else made for an attachment, and that carried another name. */
   readonly lentTag: (attachment: string, source: string) => string;
   /** What a link of somebody else was called before it moved; undefined: it is not such a one. */
@@ -29,6 +36,9 @@ export function createNaming(prefix: string): Naming {
     table: prefix,
     netnsPrefix: `${prefix}-`,
     netns: (sandbox) => `${prefix}-${sandbox.slice(0, SHORT_ID)}`,
+    overlayPrefix: `${prefix}.`,
+    overlay: (network) => `${prefix}.${digest(network).slice(0, SHORT_ID)}`,
+    mesh: `${prefix.slice(0, LINK_CHARS - MESH.length)}${MESH}`,
     veth: (attachment) => `veth${digest(attachment).slice(0, VETH_DIGITS)}`,
     tag: (kind, id) => `${prefix}:${kind}:${id}`,
     lentTag: (attachment, source) => `${prefix}:lent:${attachment}:${source}`,

@@ -1,0 +1,129 @@
+import { errorText } from '../../base/errors.ts';
+import { dropFlows } from '../../kernel/conntrack.ts';
+import { execIn } from '../../kernel/netns.ts';
+import { NftTool } from '../../kernel/nft.ts';
+import type { VipIntent } from '../../model/cluster-intent.ts';
+import type { SandboxIntent } from '../../model/host-intent.ts';
+import { Firewall } from '../plane/firewall.ts';
+import type { SandboxServices } from '../plane/host-plane.ts';
+import type { Change, IntentStore } from '../plane/intent-store.ts';
+import { type AgentTools, eachOf } from '../plane/tools.ts';
+import { goneTargets, vipContent, vipTable } from './vip-table.ts';
+
+const WIDTH = 4;
+
+type ByNetwork = ReadonlyMap<string, readonly VipIntent[]>;
+
+/** The services' addresses, in every sandbox of a network that has any. */
+export class Vips implements SandboxServices {
+  readonly #tools: AgentTools;
+  readonly #tables = new Map<string, Firewall>();
+  #sandboxes: ReadonlyMap<string, SandboxIntent> = new Map();
+  #vips: ByNetwork = new Map();
+  #flows: Promise<void> = Promise.resolve();
+
+  constructor(tools: AgentTools) {
+    this.#tools = tools;
+  }
+
+  /** Takes all addresses in place of those before; returns failures by sandbox. */
+  async replace(vips: readonly VipIntent[], whole: boolean): Promise<Map<string, string>> {
+    const former = this.#vips;
+    this.#vips = Map.groupBy(vips, ({ network }) => network);
+    const changed = new Set(
+      [...new Set([...former.keys(), ...this.#vips.keys()])].filter(
+        (id) => JSON.stringify(former.get(id)) !== JSON.stringify(this.#vips.get(id)),
+      ),
+    );
+    const touched = [...this.#sandboxes.values()].filter(
+      ({ attachments }) => whole || attachments.some(({ network }) => changed.has(network)),
+    );
+    const failures = await this.#load(touched, whole);
+    this.#forget(touched, former);
+    return failures;
+  }
+
+  async update(intent: IntentStore, change: Change | undefined): Promise<Map<string, string>> {
+    this.#sandboxes = intent.sandboxes;
+    const touched = [...intent.sandboxes.values()].filter(
+      ({ id }) => !change || change.sandboxes.has(id),
+    );
+    return await this.#load(touched, change === undefined);
+  }
+
+  async #load(sandboxes: readonly SandboxIntent[], read: boolean): Promise<Map<string, string>> {
+    const failures = new Map<string, string>();
+    await eachOf(sandboxes, WIDTH, async (sandbox) => {
+      const vips = sandbox.attachments.flatMap(({ network }) => this.#vips.get(network) ?? []);
+      const netns = this.#tools.naming.netns(sandbox.id);
+      let table = this.#tables.get(netns);
+      if (!table) {
+        if (vips.length === 0) return;
+        const { exec, native, naming } = this.#tools;
+        const name = `${naming.table}-services`;
+        table = new Firewall(new NftTool(execIn(exec, native, netns)), vipTable(name));
+        this.#tables.set(netns, table);
+      }
+      try {
+        const content = vipContent(vips);
+        await (read ? table.verify(content) : table.update(content));
+      } catch (error) {
+        failures.set(sandbox.id, `services cannot be reached: ${errorText(error)}`);
+      }
+    });
+    return failures;
+  }
+
+  /** Ends the connections to members that are gone, behind the change's back. */
+  #forget(sandboxes: readonly SandboxIntent[], former: ByNetwork): void {
+    const orders = sandboxes.flatMap((sandbox) => {
+      const netns = this.#tools.naming.netns(sandbox.id);
+      return sandbox.attachments.flatMap(({ network }) => {
+        const now = new Map(this.#vips.get(network)?.map((vip) => [vip.address, vip]));
+        return (former.get(network) ?? []).flatMap((vip) =>
+          goneTargets(vip, now.get(vip.address)).map((target) => ({ netns, vip, target })),
+        );
+      });
+    });
+    if (orders.length === 0) return;
+    this.#flows = this.#flows.then(() =>
+      eachOf(orders, 2, async ({ netns, vip: { address }, target }) => {
+        const inside = execIn(this.#tools.exec, this.#tools.native, netns);
+        for (const transport of ['tcp', 'udp', 'sctp'] as const) {
+          const filter = { transport, address, replySource: target };
+          if (await dropFlows(inside, filter)) continue;
+          this.#tools.logger.debug('flows could not be dropped', { netns, filter });
+        }
+      }),
+    );
+  }
+
+  async release(netns: string): Promise<void> {
+    this.#tables.delete(netns);
+  }
+
+  async idle(): Promise<void> {
+    await this.#flows;
+  }
+
+  close(): void {}
+}
+
+/** Several services as one. */
+export function sandboxServices(all: readonly SandboxServices[]): SandboxServices {
+  return {
+    async update(intent, change) {
+      const failures = new Map<string, string>();
+      for (const one of await Promise.all(all.map((each) => each.update(intent, change)))) {
+        for (const [id, message] of one) failures.set(id, message);
+      }
+      return failures;
+    },
+    async release(netns) {
+      for (const one of all) await one.release(netns);
+    },
+    close() {
+      for (const one of all) one.close();
+    },
+  };
+}
