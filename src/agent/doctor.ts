@@ -63,6 +63,9 @@ function linkKind(exec: Exec, kind: string, line: string): () => Promise<string 
   };
 }
 
+const VXLAN_LINE = 'link add name p0 type vxlan id 1 dstport 4789 local 127.0.0.1 nolearning\n';
+const EGRESS = `table netdev sluice_probe { chain c { type filter hook egress device "lo" priority 0;\n}\n}\n`;
+
 function kernelProbes(exec: Exec): Probe[] {
   const nat = `table inet sluice_probe { chain c { type nat hook prerouting priority -105; fib daddr type local dnat ip to meta l4proto . th dport map { tcp . 1 : 127.0.0.1 . 1 }\n}\n}\n`;
   const spread = `table inet sluice_probe { chain c { meta mark set numgen inc mod 2; meta mark set jhash ip saddr mod 2\n}\n}\n`;
@@ -95,6 +98,14 @@ function kernelProbes(exec: Exec): Probe[] {
       'link add name p0 type veth peer name p1\n',
       true,
     ),
+    link('vxlan', 'overlays and the routing mesh of a cluster', VXLAN_LINE, false),
+    {
+      name: 'kernel: nftables egress hook',
+      purpose: 'the routing mesh of a cluster',
+      required: false,
+      remedy: 'a kernel from 5.16 with the option CONFIG_NETFILTER_EGRESS',
+      find: ruleset(exec, EGRESS),
+    },
     link('bridge', 'bridge networks', 'link add name p0 type bridge\n', true),
     link(
       'macvlan',

@@ -202,6 +202,14 @@ describe('overlays over three hosts, with packets', { skip }, () => {
     assert.doesNotMatch(host.onHost('ip', 'link'), /vx\d/);
   });
 
+  test('an overlay that is to be encrypted is refused, not made in the clear', async () => {
+    const host = cluster.host(2);
+    const sealed = overlays.slice(1).map((overlay) => ({ ...overlay, encrypted: true }));
+    const report = await host.agent.join(clusterIntent(2, { overlays: sealed }));
+    assert.match(report.failures[0]?.message ?? '', /is to be encrypted, which this agent cannot/);
+    assert.doesNotMatch(run('ip', 'netns'), new RegExp(`^${host.prefix}\\.`, 'm'));
+  });
+
   test('an attachment to an overlay that is not set up says so', async () => {
     const report = await cluster.host(2).agent.sync(hostOf(2));
     assert.match(report.failures[0]?.message ?? '', /overlay .* is not set up on this host/);

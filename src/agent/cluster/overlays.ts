@@ -92,6 +92,13 @@ export class Overlays implements OverlayPorts {
     const peers = Map.groupBy(intent.peers, ({ network }) => network);
     let changed = false;
     await eachOf(intent.overlays, WIDTH, async (overlay) => {
+      if (overlay.encrypted) {
+        // Nothing of it may ever leave in the clear.
+        if (present.has(this.#netns(overlay.id))) await this.#remove(this.#netns(overlay.id));
+        const message = `the overlay ${overlay.id} is to be encrypted, which this agent cannot do; create the network without the option "encrypted"`;
+        failures.set(overlay.id, { kind: 'network', id: overlay.id, message });
+        return;
+      }
       try {
         const there = present.has(this.#netns(overlay.id));
         const members = peers.get(overlay.id) ?? [];

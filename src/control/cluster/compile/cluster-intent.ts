@@ -1,0 +1,111 @@
+import type { NodeAssignment, OverlayNetwork } from '../../../model/cluster.ts';
+import type { ClusterIntent, MeshIntent, OverlayPeer } from '../../../model/cluster-intent.ts';
+import type { AttachmentIntent, NameRecord, NetworkIntent } from '../../../model/host-intent.ts';
+import { bare, linkSegments, within } from './addresses.ts';
+import { meshIntent } from './mesh.ts';
+import { serviceNames } from './names.ts';
+
+/** What a host knows of itself that its assignment does not say. */
+export type LocalHost = {
+  readonly nodeId: string;
+  /** Its end of the tunnels, and the port of all. */
+  readonly tunnel: ClusterIntent['tunnel'];
+  readonly sources: MeshIntent['sources'];
+  /** Addresses of tasks here on the gateway bridge, by task id. */
+  readonly gatewayAddresses: ReadonlyMap<string, readonly string[]>;
+};
+
+/** Networks that a sandbox here joins; the ingress network is no overlay but the mesh. */
+function joined({ networks, tasks }: NodeAssignment): OverlayNetwork[] {
+  const used = new Set(tasks.flatMap(({ addresses }) => Object.keys(addresses)));
+  return networks.filter(({ id, ingress }) => !ingress && used.has(id));
+}
+
+/** What the kernel of a host has to show of its cluster, beside sandboxes and names. */
+export function clusterIntent(assignment: NodeAssignment, host: LocalHost): ClusterIntent {
+  const networks = joined(assignment);
+  const ids = new Set(networks.map(({ id }) => id));
+  return {
+    tunnel: host.tunnel,
+    overlays: networks.map((network) => ({
+      id: network.id,
+      segments: linkSegments(network),
+      mtu: network.mtu,
+      encrypted: network.encrypted,
+    })),
+    peers: peersOf(assignment, ids, host.nodeId),
+    vips: [...ids].flatMap((network) =>
+      assignment.services.flatMap(({ resolution, vips, tasks }) => {
+        const vip = vips[network];
+        if (resolution !== 'vip' || vip === undefined) return [];
+        const members = tasks.filter(({ addresses }) => addresses[network] !== undefined);
+        const pick = (draining: boolean) =>
+          members
+            .filter((task) => task.draining === draining)
+            .map(({ addresses }) => bare(addresses[network] ?? ''));
+        return [{ network, address: bare(vip), targets: pick(false), draining: pick(true) }];
+      }),
+    ),
+    mesh: meshIntent(
+      assignment,
+      assignment.networks.find(({ ingress }) => ingress),
+      host,
+    ),
+  };
+}
+
+/** A member's addresses of one network and MAC, on other hosts whose tunnel's end is known. */
+function peersOf(
+  { endpoints, peers }: NodeAssignment,
+  networks: ReadonlySet<string>,
+  self: string,
+): OverlayPeer[] {
+  const tunnels = new Map(peers.map(({ nodeId, dataPathAddress }) => [nodeId, dataPathAddress]));
+  const members = Map.groupBy(
+    endpoints.filter(({ network, nodeId }) => nodeId !== self && networks.has(network)),
+    ({ network, mac, nodeId }) => `${network} ${mac} ${nodeId}`,
+  );
+  return [...members.values()].flatMap((parts) => {
+    const [first] = parts;
+    const tunnel = first && tunnels.get(first.nodeId);
+    if (!first || tunnel === undefined) return [];
+    // IPv4 first: it says which segment the link is of.
+    const addresses = parts.map(({ address }) => bare(address));
+    addresses.sort((a, b) => Number(a.includes(':')) - Number(b.includes(':')));
+    return [{ network: first.network, addresses, mac: first.mac, tunnel }];
+  });
+}
+
+/** An overlay as sandboxes join it. */
+export function overlayNetworkIntent(network: OverlayNetwork): NetworkIntent {
+  return {
+    ...{ id: network.id, driver: 'overlay', link: '', mtu: network.mtu, gateways: [] },
+    subnets: network.segments.map(({ subnet }) => subnet),
+    ...{ internal: network.internal, icc: true, masquerade: false, external: false, options: {} },
+  };
+}
+
+/** Ways from a member of an overlay to the overlay's other segments, by its own one's gateways. */
+export function overlayRoutes(
+  network: OverlayNetwork,
+  addresses: readonly string[],
+): NonNullable<AttachmentIntent['routes']> {
+  const segments = linkSegments(network);
+  const own = segments.find(({ subnets }) =>
+    subnets.some((subnet) => addresses.some((address) => within(address, subnet))),
+  );
+  if (!own) return [];
+  return segments
+    .filter((segment) => segment !== own)
+    .flatMap(({ subnets }) =>
+      subnets.flatMap((destination) => {
+        const nextHop = own.gateways.find((one) => one.includes(':') === destination.includes(':'));
+        return nextHop === undefined ? [] : [{ destination, nextHop: bare(nextHop) }];
+      }),
+    );
+}
+
+/** The names of every network that a sandbox here joins. */
+export function clusterNames(assignment: NodeAssignment): NameRecord[] {
+  return joined(assignment).flatMap((network) => serviceNames(network, assignment.services));
+}

@@ -1,0 +1,89 @@
+import type { NodeAssignment, OverlayNetwork, ServiceBackends } from '../../../model/cluster.ts';
+import type { MeshIntent } from '../../../model/cluster-intent.ts';
+import type { ForwardIntent } from '../../../model/host-intent.ts';
+import { bare, meshAddress6, meshMac } from './addresses.ts';
+import type { LocalHost } from './cluster-intent.ts';
+
+/** Label of a service that says which task of an ingress port gets a connection. */
+export const BALANCE_LABEL = 'sluice.ingress.balance';
+/** Label of a service whose ingress ports answer only where its tasks are. */
+export const POLICY_LABEL = 'sluice.ingress.policy';
+
+type Backend = ServiceBackends['tasks'][number];
+
+function balanceOf({ labels }: ServiceBackends): ForwardIntent['balance'] {
+  const label = labels[BALANCE_LABEL];
+  return label === 'source-hash' || label === 'random' ? label : 'round-robin';
+}
+
+/** Mesh addresses of a task, or none when it is not of the ingress network. */
+function meshAddresses({ addresses }: Backend, ingress: string): string[] {
+  const own = addresses[ingress];
+  return own === undefined ? [] : [bare(own), meshAddress6(ingress, own)];
+}
+
+const family = (address: string) => address.includes(':');
+
+/** Where a connection goes here: to its mesh address, or straight to the sandbox of a task here. */
+function placesOf(task: Backend, ingress: string, host: LocalHost): string[] {
+  const mesh = meshAddresses(task, ingress);
+  if (task.nodeId !== host.nodeId) return mesh;
+  const targets = host.gatewayAddresses.get(task.taskId) ?? [];
+  return mesh.length === 0 ? [] : targets.map(bare);
+}
+
+function forwardsOf(service: ServiceBackends, ingress: string, host: LocalHost): ForwardIntent[] {
+  const local = service.labels[POLICY_LABEL] === 'local';
+  const places = service.tasks
+    .filter(({ draining, nodeId }) => !draining && (!local || nodeId === host.nodeId))
+    .flatMap((task) => placesOf(task, ingress, host));
+  return service.ports.flatMap(({ mode, transport, publishedPort, targetPort }) => {
+    if (mode !== 'ingress' || publishedPort === undefined) return [];
+    return [
+      {
+        id: `ingress-${transport}-${publishedPort}`,
+        ...{ transport, address: undefined, port: publishedPort },
+        targets: places.map((address) => ({ address, port: targetPort })),
+        balance: balanceOf(service),
+        kind: 'published' as const,
+      },
+    ];
+  });
+}
+
+/** The routing mesh of a host. Undefined: the cluster has no ingress network. */
+export function meshIntent(
+  { services, peers }: NodeAssignment,
+  ingress: OverlayNetwork | undefined,
+  host: LocalHost,
+): MeshIntent | undefined {
+  const vni = ingress?.segments[0]?.vni;
+  if (!ingress || vni === undefined) return undefined;
+  const published = services.filter(({ ports }) => ports.some(({ mode }) => mode === 'ingress'));
+  const tasks = published.flatMap((service) => service.tasks);
+  const others = tasks.filter(({ nodeId }) => nodeId !== host.nodeId);
+  const own = tasks.filter(({ nodeId }) => nodeId === host.nodeId);
+  return {
+    ...{ vni, mtu: ingress.mtu, mac: meshMac(host.nodeId), sources: host.sources },
+    nodes: peers
+      .filter(({ nodeId }) => nodeId !== host.nodeId)
+      .map(({ nodeId, address, dataPathAddress }) => ({
+        id: nodeId,
+        mac: meshMac(nodeId),
+        tunnel: dataPathAddress,
+        addresses: [...new Set([address, dataPathAddress])],
+      })),
+    remote: others.flatMap((task) =>
+      meshAddresses(task, ingress.id).map((address) => ({ address, node: task.nodeId })),
+    ),
+    local: own.flatMap((task) => {
+      const targets = (host.gatewayAddresses.get(task.taskId) ?? []).map(bare);
+      return meshAddresses(task, ingress.id).flatMap((address) => {
+        const target = targets.find((one) => family(one) === family(address));
+        return target === undefined ? [] : [{ address, target }];
+      });
+    }),
+    draining: tasks.flatMap((task) => (task.draining ? placesOf(task, ingress.id, host) : [])),
+    forwards: published.flatMap((service) => forwardsOf(service, ingress.id, host)),
+  };
+}

@@ -1,0 +1,51 @@
+import type { ServiceBackends } from '../../../model/cluster.ts';
+import type { NameRecord } from '../../../model/host-intent.ts';
+import { bare } from './addresses.ts';
+
+/**
+ * The names of a network's services: the service and its aliases are its address or, by `dnsrr`,
+ * those of its tasks; `tasks.NAME` and each task's name are tasks' own. Each also with the
+ * network's name behind it, by which reverse queries are answered.
+ */
+export function serviceNames(
+  network: { readonly id: string; readonly name: string },
+  services: readonly ServiceBackends[],
+): NameRecord[] {
+  return services.flatMap((service) => recordsOf(service, network));
+}
+
+function recordsOf(
+  { name, resolution, vips, aliases, tasks }: ServiceBackends,
+  network: { readonly id: string; readonly name: string },
+): NameRecord[] {
+  const members = tasks.flatMap((task) => {
+    const address = task.addresses[network.id];
+    return address === undefined ? [] : [{ ...task, address: bare(address) }];
+  });
+  const serving = members.filter(({ draining }) => !draining).map(({ address }) => address);
+  const vip = vips[network.id];
+  if (vip === undefined && members.length === 0) return [];
+  const addresses = resolution === 'vip' && vip !== undefined ? [bare(vip)] : serving;
+  const own = [name, ...(aliases[network.id] ?? [])];
+  return [
+    ...own.flatMap((one, index) =>
+      both(one, addresses, network, index === 0 && resolution === 'vip'),
+    ),
+    ...both(`tasks.${name}`, serving, network, false),
+    ...members.flatMap((task) => both(task.name, [task.address], network, true)),
+  ];
+}
+
+function both(
+  name: string,
+  addresses: readonly string[],
+  network: { readonly id: string; readonly name: string },
+  primary: boolean,
+): NameRecord[] {
+  const lower = name.toLowerCase();
+  const record = { network: network.id, addresses };
+  return [
+    { ...record, name: lower, primary: false },
+    { ...record, name: `${lower}.${network.name.toLowerCase()}`, primary },
+  ];
+}
