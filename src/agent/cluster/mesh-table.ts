@@ -110,8 +110,11 @@ function chainsOf(shape: MeshShape): TableSpec['chains'] {
     chain('raw', 'filter hook prerouting priority -300', [
       `udp dport ${port} meta nfproto ipv4 ip saddr != @tunnels4 drop`,
       `udp dport ${port} meta nfproto ipv6 ip6 saddr != @tunnels6 drop`,
+      // What is inside is tracked; the tunnel's own packets need not be.
+      `udp dport ${port} notrack accept`,
       `iifname "${link}" ct original zone set ether saddr map @zones`,
     ]),
+    chain('raw_out', 'filter hook output priority -300', [`udp dport ${port} notrack`]),
     chain('marks', 'filter hook prerouting priority -150', [
       `iifname "${link}" ct state new ct direction original ct mark set ether saddr map @marks_of`,
       `iifname != "${link}" ct direction reply ct mark & ${hex(MESH_MARK_MASK)} == ${hex(MESH_MARK)} meta mark set ct mark`,
@@ -129,7 +132,10 @@ function chainsOf(shape: MeshShape): TableSpec['chains'] {
     chain('nat_post', 'nat hook postrouting priority 90', sourceRules(shape)),
     chain('closed_in', 'filter hook prerouting priority -90', closed),
     chain('closed_out', 'filter hook output priority -90', closed),
-    chain('clamp', 'filter hook forward priority -150', clampRules(shape)),
+    chain('clamp', 'filter hook forward priority -150', [
+      'tcp flags & (syn | rst) != syn accept',
+      ...clampRules(shape),
+    ]),
     chain('forwarding', 'filter hook forward priority -5', [
       `iifname "${link}" ${accept}`,
       `oifname "${link}" ${accept}`,
