@@ -122,7 +122,6 @@ test('versions, unknown paths and bad bodies are answered as the reference serve
     ['OK', '1.50', 'inactive'],
   );
   assert.equal((await call('POST', '/networks/create', { nAmE: 'cased' })).status, 201);
-  assert.equal((await message('POST', '/swarm/init', {}))[0], 501);
   assert.equal((await message('GET', '/services'))[0], 503);
 });
 

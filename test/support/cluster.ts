@@ -1,7 +1,7 @@
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { systemRng } from '../../src/base/rng.ts';
-import { findFile, nodesOf, tasksOf } from '../../src/control/cluster/cluster-state.ts';
+import { plainAssignment } from '../../src/control/cluster/assignment.ts';
 import { DEFAULT_SPEC } from '../../src/control/cluster/founding.ts';
 import type { Orchestration } from '../../src/control/cluster/manager.ts';
 import {
@@ -18,23 +18,7 @@ import { EmbeddedStore } from '../../src/store/embedded-store.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
 import type { Store } from '../../src/store/store.ts';
 
-/** Tasks go to the node that their object names; nothing is scheduled. */
-const BY_HAND: Orchestration = {
-  lead: () => () => {},
-  assignmentFor: (store, nodeId) => {
-    const tasks = tasksOf(store).flatMap(({ value }) => (value.nodeId === nodeId ? value : []));
-    const ids = tasks.flatMap(({ template }) => template.files.map(({ id }) => id));
-    const peers = nodesOf(store).map(({ value: { id, address, dataPathAddress } }) => ({
-      ...{ nodeId: id, address, dataPathAddress },
-    }));
-    return {
-      ...NO_ASSIGNMENT,
-      tasks,
-      files: ids.flatMap((id) => findFile(store, id) ?? []),
-      peers,
-    };
-  },
-};
+const BY_HAND: Orchestration = { lead: () => () => {}, assignmentFor: plainAssignment };
 
 /** Keeps what it is assigned, and reports what a test says. */
 export class Recorder implements AssignmentRunner {

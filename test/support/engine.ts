@@ -11,6 +11,7 @@ import { Engine } from '../../src/control/engine.ts';
 import { parseCidr } from '../../src/ipam/cidr.ts';
 import { DEFAULT_SOURCES } from '../../src/ipam/subnet-choice.ts';
 import { EmbeddedStore } from '../../src/store/embedded-store.ts';
+import { TestNode } from './cluster.ts';
 import { FakeAgent } from './fake-agent.ts';
 
 const ipv6Source = { base: parseCidr('fd12:3456:789a::/48') ?? neverCidr(), bits: 64 };
@@ -91,10 +92,12 @@ export async function serveEngine(t: Scope, agent = new FakeAgent()) {
     dataRoot: folder,
     debug: false,
   });
-  const server = new EngineServer(engine, facts, silentLogger);
+  const { member } = new TestNode(0);
+  const server = new EngineServer(engine, member, facts, silentLogger);
   const path = join(folder, 'engine.sock');
   await new Promise<void>((resolve) => server.createServer(undefined).listen(path, resolve));
   t.after(() => {
+    void member.close();
     server.close();
     rmSync(folder, { recursive: true, force: true });
   });

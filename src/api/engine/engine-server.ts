@@ -2,9 +2,11 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { systemClock } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
 import { invalid } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
+import type { ClusterMember } from '../../control/cluster/member.ts';
 import type { Engine } from '../../control/engine.ts';
 import { containerRoutes } from './container-routes.ts';
 import { eventRoutes } from './event-routes.ts';
@@ -14,6 +16,8 @@ import { imageRoutes } from './image-routes.ts';
 import { networkRoutes } from './network-routes.ts';
 import { Query } from './query.ts';
 import { streamRoutes } from './stream-routes.ts';
+import { swarmRoutes } from './swarm-routes.ts';
+import { swarmHeader } from './swarm-view.ts';
 import { type EngineFacts, systemRoutes } from './system-routes.ts';
 import { API_VERSION, splitVersion } from './versions.ts';
 
@@ -29,21 +33,24 @@ export type EngineTls = { readonly cert: string; readonly key: string; readonly 
 /** The Engine API over any number of listeners. */
 export class EngineServer {
   readonly #router: Router;
+  readonly #member: ClusterMember;
   readonly #facts: () => EngineFacts;
   readonly #logger: Logger;
   readonly #servers = new Set<Server>();
   readonly #upgraded = new Set<Duplex>();
 
-  constructor(engine: Engine, facts: () => EngineFacts, logger: Logger) {
+  constructor(engine: Engine, member: ClusterMember, facts: () => EngineFacts, logger: Logger) {
     this.#facts = facts;
+    this.#member = member;
     this.#logger = logger;
     this.#router = new Router([
-      ...systemRoutes(engine, facts),
+      ...systemRoutes(engine, member, facts),
       ...networkRoutes(engine),
       ...containerRoutes(engine),
       ...streamRoutes(engine),
       ...eventRoutes(engine),
       ...imageRoutes(engine),
+      ...swarmRoutes(member, systemClock),
     ]);
   }
 
@@ -94,7 +101,7 @@ export class EngineServer {
     response.setHeader('Api-Version', API_VERSION);
     response.setHeader('Ostype', 'linux');
     response.setHeader('Docker-Experimental', 'false');
-    response.setHeader('Swarm', 'inactive');
+    response.setHeader('Swarm', swarmHeader(this.#member));
     response.setHeader('Server', `Sluice/${this.#facts().version} (linux)`);
     let answer: Answer;
     try {

@@ -1,9 +1,11 @@
-import { notFound, unavailable, unsupported } from '../../base/faults.ts';
+import { notFound, unsupported } from '../../base/faults.ts';
+import type { ClusterMember } from '../../control/cluster/member.ts';
 import { describeSources } from '../../control/daemon-options.ts';
 import type { Engine } from '../../control/engine.ts';
 import { containerRow } from './container-view.ts';
 import { type Call, ok, type Route } from './http.ts';
 import { imageRow } from './image-routes.ts';
+import { swarmInfo } from './swarm-view.ts';
 import { API_VERSION, MIN_API_VERSION } from './versions.ts';
 
 /** What the daemon says of itself and of its machine. */
@@ -19,10 +21,6 @@ export type EngineFacts = {
   readonly dataRoot: string;
   readonly debug: boolean;
 };
-
-const NOT_A_MANAGER =
-  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
-const SWARM_PATHS = ['services', 'tasks', 'nodes', 'secrets', 'configs', 'swarm'];
 
 function version(facts: EngineFacts): Record<string, unknown> {
   const details = {
@@ -51,7 +49,11 @@ function version(facts: EngineFacts): Record<string, unknown> {
   };
 }
 
-async function info({ registry, agent, options, remote }: Engine, facts: EngineFacts) {
+async function info(
+  { registry, agent, options, remote }: Engine,
+  member: ClusterMember,
+  facts: EngineFacts,
+) {
   const containers = [...registry.containers];
   const count = (status: string) =>
     containers.filter(({ state }) => state.status === status).length;
@@ -92,14 +94,7 @@ async function info({ registry, agent, options, remote }: Engine, facts: EngineF
     ExperimentalBuild: false,
     DefaultRuntime: 'process',
     Runtimes: { process: { path: 'process' }, podman: { path: 'podman' } },
-    Swarm: {
-      NodeID: '',
-      NodeAddr: '',
-      LocalNodeState: 'inactive',
-      ControlAvailable: false,
-      Error: '',
-      RemoteManagers: null,
-    },
+    Swarm: await swarmInfo(member),
     LiveRestoreEnabled: true,
     SecurityOptions: [],
     DefaultAddressPools: describeSources(options).map(({ base, size }) => ({
@@ -132,24 +127,6 @@ const ping = ({ response, request }: Call): undefined => {
   return undefined;
 };
 
-function swarmRoutes(): Route[] {
-  const refuse = ({ request }: Call) => {
-    if (request.method === 'POST' && /\/swarm\/(init|join)/.test(request.url ?? '')) {
-      throw unsupported('this daemon serves one host; it cannot form or join a swarm');
-    }
-    if (/\/swarm\/leave/.test(request.url ?? '')) {
-      throw unavailable('This node is not part of a swarm');
-    }
-    throw unavailable(NOT_A_MANAGER);
-  };
-  return SWARM_PATHS.flatMap((name): Route[] =>
-    (['GET', 'POST', 'DELETE'] as const).flatMap((method): Route[] => [
-      { method, path: `/${name}`, run: refuse },
-      { method, path: `/${name}/:rest*`, run: refuse },
-    ]),
-  );
-}
-
 /** What clients know and this engine leaves to others, with the words that say so. */
 const UNSERVED: readonly (readonly [Route['method'], string, string])[] = [
   ['POST', '/auth', 'there is no registry to log in to: images are not pulled here'],
@@ -179,7 +156,11 @@ function unservedRoutes(): Route[] {
 }
 
 /** The daemon itself, and the resources of which it has none. */
-export function systemRoutes(engine: Engine, facts: () => EngineFacts): Route[] {
+export function systemRoutes(
+  engine: Engine,
+  member: ClusterMember,
+  facts: () => EngineFacts,
+): Route[] {
   const noVolume = ({ parameters }: Call) => {
     throw notFound(`get ${parameters['name']}: no such volume`);
   };
@@ -187,7 +168,7 @@ export function systemRoutes(engine: Engine, facts: () => EngineFacts): Route[] 
     { method: 'GET', path: '/_ping', run: ping },
     { method: 'HEAD', path: '/_ping', run: ping },
     { method: 'GET', path: '/version', run: () => ok(version(facts())) },
-    { method: 'GET', path: '/info', run: async () => ok(await info(engine, facts())) },
+    { method: 'GET', path: '/info', run: async () => ok(await info(engine, member, facts())) },
     {
       method: 'GET',
       path: '/system/df',
@@ -216,7 +197,6 @@ export function systemRoutes(engine: Engine, facts: () => EngineFacts): Route[] 
         throw notFound(`plugin "${parameters['name']}" not found`);
       },
     },
-    ...swarmRoutes(),
     ...unservedRoutes(),
   ];
 }

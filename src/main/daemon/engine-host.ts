@@ -21,6 +21,7 @@ import { PidFile } from '../pid-file.ts';
 import type { LeveledLogger } from '../pino-logger.ts';
 import { VERSION } from '../version.ts';
 import { agentSocketOf, prefixOf } from './agent-process.ts';
+import { clusterMember } from './cluster-host.ts';
 import { hostFacts, optionFacts } from './host-facts.ts';
 import { listenAll } from './listen.ts';
 import { type DaemonSettings, daemonSettings } from './settings.ts';
@@ -228,6 +229,9 @@ export class EngineHost {
     relay.target = engine;
     close.push(() => engine.close());
     await engine.start();
+    const member = clusterMember(engine, store, settings, logger);
+    close.push(() => member.close());
+    await member.start();
     if (settings.metricsAddress !== undefined) {
       const metrics = await serveMetrics(engine, settings.metricsAddress);
       close.push(
@@ -235,7 +239,7 @@ export class EngineHost {
         () => metrics.closeAllConnections(),
       );
     }
-    const api = new EngineServer(engine, () => machineFacts(id, settings), logger);
+    const api = new EngineServer(engine, member, () => machineFacts(id, settings), logger);
     close.push(() => api.close());
     await listenAll(api, settings, order.descriptors, logger);
     return new EngineHost(order, settings, id, engine, logger, close);

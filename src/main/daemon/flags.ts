@@ -10,7 +10,9 @@ function collect(value: string, before: readonly string[] | undefined): readonly
 export function engineFlags(): Option[] {
   return DAEMON_OPTIONS.map(({ flag, kind, help }) => {
     const option = new Option(flag, help);
-    return kind === 'list' || kind === 'pools' ? option.argParser(collect) : option;
+    return kind === 'list' || kind === 'pools' || kind === 'map'
+      ? option.argParser(collect)
+      : option;
   });
 }
 

@@ -1,5 +1,5 @@
 /** How an option's value is written. */
-export type OptionKind = 'text' | 'flag' | 'number' | 'list' | 'pools';
+export type OptionKind = 'text' | 'flag' | 'number' | 'list' | 'pools' | 'map';
 
 /** One option of the engine: its key in the file and its flag on the command line. */
 export type DaemonOption = {
@@ -163,6 +163,18 @@ export const DAEMON_OPTIONS: readonly DaemonOption[] = [
     reloads: true,
   },
   {
+    key: 'cluster-store',
+    flag: '--cluster-store <url>',
+    kind: 'text',
+    help: 'store that managers share: consul://HOST:PORT[,…]/PREFIX or etcd://…; else a file',
+  },
+  {
+    key: 'cluster-store-opts',
+    flag: '--cluster-store-opt <key=value>',
+    kind: 'map',
+    help: 'kv.cacertfile, kv.certfile, kv.keyfile, kv.path, kv.token, discovery.ttl',
+  },
+  {
     key: 'metrics-addr',
     flag: '--metrics-addr <host:port>',
     kind: 'text',
@@ -204,7 +216,5 @@ export const WITHOUT_EFFECT: readonly string[] = [
 
 /** Keys of what was replaced long ago, with what replaced it. */
 export const REPLACED: Readonly<Record<string, string>> = {
-  'cluster-store': 'networks over several hosts need no key-value store any more',
-  'cluster-store-opts': 'networks over several hosts need no key-value store any more',
-  'cluster-advertise': 'networks over several hosts need no key-value store any more',
+  'cluster-advertise': 'a node is told by docker swarm init or join --advertise-addr',
 };

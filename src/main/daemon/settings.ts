@@ -5,6 +5,7 @@ import { DEFAULT_SOURCES, type SubnetSource } from '../../ipam/subnet-choice.ts'
 import { PLUGIN_FOLDERS } from '../../plugin/discovery.ts';
 import { DEFAULT_PATIENCE } from '../../plugin/plugin-client.ts';
 import type { PluginOptions } from '../../plugin/plugin-host.ts';
+import { type ClusterStoreOptions, clusterStore } from './cluster-store.ts';
 import { DAEMON_OPTIONS, REPLACED, WITHOUT_EFFECT } from './option-table.ts';
 import { type Pool, readValues, type Values } from './values.ts';
 
@@ -19,6 +20,8 @@ export type DaemonSettings = {
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string } | undefined;
   readonly metricsAddress: string | undefined;
   readonly plugins: PluginOptions;
+  /** Undefined: a file of this daemon's own. */
+  readonly clusterStore: ClusterStoreOptions | undefined;
   readonly options: DaemonOptions;
   /** What was given and has no effect. */
   readonly warnings: readonly string[];
@@ -217,6 +220,7 @@ export function daemonSettings(
     tls: tlsFiles(values),
     metricsAddress: values.text('metrics-addr'),
     plugins: pluginOptions(values),
+    clusterStore: clusterStore(values.text('cluster-store'), values.map('cluster-store-opts')),
     options: daemonOptions(values, facts),
     warnings,
   };

@@ -11,6 +11,7 @@ export type Values = {
   number(key: string): number | undefined;
   list(key: string): string[];
   pools(key: string): Pool[];
+  map(key: string): Record<string, string>;
 };
 
 function asFlag(value: unknown): boolean | undefined {
@@ -45,12 +46,28 @@ function asPools(value: unknown): Pool[] | undefined {
   return whole.length === pools.length ? whole : undefined;
 }
 
+/** An object of texts, or `key=value` once or more often. */
+function asMap(value: unknown): Record<string, string> | undefined {
+  const list = asList(value);
+  const entries: [string, unknown][] = list
+    ? list.map((entry) => {
+        const at = entry.indexOf('=');
+        return at > 0 ? [entry.slice(0, at), entry.slice(at + 1)] : ['', undefined];
+      })
+    : Object.entries(Object(value));
+  const texts = entries.map(([key, one]): [string, string] => [key, String(one)]);
+  return entries.every(([, one]) => typeof one === 'string')
+    ? Object.fromEntries(texts)
+    : undefined;
+}
+
 const READERS: Record<OptionKind, (value: unknown) => unknown> = {
   text: (value) => (typeof value === 'string' ? value : undefined),
   flag: asFlag,
   number: asNumber,
   list: asList,
   pools: asPools,
+  map: asMap,
 };
 const WORDS: Record<OptionKind, string> = {
   text: 'a string',
@@ -58,6 +75,7 @@ const WORDS: Record<OptionKind, string> = {
   number: 'a whole number',
   list: 'a list of strings',
   pools: 'a list of {"base": BLOCK, "size": BITS}',
+  map: 'a list of key=value',
 };
 
 /** Throws for the first value that is not of its option's kind. Empty texts count as absent. */
@@ -79,5 +97,6 @@ export function readValues(given: Readonly<Record<string, unknown>>): Values {
     number: (key) => read.get(key) as number | undefined,
     list: (key) => (read.get(key) as string[] | undefined) ?? [],
     pools: (key) => (read.get(key) as Pool[] | undefined) ?? [],
+    map: (key) => (read.get(key) as Record<string, string> | undefined) ?? {},
   };
 }

@@ -60,8 +60,8 @@ test('keys without effect warn once, unknown ones are refused', () => {
   assert.deepEqual(warnings, ['these keys have no effect here: storage-driver, registry-mirrors']);
   assert.throws(() => settings({}, { 'bridge-name': 'x' }), /don't match any .*: bridge-name/);
   assert.throws(
-    () => settings({}, { 'cluster-store': 'consul://x' }),
-    /cluster-store is not served/,
+    () => settings({}, { 'cluster-advertise': 'eth0' }),
+    /cluster-advertise is not served/,
   );
 });
 

@@ -243,3 +243,13 @@ export function renewalTime({ notBefore, notAfter }: NodeIdentity, chance: numbe
   const [from, life] = [notBefore + BACKDATED_MS, notAfter - notBefore - BACKDATED_MS];
   return from + life * (0.5 + 0.3 * chance);
 }
+
+/** Subject and key of a certificate that signs, each DER in base 64. */
+export async function signerOf(text: string): Promise<{ subject: string; publicKey: string }> {
+  const lib = await x509();
+  const { subjectName, publicKey } = new lib.X509Certificate(text);
+  return {
+    subject: Buffer.from(subjectName.toArrayBuffer()).toString('base64'),
+    publicKey: Buffer.from(publicKey.rawData).toString('base64'),
+  };
+}

@@ -1,0 +1,97 @@
+import { rmSync } from 'node:fs';
+import { arch, cpus, hostname, networkInterfaces, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '../../base/clock.ts';
+import type { Logger } from '../../base/logger.ts';
+import { systemRng } from '../../base/rng.ts';
+import type { LinkAddresses } from '../../control/cluster/addresses.ts';
+import { plainAssignment } from '../../control/cluster/assignment.ts';
+import type { Orchestration } from '../../control/cluster/manager.ts';
+import { ClusterMember } from '../../control/cluster/member.ts';
+import { MembershipFile } from '../../control/cluster/membership.ts';
+import { type ClusterPlane, TaskWorker } from '../../control/cluster/worker.ts';
+import type { Engine } from '../../control/engine.ts';
+import { stamp } from '../../control/ids.ts';
+import type { NodeDescription } from '../../model/cluster.ts';
+import type { EmbeddedStore } from '../../store/embedded-store.ts';
+import { LocalStore } from '../../store/local-store.ts';
+import { VERSION } from '../version.ts';
+import { prefixOf } from './agent-process.ts';
+import { openClusterStore } from './cluster-store.ts';
+import type { DaemonSettings } from './settings.ts';
+import { taskFiles } from './task-files.ts';
+
+function describe(engine: Engine): NodeDescription {
+  const labels = engine.options.labels.map((one): [string, string] => {
+    const [key = '', value = ''] = one.split(/=(.*)/s, 2);
+    return [key, value];
+  });
+  return {
+    hostname: hostname(),
+    os: 'linux',
+    arch: arch() === 'x64' ? 'amd64' : arch(),
+    nanoCpus: cpus().length * 1e9,
+    memoryBytes: totalmem(),
+    engineVersion: VERSION,
+    engineLabels: Object.fromEntries(labels),
+    networkDrivers: ['bridge', 'host', 'macvlan', 'null', 'overlay', ...engine.remote.driverNames],
+  };
+}
+
+/** Addresses that others may reach this host at: none of the loopback or of our own networks. */
+function links({ registry }: Engine): LinkAddresses[] {
+  const own = new Set(
+    [...registry.networks].flatMap(({ ipam }) =>
+      ipam.blocks.flatMap(({ gateway }) => gateway ?? []),
+    ),
+  );
+  return Object.entries(networkInterfaces()).flatMap(([link, all = []]) => {
+    const usable = all.filter(
+      ({ internal, address }) => !internal && !own.has(address) && !address.startsWith('fe80:'),
+    );
+    const addresses = usable.map(({ address }) => address);
+    return addresses.length > 0 ? [{ link, addresses }] : [];
+  });
+}
+
+/** Tasks of a cluster join networks of this host only. */
+const LOCAL_PLANE: ClusterPlane = {
+  show: async () => {},
+  attachments: ({ template }) => template.networks,
+};
+
+/** Nothing is scheduled: tasks are where their objects say. */
+const NO_LOOPS: Orchestration = { lead: () => () => {}, assignmentFor: plainAssignment };
+
+/** This host as a node of a cluster, over its engine; yet to be started. */
+export function clusterMember(
+  engine: Engine,
+  store: EmbeddedStore,
+  settings: DaemonSettings,
+  logger: Logger,
+): ClusterMember {
+  const { clusterStore, dataRoot, execRoot } = settings;
+  const path = join(dataRoot, 'cluster.db');
+  const runner = new TaskWorker({
+    engine,
+    files: taskFiles(execRoot, prefixOf(settings)),
+    plane: LOCAL_PLANE,
+    describe: () => describe(engine),
+    now: () => stamp(systemClock),
+    logger,
+  });
+  return new ClusterMember({
+    file: new MembershipFile(store),
+    openStore: async () =>
+      clusterStore ? openClusterStore(clusterStore, logger) : new LocalStore(path),
+    shared: clusterStore !== undefined,
+    dropStore: () => {
+      for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
+    },
+    orchestration: NO_LOOPS,
+    runner,
+    describe: () => describe(engine),
+    links: () => links(engine),
+    ...{ clock: systemClock, rng: systemRng, logger },
+  });
+}
