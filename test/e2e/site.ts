@@ -1,0 +1,260 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { type Outcome, run } from '../conformance/docker-cli/lab.ts';
+
+export { missing } from '../conformance/docker-cli/lab.ts';
+
+const PEER = fileURLToPath(new URL('../conformance/docker-cli/peer.mjs', import.meta.url));
+const SLUICED = fileURLToPath(new URL('../../src/main/sluiced.ts', import.meta.url));
+const START_MS = 60_000;
+const STOP_MS = 20_000;
+const FIRST_HOST = 11;
+const CLIENT = 100;
+
+let sites = 0;
+
+/** Waits until `check` holds; `what` says it when it does not, with what `more` tells. */
+export async function until(
+  what: string,
+  check: () => boolean | Promise<boolean>,
+  timeoutMs = 30_000,
+  more: () => string = () => '',
+): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  while (!(await check())) {
+    if (performance.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}\n${more()}`);
+    await delay(100);
+  }
+}
+
+async function need(...argv: string[]): Promise<string> {
+  const { code, out, err } = await run(argv);
+  if (code !== 0) throw new Error(`${argv.join(' ')}: ${err}`);
+  return out;
+}
+
+/** One host of a site: a network namespace with a daemon in it. */
+export class SiteHost {
+  readonly name: string;
+  readonly address: string;
+  readonly folder: string;
+  readonly namespace: string;
+  #daemon: ChildProcess | undefined;
+  #flags: readonly string[] = [];
+
+  constructor(name: string, address: string, folder: string, namespace: string) {
+    this.name = name;
+    this.address = address;
+    this.folder = folder;
+    this.namespace = namespace;
+    mkdirSync(folder, { recursive: true });
+  }
+
+  get log(): string {
+    return readFileSync(join(this.folder, 'daemon.log'), 'utf8');
+  }
+
+  get socket(): string {
+    return join(this.folder, 'api.sock');
+  }
+
+  get pid(): number {
+    return this.#daemon?.pid ?? 0;
+  }
+
+  /** Runs docker against the daemon of this host. */
+  docker(...args: string[]): Promise<Outcome> {
+    return this.dockerWith('', ...args);
+  }
+
+  /** The same with something to read. */
+  dockerWith(input: string, ...args: string[]): Promise<Outcome> {
+    const env = { DOCKER_HOST: `unix://${this.socket}`, DOCKER_CONFIG: join(this.folder, 'cli') };
+    return run(['docker', ...args], env, input);
+  }
+
+  /** Output of a docker command that has to succeed. */
+  async ok(...args: string[]): Promise<string> {
+    const { code, out, err } = await this.docker(...args);
+    if (code !== 0) throw new Error(`docker ${args.join(' ')}: ${code}\n${out}${err}`);
+    return out.trim();
+  }
+
+  /** Runs a command in the host's namespace. */
+  run(...argv: string[]): Promise<Outcome> {
+    return run(['nsenter', `--net=/run/netns/${this.namespace}`, ...argv]);
+  }
+
+  /** Resolves when the daemon answers. */
+  async start(flags: readonly string[] = this.#flags): Promise<void> {
+    this.#flags = flags;
+    const log = join(this.folder, 'daemon.log');
+    appendFileSync(log, '');
+    const roots = ['--data-root', join(this.folder, 'data'), '--exec-root', this.#exec];
+    const own = ['-H', `unix://${this.socket}`, ...roots, '-l', 'debug'];
+    const argv = [process.execPath, SLUICED, ...own, ...flags];
+    const script = `hostname ${this.name} && exec "$@" >>${log} 2>&1`;
+    this.#daemon = spawn(
+      'nsenter',
+      [`--net=/run/netns/${this.namespace}`, 'unshare', '--uts', 'sh', '-c', script, 'sh', ...argv],
+      { stdio: 'ignore' },
+    );
+    await until(
+      `the daemon of ${this.name} answers`,
+      async () => {
+        if (this.#daemon?.exitCode !== null) throw new Error(`the daemon ended:\n${this.log}`);
+        return (await this.docker('version', '-f', '{{.Server.Version}}')).code === 0;
+      },
+      START_MS,
+      () => this.log,
+    );
+  }
+
+  /** Ends the daemon; `SIGKILL` leaves it no time for anything. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const child = this.#daemon;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    child.kill(signal);
+    const late = delay(STOP_MS, 'late', { ref: false });
+    if ((await Promise.race([ended, late])) === 'late') child.kill('SIGKILL');
+    await ended;
+  }
+
+  /** Cuts the host off, or joins it again. */
+  async plug(joined: boolean): Promise<void> {
+    await need('ip', '-n', this.namespace, 'link', 'set', 'eth0', joined ? 'up' : 'down');
+  }
+
+  get #exec(): string {
+    return join(this.folder, 'exec');
+  }
+}
+
+/**
+ * Several hosts on one bridge, each a network namespace with a daemon of its own, and a client
+ * beside them. Nothing leads out of it.
+ */
+export class Site {
+  readonly hosts: SiteHost[] = [];
+  readonly folder = mkdtempSync(join(tmpdir(), 'sluice-site-'));
+  readonly #prefix = `sle${process.pid}n${sites++}`;
+  readonly #namespaces: string[] = [];
+
+  /** `flags` are every daemon's. */
+  static async open(size: number, flags: readonly string[] = []): Promise<Site> {
+    const site = new Site();
+    try {
+      await site.#wire(size);
+      await Promise.all(site.hosts.map((host) => host.start(flags)));
+      return site;
+    } catch (error) {
+      await site.close();
+      throw error;
+    }
+  }
+
+  /** A cluster of all hosts; the first is the manager, the others are workers. */
+  static async swarm(size: number, flags: readonly string[] = []): Promise<Site> {
+    const site = await Site.open(size, flags);
+    try {
+      const [manager, ...workers] = site.hosts;
+      if (!manager) return site;
+      await manager.ok('swarm', 'init', '--advertise-addr', manager.address);
+      const token = await manager.ok('swarm', 'join-token', '-q', 'worker');
+      for (const worker of workers) {
+        await worker.ok('swarm', 'join', '--token', token, `${manager.address}:2377`);
+      }
+      await until('every node is ready', async () => {
+        const out = await manager.ok('node', 'ls', '--format', '{{.Status}}');
+        return out.split('\n').filter((status) => status === 'Ready').length === size;
+      });
+      return site;
+    } catch (error) {
+      await site.close();
+      throw error;
+    }
+  }
+
+  /** Runs a command on the client beside the hosts. */
+  client(...argv: string[]): Promise<Outcome> {
+    return run(['nsenter', `--net=/run/netns/${this.#prefix}c`, ...argv]);
+  }
+
+  /** Asks a server from the client; its answer, empty when there is none. */
+  async ask(transport: 'tcp' | 'udp', address: string, port: number): Promise<string> {
+    const argv = [process.execPath, PEER, 'ask', transport, address, String(port)];
+    return (await this.client(...argv)).out.trim();
+  }
+
+  /** The command of a server that answers with its name, for a service's tasks. */
+  serving(name: string, ...ports: string[]): string[] {
+    return [process.execPath, PEER, 'serve', name, ...ports];
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(
+      this.hosts.map(async (host) => {
+        const left = (await host.docker('ps', '-aq')).out.trim().split('\n').filter(Boolean);
+        if (left.length > 0) await host.docker('rm', '-f', ...left);
+        await host.stop();
+      }),
+    );
+    this.#endRest();
+    for (const name of this.#namespaces) await run(['ip', 'netns', 'del', name]);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #add(suffix: string): Promise<string> {
+    const name = `${this.#prefix}${suffix}`;
+    await need('ip', 'netns', 'add', name);
+    this.#namespaces.push(name);
+    await need('ip', '-n', name, 'link', 'set', 'lo', 'up');
+    return name;
+  }
+
+  async #wire(size: number): Promise<void> {
+    const bridge = await this.#add('b');
+    await need('ip', '-n', bridge, 'link', 'add', 'br0', 'type', 'bridge');
+    await need('ip', '-n', bridge, 'link', 'set', 'br0', 'up');
+    for (let at = 0; at < size; at++) {
+      const namespace = await this.#plug(bridge, `h${at}`, FIRST_HOST + at);
+      const name = `host${at + 1}`;
+      const address = `192.0.2.${FIRST_HOST + at}`;
+      this.hosts.push(new SiteHost(name, address, join(this.folder, name), namespace));
+    }
+    await this.#plug(bridge, 'c', CLIENT);
+  }
+
+  async #plug(bridge: string, suffix: string, last: number): Promise<string> {
+    const name = await this.#add(suffix);
+    const port = `p${last}`;
+    await need(
+      ...['ip', '-n', name, 'link', 'add', 'eth0', 'type', 'veth'],
+      ...['peer', 'name', port, 'netns', bridge],
+    );
+    await need('ip', '-n', bridge, 'link', 'set', port, 'master', 'br0', 'up');
+    await need('ip', '-n', name, 'addr', 'add', `192.0.2.${last}/24`, 'dev', 'eth0');
+    const six = `2001:db8:2::${last}/64`;
+    await need('ip', '-n', name, 'addr', 'add', six, 'dev', 'eth0', 'nodad');
+    await need('ip', '-n', name, 'link', 'set', 'eth0', 'up');
+    return name;
+  }
+
+  /** Processes that still refer to this site's folder: agents that a killed daemon has left. */
+  #endRest(): void {
+    for (const name of readdirSync('/proc')) {
+      if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+      try {
+        const line = readFileSync(`/proc/${name}/cmdline`, 'utf8');
+        if (line.includes(this.folder)) process.kill(Number(name), 'SIGKILL');
+      } catch {
+        // It has ended by itself.
+      }
+    }
+  }
+}
