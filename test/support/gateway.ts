@@ -8,21 +8,25 @@ import { endAll, isAlive } from './processes.ts';
 const ROOT = new URL('../../', import.meta.url).pathname;
 const START_TIMEOUT_MS = 60_000;
 
-/** `count` TCP ports of 127.0.0.1 that nobody listens on. */
+/** Below the ports that the kernel hands out, so that no client of another test gets one of them. */
+const PORTS = { first: 10_000, count: 22_000 };
+let nextPort = Math.floor(Math.random() * PORTS.count);
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = net.createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
+
+/** `count` TCP ports of 127.0.0.1 that nobody listens on; each process gets one only once. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<net.Server>((resolve, reject) => {
-          const server = net.createServer();
-          server.once('error', reject);
-          server.listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  const ports: number[] = [];
+  for (let tries = 0; ports.length < count && tries < PORTS.count; tries++) {
+    const port = PORTS.first + (nextPort++ % PORTS.count);
+    if (await isFree(port)) ports.push(port);
+  }
   return ports;
 }
 
