@@ -118,6 +118,13 @@ export class IpTool {
     return { link: route.dev, direct: route.gateway === undefined };
   }
 
+  /** Runs lines of `ip` commands in order, all of them; rejects with the first error. */
+  async run(lines: readonly string[], namespace?: string): Promise<void> {
+    const owned = lines.map((line) => ({ owner: line, line }));
+    const [error] = (await this.batch(owned, namespace)).values();
+    if (error !== undefined) throw new SluiceError('E_AGENT_COMMAND', error);
+  }
+
   /**
    * Runs lines of `ip` commands in order, all of them, also after one has failed. Returns the
    * first error of each owner that had one; not atomic.

@@ -57,6 +57,11 @@ export function concat(...parts: readonly (string | number)[]): string {
   return parts.join(' . ');
 }
 
+/** A mark as rules write it. */
+export function hex(mark: number): string {
+  return `0x${(mark >>> 0).toString(16)}`;
+}
+
 /** A link's name as an element. */
 export function quoted(name: string): string {
   if (!/^[^"\\\n]{1,15}$/.test(name)) {

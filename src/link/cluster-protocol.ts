@@ -5,6 +5,11 @@ import type { AssignmentDiff } from './assignment.ts';
 export const MAX_STRANGER_BYTES = 64 * 1024;
 /** Of a frame of a node with a certificate: reports of all its tasks fit well. */
 export const MAX_NODE_BYTES = 8 * 1024 * 1024;
+/** Heartbeats that may be missed before the other side counts as gone. */
+export const MISSED_BEATS = 3;
+/** Share by which heartbeats come earlier or later, so that nodes do not beat together. */
+export const BEAT_JITTER = 0.1;
+export const DEFAULT_HEARTBEAT_MS = 5000;
 /** Reports in one message. */
 export const MAX_REPORTS = 1000;
 
@@ -45,14 +50,16 @@ export type SessionHello = {
   readonly managerAddress: string | undefined;
   /** Version of the assignment that it lives by. */
   readonly assignment: string;
+  /** What others rely on of it is in place. */
+  readonly shown: boolean;
 };
 
 /** What a node sends in its session. */
 export type NodeMessage =
   | { readonly beat: number }
   | { readonly reports: readonly { readonly taskId: string; readonly report: TaskReport }[] }
-  /** The assignment of this version is in place. */
-  | { readonly applied: string }
+  /** It has the assignment of this version; `shown`: and what others rely on is in place. */
+  | { readonly applied: string; readonly shown: boolean }
   /** The difference did not fit: it asks for the whole. */
   | { readonly lost: true }
   /** PEM of a request for its next certificate. */

@@ -263,7 +263,7 @@ function checkMessage(value: unknown): NodeMessage {
     isObject(value) &&
     (typeof value['beat'] === 'number' ||
       Array.isArray(value['reports']) ||
-      isText(value['applied']) ||
+      (isText(value['applied']) && typeof value['shown'] === 'boolean') ||
       value['lost'] === true ||
       isText(value['renew']));
   if (!fine) throw new Error('the message is unknown');

@@ -1,5 +1,21 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { isAddress } from './fields.ts';
+
+/** The address of a text with or without a prefix length. */
+export function bare(text: string): string {
+  return text.split('/')[0] ?? text;
+}
+
+/**
+ * A MAC that follows from a text, so that it is the same wherever and whenever it is worked out.
+ * `head` makes it a locally administered one.
+ */
+export function derivedMac(text: string, head: '02' | '02:42' = '02:42'): string {
+  const digest = createHash('sha256').update(text).digest('hex');
+  const pairs = digest.match(/../g) ?? [];
+  return [head, ...pairs.slice(0, head === '02' ? 5 : 4)].join(':');
+}
 
 /** Where a listener takes connections. */
 export type Bind =

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { findField } from '../wire/fields.ts';
 import { isGrpcContentType } from '../wire/grpc.ts';
 import { H2_ERROR } from '../wire/http2-frames.ts';
 import { appendFields } from '../wire/http2-message.ts';
@@ -170,6 +171,6 @@ export class Http2Exchange implements ServerExchange, StreamEvents {
 }
 
 function isGrpc({ headers }: RequestHead): boolean {
-  const at = headers.findIndex((text, index) => index % 2 === 0 && text === 'content-type');
-  return isGrpcContentType(headers[at + 1] ?? '');
+  const at = findField(headers, 'content-type');
+  return at >= 0 && isGrpcContentType(headers[at + 1] ?? '');
 }

@@ -8,6 +8,8 @@ type Waiter = { readonly version: number; readonly resolve: () => void };
 /** The objects of a store in memory, and everybody who is told when they change. */
 export class Mirror {
   readonly #kinds = new Map<string, Map<string, Stored>>();
+  /** Lists as they were last asked for; a change of their kind drops them. */
+  readonly #lists = new Map<string, readonly Stored[]>();
   readonly #listeners = new Set<StoreListener>();
   #waiters: Waiter[] = [];
   #version = 0;
@@ -23,7 +25,12 @@ export class Mirror {
 
   /** Every object of a kind, by id. */
   list(kind: string): readonly Stored[] {
-    return [...(this.#kinds.get(kind)?.values() ?? [])].sort((a, b) => (a.id < b.id ? -1 : 1));
+    let list = this.#lists.get(kind);
+    if (!list) {
+      list = [...(this.#kinds.get(kind)?.values() ?? [])].sort((a, b) => (a.id < b.id ? -1 : 1));
+      this.#lists.set(kind, list);
+    }
+    return list;
   }
 
   watch(listener: StoreListener): () => void {
@@ -79,6 +86,7 @@ export class Mirror {
   }
 
   #put({ kind, id, object }: StoreEvent): void {
+    this.#lists.delete(kind);
     const all = this.#kinds.get(kind) ?? new Map<string, Stored>();
     if (object) all.set(id, object);
     else all.delete(id);

@@ -4,9 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type Outcome, run } from '../conformance/docker-cli/lab.ts';
-
-export { missing } from '../conformance/docker-cli/lab.ts';
+import { DockerDaemon, type Outcome, run } from '../support/docker-daemon.ts';
 
 const PEER = fileURLToPath(new URL('../conformance/docker-cli/peer.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../src/main/sluiced.ts', import.meta.url));
@@ -38,50 +36,23 @@ async function need(...argv: string[]): Promise<string> {
 }
 
 /** One host of a site: a network namespace with a daemon in it. */
-export class SiteHost {
+export class SiteHost extends DockerDaemon {
   readonly name: string;
   readonly address: string;
-  readonly folder: string;
   readonly namespace: string;
   #daemon: ChildProcess | undefined;
   #flags: readonly string[] = [];
 
   constructor(name: string, address: string, folder: string, namespace: string) {
+    super(folder);
     this.name = name;
     this.address = address;
-    this.folder = folder;
     this.namespace = namespace;
     mkdirSync(folder, { recursive: true });
   }
 
-  get log(): string {
-    return readFileSync(join(this.folder, 'daemon.log'), 'utf8');
-  }
-
-  get socket(): string {
-    return join(this.folder, 'api.sock');
-  }
-
   get pid(): number {
     return this.#daemon?.pid ?? 0;
-  }
-
-  /** Runs docker against the daemon of this host. */
-  docker(...args: string[]): Promise<Outcome> {
-    return this.dockerWith('', ...args);
-  }
-
-  /** The same with something to read. */
-  dockerWith(input: string, ...args: string[]): Promise<Outcome> {
-    const env = { DOCKER_HOST: `unix://${this.socket}`, DOCKER_CONFIG: join(this.folder, 'cli') };
-    return run(['docker', ...args], env, input);
-  }
-
-  /** Output of a docker command that has to succeed. */
-  async ok(...args: string[]): Promise<string> {
-    const { code, out, err } = await this.docker(...args);
-    if (code !== 0) throw new Error(`docker ${args.join(' ')}: ${code}\n${out}${err}`);
-    return out.trim();
   }
 
   /** Runs a command in the host's namespace. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { missing, Site, until } from './site.ts';
+import { missing } from '../support/docker-daemon.ts';
+import { Site, until } from './site.ts';
 
 const skip = missing() ?? false;
 
@@ -52,6 +53,17 @@ describe('a cluster by the docker command line', { skip, timeout: 300_000 }, () 
     const demoted = await manager.docker('node', 'demote', 'host1');
     assert.match(demoted.err, /attempting to demote the last manager of the swarm/);
     assert.match((await manager.docker('node', 'rm', 'host3')).err, /is not down and can't be/);
+
+    for (const order of [
+      ['service', 'ls'],
+      ['service', 'create', '--detach', 'host', 'true'],
+      ['secret', 'ls'],
+      ['network', 'create', '-d', 'overlay', 'one'],
+    ]) {
+      const { code, err } = await manager.docker(...order);
+      assert.notEqual(code, 0, order.join(' '));
+      assert.match(err, /services, secrets, configs and networks of a cluster are not served yet/);
+    }
 
     await third.ok('swarm', 'leave');
     await until('it is down', async () => /host3 Down/.test(await list()), 40_000);

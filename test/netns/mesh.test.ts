@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { MeshIntent } from '../../src/model/cluster-intent.ts';
 import type { ForwardIntent } from '../../src/model/host-intent.ts';
-import { EMPTY_INTENT, forward, netnsUnavailable, type Peer, until } from '../support/netns.ts';
+import { EMPTY_INTENT, forward, netnsUnavailable, until } from '../support/netns.ts';
 import {
   clusterIntent,
   gatewayBridge,
@@ -70,12 +70,7 @@ function meshOf(
 
 describe('the routing mesh over three hosts, with packets', { skip }, () => {
   let cluster: TestCluster;
-  const peers = new Map<string, Peer>();
-  const peer = (name: string): Peer => {
-    const found = peers.get(name);
-    assert.ok(found);
-    return found;
-  };
+  const peer = (name: string) => cluster.peer(name);
   const joinAll = async (meshFor: (host: number) => MeshIntent) => {
     for (const [index, host] of cluster.hosts.entries()) {
       const intent = clusterIntent(index + 1, { mesh: meshFor(index + 1) });
@@ -96,15 +91,15 @@ describe('the routing mesh over three hosts, with packets', { skip }, () => {
         'net.ipv4.conf.all.rp_filter=1',
         'net.ipv4.conf.eth0.rp_filter=1',
       );
-      peers.set(`h${index + 1}`, await host.peer(host.host));
+      await cluster.addPeer(`h${index + 1}`, host, host.host);
     }
     await joinAll((host) => meshOf(host));
     for (const task of tasks) {
       const host = cluster.host(task.host);
-      peers.set(task.name, await host.peer(host.netns(boxOf(task).id)));
+      await cluster.addPeer(task.name, host, host.netns(boxOf(task).id));
       await peer(task.name).listen(task.name, 80);
     }
-    peers.set('client', await cluster.host(1).peer(cluster.client));
+    await cluster.addPeer('client', cluster.host(1), cluster.client);
     await peer('client').listen('client', 80);
   });
   after(() => cluster?.stop());

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { VipIntent } from '../../src/model/cluster-intent.ts';
 import type { SandboxIntent } from '../../src/model/host-intent.ts';
-import { EMPTY_INTENT, netnsUnavailable, type Peer, run, until } from '../support/netns.ts';
+import { EMPTY_INTENT, netnsUnavailable, run, until } from '../support/netns.ts';
 import {
   clusterIntent,
   gatewayBridge,
@@ -79,12 +79,7 @@ function hostOf(host: number) {
 
 describe('overlays over three hosts, with packets', { skip }, () => {
   let cluster: TestCluster;
-  const peers = new Map<string, Peer>();
-  const peer = (name: string): Peer => {
-    const found = peers.get(name);
-    assert.ok(found);
-    return found;
-  };
+  const peer = (name: string) => cluster.peer(name);
 
   before(async () => {
     cluster = await TestCluster.start(3);
@@ -94,7 +89,7 @@ describe('overlays over three hosts, with packets', { skip }, () => {
     }
     for (const name of names) {
       const host = cluster.host(places[name]);
-      peers.set(name, await host.peer(host.netns(boxes[name].id)));
+      await cluster.addPeer(name, host, host.netns(boxes[name].id));
       await peer(name).listen(name, 80);
     }
     const outside = await cluster.host(1).peer(cluster.client);

@@ -3,8 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { Lab, missing } from '../conformance/docker-cli/lab.ts';
+import { Lab } from '../conformance/docker-cli/lab.ts';
 import { eventually } from '../conformance/docker-cli/rows.ts';
+import { missing } from '../support/docker-daemon.ts';
 import { until } from '../support/netns.ts';
 
 const PLUGIN = new URL('../support/plugin-process.ts', import.meta.url).pathname;

@@ -24,6 +24,8 @@ const BY_HAND: Orchestration = { lead: () => () => {}, assignmentFor: plainAssig
 export class Recorder implements AssignmentRunner {
   readonly assigned: NodeAssignment[] = [];
   readonly drainedTasks: string[] = [];
+  /** What the host refuses. */
+  refuses = '';
   report: ((taskId: string, report: TaskReport) => void) | undefined;
 
   get last(): NodeAssignment {
@@ -32,6 +34,7 @@ export class Recorder implements AssignmentRunner {
 
   async assign(assignment: NodeAssignment): Promise<void> {
     this.assigned.push(assignment);
+    if (this.refuses !== '') throw new Error(this.refuses);
   }
 
   drained(tasks: readonly string[]): void {

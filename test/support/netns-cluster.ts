@@ -13,7 +13,7 @@ export class TestCluster {
   readonly router = `slc${process.pid}n${clusters}r`;
   readonly client = `slc${process.pid}n${clusters++}c`;
   readonly hosts: TestHost[] = [];
-  readonly peers: Peer[] = [];
+  readonly #peers = new Map<string, Peer>();
 
   static async start(size: number): Promise<TestCluster> {
     const cluster = new TestCluster();
@@ -53,6 +53,19 @@ export class TestCluster {
     const inside = ['nsenter', `--net=/run/netns/${router}`, 'sysctl', '-qw'] as const;
     const [file, ...rest] = inside;
     run(file, ...rest, 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
+  }
+
+  /** A peer in a namespace, by name from now on. */
+  async addPeer(name: string, host: TestHost, netns: string): Promise<Peer> {
+    const peer = await host.peer(netns);
+    this.#peers.set(name, peer);
+    return peer;
+  }
+
+  peer(name: string): Peer {
+    const found = this.#peers.get(name);
+    if (!found) throw new Error(`no peer ${name}`);
+    return found;
   }
 
   host(number: number): TestHost {

@@ -105,10 +105,7 @@ export class Entries {
   async #run(tool: 'ip' | 'bridge', lines: readonly string[]): Promise<void> {
     if (lines.length === 0) return;
     if (tool === 'ip') {
-      const owned = lines.map((line) => ({ owner: line, line }));
-      const errors = await new IpTool(this.#exec).batch(owned, this.#namespace);
-      const [first] = errors.values();
-      if (first !== undefined) throw new Error(first);
+      await new IpTool(this.#exec).run(lines, this.#namespace);
       return;
     }
     await must(this.#exec, this.#argv(tool, '-force', '-batch', '-'), {

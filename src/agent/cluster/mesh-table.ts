@@ -1,6 +1,11 @@
 import { createHash } from 'node:crypto';
-import ipaddr from 'ipaddr.js';
-import { concat, type SetSpec, type TableContent, type TableSpec } from '../../kernel/nft-table.ts';
+import {
+  concat,
+  hex,
+  type SetSpec,
+  type TableContent,
+  type TableSpec,
+} from '../../kernel/nft-table.ts';
 import type { MeshIntent } from '../../model/cluster-intent.ts';
 import type { NetworkIntent } from '../../model/host-intent.ts';
 import {
@@ -17,6 +22,7 @@ import {
   CLEAR_SLOT,
   forwardSets,
   PUBLISH_ANY,
+  REFUSE,
 } from '../plane/host-table.ts';
 
 /** In the mark of flows that came by the mesh, above the number of the host they came by. */
@@ -33,8 +39,6 @@ export const BLANK_MAC = '02:42:00:ff:ff:fe';
 /** The bytes of an IPv4 and a TCP header, and of an IPv6 and a TCP header. */
 const HEADERS4 = 40;
 const HEADERS6 = 60;
-
-const hex = (mark: number) => `0x${mark.toString(16)}`;
 
 /**
  * A number for each host, from its id: flows keep theirs while hosts come and go, and over a restart
@@ -103,10 +107,7 @@ function chainsOf(shape: MeshShape): TableSpec['chains'] {
   const accept = `meta mark set meta mark & 0xffff0000 | ${ACCEPT_MARK}`;
   return [
     { name: 'publish_any', body: PUBLISH_ANY },
-    {
-      name: 'refuse',
-      body: '\nmeta l4proto tcp reject with tcp reset\nreject with icmpx type port-unreachable',
-    },
+    { name: 'refuse', body: REFUSE },
     chain('raw', 'filter hook prerouting priority -300', [
       `udp dport ${port} meta nfproto ipv4 ip saddr != @tunnels4 drop`,
       `udp dport ${port} meta nfproto ipv6 ip6 saddr != @tunnels6 drop`,
@@ -243,8 +244,3 @@ export function hopAddress(number: number, family: 4 | 6): string {
 export const BLANK_HOP = { 4: '169.254.255.253', 6: 'fe80::5:fffe' } as const;
 /** The link's own: the kernel trusts no source on a link without an address. */
 export const OWN_HOP = { 4: '169.254.255.254/32', 6: 'fe80::5:ffff/64' } as const;
-
-/** Compared as the kernel writes them. */
-export function sameAddress(a: string, b: string): boolean {
-  return ipaddr.parse(a).toString() === ipaddr.parse(b).toString();
-}

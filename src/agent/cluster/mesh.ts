@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { must } from '../../kernel/exec.ts';
 import { IpTool } from '../../kernel/ip.ts';
 import type { NftTool } from '../../kernel/nft.ts';
+import { hex } from '../../kernel/nft-table.ts';
 import { writeSysctl } from '../../kernel/sysctl.ts';
 import type { ApplyFailure } from '../../link/agent-port.ts';
 import type { ClusterIntent, MeshIntent } from '../../model/cluster-intent.ts';
@@ -30,8 +31,6 @@ import {
 const TABLE = 7001;
 
 type Forwards = ReadonlyMap<string, ForwardIntent>;
-
-const hex = (mark: number) => `0x${mark.toString(16)}`;
 
 /** Ports that answer on every host of a cluster, and their way to a task on any of them. */
 export class Mesh {
@@ -114,19 +113,13 @@ export class Mesh {
       lines.push(`addr replace ${address} dev ${name} scope link`);
     }
     if (!there || !link.up) lines.push(`link set ${name} up`);
-    await this.#batch(lines);
+    await this.#ip.run(lines);
     await this.#makeRules();
     if (!there) this.#entries.forget();
     this.#linkSettings();
     if (!there) this.#egress = '';
     this.#linkMade = spec;
     return lines.length > 0;
-  }
-
-  async #batch(lines: readonly string[]): Promise<void> {
-    const owned = lines.map((line) => ({ owner: line, line }));
-    const [error] = (await this.#ip.batch(owned)).values();
-    if (error !== undefined) throw new Error(error);
   }
 
   #linkSettings(): void {
@@ -152,7 +145,7 @@ export class Mesh {
     }
     const way = (to: string, hop: string) =>
       `route replace ${to} via ${hop} dev ${this.#link} onlink table ${TABLE}`;
-    await this.#batch([way('default', BLANK_HOP[4]), way('::/0', BLANK_HOP[6])]);
+    await this.#ip.run([way('default', BLANK_HOP[4]), way('::/0', BLANK_HOP[6])]);
   }
 
   async #makeEntries(mesh: MeshIntent, whole: boolean): Promise<boolean> {
@@ -240,7 +233,7 @@ export class Mesh {
     await this.#reservations.update(new Map());
     if (ours.length > 0) {
       const { exec } = this.#tools;
-      await this.#batch([`link delete ${this.#link}`]);
+      await this.#ip.run([`link delete ${this.#link}`]);
       for (const family of ['-4', '-6']) {
         await exec(['ip', family, 'rule', 'del', 'pref', `${TABLE}`, 'lookup', `${TABLE}`]);
       }

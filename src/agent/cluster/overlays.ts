@@ -1,16 +1,17 @@
 import { createHash } from 'node:crypto';
-import ipaddr from 'ipaddr.js';
 import { errorText } from '../../base/errors.ts';
 import { IpTool, type Link } from '../../kernel/ip.ts';
 import { addNetns, listNetns, removeNetns } from '../../kernel/netns.ts';
 import { writeSysctlsIn } from '../../kernel/sysctl.ts';
 import type { ApplyFailure } from '../../link/agent-port.ts';
+import { bare, derivedMac } from '../../model/address.ts';
 import type {
   ClusterIntent,
   OverlayIntent,
   OverlayPeer,
   OverlaySegment,
 } from '../../model/cluster-intent.ts';
+import { within } from '../plane/host-content.ts';
 import { type AgentTools, eachOf } from '../plane/tools.ts';
 import { Entries, type EntryMap, fdbKey, neighKey } from './entries.ts';
 
@@ -32,22 +33,12 @@ const tunnelName = ({ vni }: OverlaySegment) => `vx${vni}`;
 
 function segmentOf(segments: readonly OverlaySegment[], addresses: readonly string[]) {
   for (const text of addresses) {
-    const address = ipaddr.parse(text.split('/')[0] ?? '');
     const found = segments.find(({ subnets }) =>
-      subnets.some((subnet) => {
-        const [base, bits] = ipaddr.parseCIDR(subnet);
-        return base.kind() === address.kind() && address.match(base, bits);
-      }),
+      subnets.some((subnet) => within(bare(text), subnet)),
     );
     if (found) return found;
   }
   return undefined;
-}
-
-/** The same on every host: members keep their gateway's MAC when they ask anew. */
-function gatewayMac({ vni }: OverlaySegment): string {
-  const digits = createHash('sha256').update(`gateway ${vni}`).digest('hex').slice(0, 8);
-  return `02:42:${digits.replaceAll(/(..)(?!$)/g, '$1:')}`;
 }
 
 /**
@@ -167,9 +158,7 @@ export class Overlays implements OverlayPorts {
       return ours && !kept;
     });
     lines.push(...stale.map(({ name }) => `link delete ${name}`));
-    const owned = lines.map((line) => ({ owner: line, line }));
-    const [error] = (await this.#ip.batch(owned, netns)).values();
-    if (error !== undefined) throw new Error(error);
+    await this.#ip.run(lines, netns);
     return lines.length > 0 || made.size > 0;
   }
 
@@ -201,9 +190,7 @@ export class Overlays implements OverlayPorts {
       [outside, undefined],
       [tags, netns],
     ] as const) {
-      const owned = lines.map((line) => ({ owner: line, line }));
-      const [error] = (await this.#ip.batch(owned, where)).values();
-      if (error !== undefined) throw new Error(error);
+      await this.#ip.run(lines, where);
     }
     if (made.size > 0) this.#entries.delete(netns);
     return made;
@@ -241,8 +228,10 @@ function segmentLines(
   const link = links.get(bridge);
   const lines: string[] = [];
   if (!link) {
+    // The same on every host: members keep their gateway's MAC when they ask anew.
+    const mac = derivedMac(`gateway ${segment.vni}`);
     lines.push(
-      `link add ${bridge} mtu ${mtu} address ${gatewayMac(segment)} type bridge forward_delay 0 mcast_snooping 0`,
+      `link add ${bridge} mtu ${mtu} address ${mac} type bridge forward_delay 0 mcast_snooping 0`,
     );
   }
   const addresses = new Set(link?.addresses);

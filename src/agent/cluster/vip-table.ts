@@ -1,7 +1,7 @@
 import { concat, type SetSpec, type TableContent, type TableSpec } from '../../kernel/nft-table.ts';
 import type { VipIntent } from '../../model/cluster-intent.ts';
 import { canonical, type Elements, familyOf, put } from '../plane/host-content.ts';
-import { CLEAR_SLOT, MAX_TARGETS, SLOT_MARK } from '../plane/host-table.ts';
+import { CLEAR_SLOT, MAX_TARGETS, REFUSE, SLOT_MARK } from '../plane/host-table.ts';
 
 const OUT = `
 dnat ip to ip daddr map @to4
@@ -13,10 +13,6 @@ const CLOSED = `
 ${CLEAR_SLOT}
 ip daddr @closed4 jump refuse
 ip6 daddr @closed6 jump refuse`;
-
-const REFUSE = `
-meta l4proto tcp reject with tcp reset
-reject with icmpx type port-unreachable`;
 
 function chainBody(name: string): string {
   const [, slots, family] = /^turn-(\d+)-([46])$/.exec(name) ?? [];

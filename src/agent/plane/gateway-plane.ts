@@ -1,10 +1,10 @@
-import ipaddr from 'ipaddr.js';
 import type { Timer } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
 import { dropFlows, type Flow, type FlowFilter, listFlows } from '../../kernel/conntrack.ts';
 import type { Nft } from '../../kernel/nft.ts';
 import { readCounters } from '../../kernel/nft-counters.ts';
 import { writeSysctl } from '../../kernel/sysctl.ts';
+import { bare } from '../../model/address.ts';
 import {
   type CarryFailure,
   type KernelListener,
@@ -21,7 +21,7 @@ import {
   LISTENER_MASK,
   listenerMarks,
 } from './gateway-table.ts';
-import { canonical, familyOf } from './host-content.ts';
+import { canonical, familyOf, within } from './host-content.ts';
 import type { IntentStore } from './intent-store.ts';
 import type { AgentTools } from './tools.ts';
 
@@ -34,11 +34,6 @@ const NONE = { packets: 0, bytes: 0 };
 
 const textOf = ({ address, port }: KernelTarget) => `${address} ${port}`;
 
-function within(address: string, subnet: string): boolean {
-  const [parsed, [block, bits]] = [ipaddr.parse(address), ipaddr.parseCIDR(subnet)];
-  return parsed.kind() === block.kind() && parsed.match(block, bits);
-}
-
 /** Addresses of sandboxes whose answers to anybody come by this host: their default route. */
 function routedHere({ sandboxes, networks }: IntentStore): ReadonlySet<string> {
   const found = new Set<string>();
@@ -46,10 +41,10 @@ function routedHere({ sandboxes, networks }: IntentStore): ReadonlySet<string> {
     for (const { network, addresses, gateways } of attachments) {
       const { driver, gateways: own = [] } = networks.get(network) ?? {};
       if (driver !== 'bridge') continue;
-      const ours = gateways.filter((gateway) => own.some((one) => one.split('/')[0] === gateway));
+      const ours = gateways.filter((gateway) => own.some((one) => bare(one) === gateway));
       const families = new Set(ours.map(familyOf));
       for (const cidr of addresses) {
-        const [address = ''] = cidr.split('/');
+        const address = bare(cidr);
         if (families.has(familyOf(address))) found.add(canonical(address));
       }
     }

@@ -1,5 +1,5 @@
 import type { SetSpec, TableContent, TableSpec } from '../../kernel/nft-table.ts';
-import { concat } from '../../kernel/nft-table.ts';
+import { concat, hex } from '../../kernel/nft-table.ts';
 import type { KernelListener } from '../../model/kernel-listener.ts';
 import { addFamily, canonical, type Elements, familyOf, put } from './host-content.ts';
 import {
@@ -18,7 +18,6 @@ export const GATEWAY_MARK_MASK = 0xff000000;
 export const LISTENER_MASK = 0xff000fff;
 const LISTENER_BITS = 0xfff;
 
-const hex = (value: number) => `0x${(value >>> 0).toString(16)}`;
 const OURS = `ct mark & ${hex(GATEWAY_MARK_MASK)} == ${hex(GATEWAY_MARK)}`;
 
 // Only the opening of a connection: one that a socket has accepted must not be torn away from it.

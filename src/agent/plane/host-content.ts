@@ -28,6 +28,12 @@ export function familyOf(address: string): 4 | 6 {
   return address.includes(':') ? 6 : 4;
 }
 
+/** Whether an address is of a block. */
+export function within(address: string, cidr: string): boolean {
+  const [parsed, [block, bits]] = [ipaddr.parse(address), ipaddr.parseCIDR(cidr)];
+  return parsed.kind() === block.kind() && parsed.match(block, bits);
+}
+
 /** A CIDR block as the kernel writes it: host bits clear, a single address without a length. */
 export function canonicalPrefix(cidr: string): string {
   const [address, length] = ipaddr.parseCIDR(cidr);

@@ -86,7 +86,8 @@ ip daddr . meta l4proto . th dport @closed_exact4 jump refuse
 ip6 daddr . meta l4proto . th dport @closed_exact6 jump refuse
 fib daddr type local meta l4proto . th dport @closed_any jump refuse`;
 
-const REFUSE = `
+/** What says at once that nobody is there. */
+export const REFUSE = `
 meta l4proto tcp reject with tcp reset
 reject with icmpx type port-unreachable`;
 

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { Link, OwnedLine } from '../../kernel/ip.ts';
+import { derivedMac } from '../../model/address.ts';
 import type { AttachmentIntent, NetworkIntent } from '../../model/host-intent.ts';
 import type { OverlayPort } from '../cluster/overlays.ts';
 import type { Naming } from './naming.ts';
@@ -47,12 +47,6 @@ function finish(network: NetworkIntent, link: Link | undefined, made: string[]):
   return owned(network.id, lines);
 }
 
-/** Of its own: a bridge that takes that of a port changes it, and its members' caches are wrong. */
-function bridgeMac(network: string): string {
-  const digits = createHash('sha256').update(network).digest('hex').slice(0, 8);
-  return `02:42:${digits.replaceAll(/(..)(?!$)/g, '$1:')}`;
-}
-
 /** The bridge of a network. */
 export function bridgePlan(naming: Naming, network: NetworkIntent, link: Link | undefined): Plan {
   const name = network.link;
@@ -71,7 +65,8 @@ export function bridgePlan(naming: Naming, network: NetworkIntent, link: Link | 
   if (link) return finish(network, link, []);
   const mtu = network.mtu === undefined ? '' : ` mtu ${network.mtu}`;
   return finish(network, undefined, [
-    `link add ${name} address ${bridgeMac(network.id)}${mtu} type bridge stp_state 0 forward_delay 0`,
+    // A bridge that takes the MAC of a port changes it, and its members' caches are wrong.
+    `link add ${name} address ${derivedMac(network.id)}${mtu} type bridge stp_state 0 forward_delay 0`,
     `link set ${name} alias ${tag} group ${LINK_GROUP}`,
   ]);
 }

@@ -47,6 +47,9 @@ export abstract class Task {
   readonly command: Command;
   protected readonly tools: AgentTools;
   protected readonly home: TaskHome;
+  protected readonly groupPath: string;
+  /** Its control group, where there are any. */
+  protected readonly group: Cgroup | undefined;
   readonly #events: TaskEvents;
   readonly #execs = new Map<string, Command>();
   #spec: TaskSpec;
@@ -56,6 +59,8 @@ export abstract class Task {
   constructor(tools: AgentTools, home: TaskHome, spec: TaskSpec, events: TaskEvents) {
     this.tools = tools;
     this.home = home;
+    this.groupPath = `${home.groupPath}/${spec.id}`;
+    this.group = home.cgroups && Cgroup.at(home.cgroups, this.groupPath);
     this.#spec = spec;
     this.#events = events;
     this.log = new TaskLog(home.logPath, () => tools.clock.wall());
@@ -77,15 +82,6 @@ export abstract class Task {
   protected abstract execPid(id: string, command: Command): number | undefined;
   /** Takes away what the runtime keeps of a task that has ended. */
   protected abstract discard(): Promise<void>;
-
-  protected get groupPath(): string {
-    return `${this.home.groupPath}/${this.spec.id}`;
-  }
-
-  /** Its control group, where there are any. */
-  protected get group(): Cgroup | undefined {
-    return this.home.cgroups && Cgroup.at(this.home.cgroups, this.groupPath);
-  }
 
   get spec(): TaskSpec {
     return this.#spec;

@@ -45,7 +45,7 @@ export class EngineServer {
     this.#logger = logger;
     this.#router = new Router([
       ...systemRoutes(engine, member, facts),
-      ...networkRoutes(engine),
+      ...networkRoutes(engine, member),
       ...containerRoutes(engine),
       ...streamRoutes(engine),
       ...eventRoutes(engine),

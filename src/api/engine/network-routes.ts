@@ -1,10 +1,12 @@
-import { notFound } from '../../base/faults.ts';
+import { notFound, unsupported } from '../../base/faults.ts';
+import type { ClusterMember } from '../../control/cluster/member.ts';
 import type { Engine } from '../../control/engine.ts';
 import { isPredefined } from '../../control/registry.ts';
 import type { Network } from '../../model/network.ts';
 import { type Answer, type Call, created, done, ok, type Route } from './http.ts';
 import { attachmentRequest, networkDetail, networkRequest, networkView } from './network-view.ts';
 import { Filters, nameFits } from './query.ts';
+import { NO_SERVICES } from './swarm-routes.ts';
 
 const LIST_FILTERS = ['driver', 'id', 'label', 'label!', 'name', 'scope', 'type', 'dangling'];
 const PRUNE_FILTERS = ['label', 'label!', 'until'];
@@ -61,7 +63,7 @@ async function disconnect({ containers }: Engine, call: Call): Promise<Answer> {
 }
 
 /** Networks: create, list, inspect, remove, prune, connect and disconnect. */
-export function networkRoutes(engine: Engine): Route[] {
+export function networkRoutes(engine: Engine, member: ClusterMember): Route[] {
   const { networks } = engine;
   return [
     { method: 'GET', path: '/networks/?', run: (call) => list(engine, call) },
@@ -69,7 +71,12 @@ export function networkRoutes(engine: Engine): Route[] {
       method: 'POST',
       path: '/networks/create',
       run: async ({ body }) => {
-        const { id } = await networks.create(networkRequest(await body()));
+        const request = networkRequest(await body());
+        const { driver, scope, ingress } = request;
+        if (member.manager && (driver === 'overlay' || scope === 'swarm' || ingress)) {
+          throw unsupported(NO_SERVICES);
+        }
+        const { id } = await networks.create(request);
         return created({ Id: id, Warning: '' });
       },
     },

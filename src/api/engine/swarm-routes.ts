@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
-import { invalid, notFound } from '../../base/faults.ts';
+import { invalid, unsupported } from '../../base/faults.ts';
 import { nodesOf } from '../../control/cluster/cluster-state.ts';
 import {
   inspectCluster,
@@ -222,11 +222,15 @@ function nodeCalls(member: ClusterMember, clock: Clock): Route[] {
 
 const CLUSTER_PATHS = ['services', 'tasks', 'nodes', 'secrets', 'configs', 'swarm'];
 
-/** What only managers answer; on them nothing else is served below these paths. */
+/** What a manager says of everything that is more than nodes. */
+export const NO_SERVICES =
+  'this version forms clusters of nodes; services, secrets, configs and networks of a cluster are not served yet';
+
+/** What only managers answer, and what they do not serve of it. */
 function refusals(member: ClusterMember): Route[] {
   const run = () => {
     member.needManager();
-    throw notFound('page not found');
+    throw unsupported(NO_SERVICES);
   };
   return CLUSTER_PATHS.flatMap((name) =>
     (['GET', 'POST', 'DELETE'] as const).flatMap((method): Route[] => [

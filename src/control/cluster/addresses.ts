@@ -1,5 +1,7 @@
 import { isIP } from 'node:net';
 import { invalid, unavailable } from '../../base/faults.ts';
+import { formatHostPort } from '../../model/address.ts';
+import { isWildcard } from '../../model/host-intent.ts';
 
 /** Addresses of a link, without prefix length. */
 export type LinkAddresses = { readonly link: string; readonly addresses: readonly string[] };
@@ -35,14 +37,20 @@ function ofLink(name: string, links: readonly LinkAddresses[], what: string): st
   return first;
 }
 
-function isWildcard(host: string): boolean {
-  return host === '' || host === '0.0.0.0' || host === '::';
+/** Where to ask a manager, with its port; a text without one means the usual. */
+export function controlAddress(text: string): string {
+  const { host, port = CONTROL_PORT } = splitPort(text, 'remote');
+  return formatHostPort(host, port);
+}
+
+function isEvery(host: string): boolean {
+  return host === '' || isWildcard(host);
 }
 
 /** Where a manager is to listen: an address or an interface, with or without a port. */
 export function listenAddress(text: string, links: readonly LinkAddresses[]): HostPort {
   const { host, port = CONTROL_PORT } = splitPort(text, 'listen');
-  if (isWildcard(host)) return { host: host || '0.0.0.0', port };
+  if (isEvery(host)) return { host: host || '0.0.0.0', port };
   return { host: isIP(host) ? host : ofLink(host, links, 'listen'), port };
 }
 
@@ -53,11 +61,11 @@ export function advertiseAddress(
   links: readonly LinkAddresses[],
 ): HostPort {
   if (text === '') {
-    const host = isWildcard(listen.host) ? onlyAddress(links) : listen.host;
+    const host = isEvery(listen.host) ? onlyAddress(links) : listen.host;
     return { host, port: listen.port };
   }
   const { host, port = listen.port } = splitPort(text, 'advertise');
-  if (isWildcard(host)) {
+  if (isEvery(host)) {
     throw invalid('advertise address must be a non-zero IP address or network interface');
   }
   return { host: isIP(host) ? host : ofLink(host, links, 'advertise'), port };
@@ -66,7 +74,7 @@ export function advertiseAddress(
 /** Where tunnels of overlays end; empty: where others reach this node. */
 export function dataPathAddress(text: string, links: readonly LinkAddresses[]): string {
   if (text === '') return '';
-  if (isWildcard(text)) {
+  if (isEvery(text)) {
     throw invalid('data path address must be a non-zero IP address or network interface');
   }
   return isIP(text) ? text : ofLink(text, links, 'data path');

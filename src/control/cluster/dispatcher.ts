@@ -4,7 +4,15 @@ import { errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { jitter, type Rng } from '../../base/rng.ts';
 import { diffAssignment, NO_ASSIGNMENT, sorted, versionOf } from '../../link/assignment.ts';
-import { MAX_REPORTS, type NodeMessage, type SessionHello } from '../../link/cluster-protocol.ts';
+import {
+  BEAT_JITTER,
+  DEFAULT_HEARTBEAT_MS,
+  MAX_REPORTS,
+  MISSED_BEATS,
+  type NodeMessage,
+  type SessionHello,
+  type SessionTerms,
+} from '../../link/cluster-protocol.ts';
 import { type NodeSession, RefusedError, type SessionPeer } from '../../link/cluster-server.ts';
 import { type ClusterNode, KIND, type NodeAssignment } from '../../model/cluster.ts';
 import { edit } from '../../store/edit.ts';
@@ -36,11 +44,8 @@ export type DispatcherDeps = {
   ): Promise<{ certificate: string; dataKey: string | undefined }>;
 };
 
-/** Heartbeats that may be missed before a node counts as down. */
-const MISSED = 3;
 /** Changes of the state within this time go to a node at once. */
 const GATHER_MS = 20;
-const JITTER = 0.1;
 
 /** One node's session. */
 class Session implements NodeSession {
@@ -49,12 +54,16 @@ class Session implements NodeSession {
   readonly peer: SessionPeer;
   readonly #owner: Dispatcher;
   lastSeen: number;
-  /** What the node has acknowledged, and which version of the state it shows. */
+  /** What the node has acknowledged, and which version of the state that is of. */
   applied: NodeAssignment = NO_ASSIGNMENT;
   appliedVersion = '';
+  appliedOf = 0;
+  /** What others rely on of it is in place there. */
+  shown = false;
+  /** Version of the state that the node is known to show. */
   shows = 0;
   /** What it was sent and has not yet acknowledged. */
-  sent: { assignment: NodeAssignment; version: string; shows: number } | undefined;
+  sent: { assignment: NodeAssignment; version: string; of: number } | undefined;
   terms = '';
   /** Its connection is over; it may come back. */
   gone = false;
@@ -95,7 +104,7 @@ export class Dispatcher {
 
   constructor(deps: DispatcherDeps) {
     this.#deps = deps;
-    this.#reports = new ReportWriter(deps.store, deps.logger);
+    this.#reports = new ReportWriter(deps.store, deps.clock, deps.logger);
     this.#unwatch = deps.store.watch((_, version) => {
       this.#version = version;
       this.#gather();
@@ -157,6 +166,7 @@ export class Dispatcher {
     this.#sessions.set(identity.nodeId, session);
     before?.peer.close();
     session.appliedVersion = hello.assignment;
+    session.shown = hello.shown === true;
     // What the node has is known from before: it gets what differs.
     if (before?.appliedVersion === hello.assignment) session.applied = before.applied;
     void this.#welcome(session, hello);
@@ -167,7 +177,7 @@ export class Dispatcher {
     if (this.#sessions.get(session.nodeId) !== session) return;
     if ('beat' in message) session.peer.send({ beat: message.beat });
     else if ('reports' in message) this.#take(session.nodeId, message.reports);
-    else if ('applied' in message) this.#applied(session, message.applied);
+    else if ('applied' in message) this.#applied(session, message.applied, message.shown);
     else if ('lost' in message) {
       session.sent = undefined;
       session.appliedVersion = '';
@@ -215,7 +225,7 @@ export class Dispatcher {
         };
         return JSON.stringify(next) === JSON.stringify(node) ? undefined : next;
       });
-      this.#send(session);
+      this.#send(session, this.#terms());
     } catch (error) {
       this.#deps.logger.warn('a node was not let in', { reason: errorText(error) });
       session.peer.close();
@@ -230,13 +240,16 @@ export class Dispatcher {
     }
   }
 
-  #applied(session: Session, version: string): void {
+  #applied(session: Session, version: string, shown: boolean): void {
     const { sent } = session;
-    if (sent?.version !== version) return;
-    session.applied = sent.assignment;
-    session.appliedVersion = version;
-    session.shows = sent.shows;
-    session.sent = undefined;
+    if (sent?.version === version) {
+      session.applied = sent.assignment;
+      session.appliedVersion = version;
+      session.appliedOf = sent.of;
+      session.sent = undefined;
+    } else if (version !== session.appliedVersion) return;
+    session.shown = shown;
+    if (shown) session.shows = session.appliedOf;
     this.#gather();
   }
 
@@ -255,28 +268,34 @@ export class Dispatcher {
     if (this.#gathering || this.#closed || !this.#lead) return;
     this.#gathering = this.#deps.clock.after(GATHER_MS, () => {
       this.#gathering = undefined;
-      for (const session of this.#sessions.values()) this.#send(session);
+      const terms = this.#terms();
+      for (const session of this.#sessions.values()) this.#send(session, terms);
       this.#tellDrained();
     });
   }
 
-  /** Terms and assignment, as far as they differ from what the node has. */
-  #send(session: Session): void {
-    const node = findNode(this.#deps.store, session.nodeId);
+  /** What holds for every session. */
+  #terms(): Omit<SessionTerms, 'role'> | undefined {
     const cluster = clusterOf(this.#deps.store)?.value;
-    if (!cluster || !this.#lead) return;
+    if (!cluster) return undefined;
+    const { certificate, next } = cluster.ca;
+    return {
+      heartbeatMs: cluster.spec.heartbeatMs,
+      managers: managerAddresses(this.#deps.store),
+      roots: next ? [next.certificate, certificate] : [certificate],
+      issuer: digestOf(next?.certificate ?? certificate),
+    };
+  }
+
+  /** Terms and assignment, as far as they differ from what the node has. */
+  #send(session: Session, common: Omit<SessionTerms, 'role'> | undefined): void {
+    const node = findNode(this.#deps.store, session.nodeId);
+    if (!common || !this.#lead) return;
     if (!node) {
       this.drop(session.nodeId);
       return;
     }
-    const { certificate, next } = cluster.ca;
-    const terms = {
-      heartbeatMs: cluster.spec.heartbeatMs,
-      managers: managerAddresses(this.#deps.store),
-      roots: next ? [next.certificate, certificate] : [certificate],
-      role: node.role,
-      issuer: digestOf(next?.certificate ?? certificate),
-    };
+    const terms = { ...common, role: node.role };
     const text = JSON.stringify(terms);
     if (text !== session.terms) session.peer.send({ terms });
     session.terms = text;
@@ -288,40 +307,48 @@ export class Dispatcher {
   #sendAssignment(session: Session): void {
     const assignment = sorted(this.#deps.assignmentFor(session.nodeId));
     const version = versionOf(assignment);
-    const shows = this.#version;
+    const of = this.#version;
     if (version === session.appliedVersion) {
       session.applied = assignment;
-      session.shows = shows;
+      session.appliedOf = of;
+      if (session.shown) session.shows = of;
       return;
     }
-    session.sent = { assignment, version, shows };
+    session.sent = { assignment, version, of };
     const base = session.appliedVersion;
     if (base !== '' && versionOf(session.applied) === base) {
       session.peer.send({ diff: diffAssignment(session.applied, assignment), base, version });
     } else session.peer.send({ whole: assignment, version });
   }
 
-  /** A task that is to stop may do so once every node that is up shows a state without it. */
+  /**
+   * A task that is to stop may do so once every node that is not down shows a state without it;
+   * one that is cut off for a moment goes on sending to it.
+   */
   #tellDrained(): void {
-    const up = [...this.#sessions.values()].filter(({ gone }) => !gone);
-    const shown = Math.min(...up.map(({ shows }) => shows));
+    const shown = Math.min(...[...this.#sessions.values()].map(({ shows }) => shows));
+    const leaving = new Set<string>();
     for (const { value: task, version } of tasksOf(this.#deps.store)) {
       if (progress(task.desired) <= progress('running')) continue;
+      leaving.add(task.id);
       if (progress(task.report.state) > progress('running') || version > shown) continue;
       const session = this.#sessions.get(task.nodeId);
       if (!session || session.drained.has(task.id)) continue;
       session.drained.add(task.id);
       session.peer.send({ drained: [task.id] });
     }
+    for (const { drained } of this.#sessions.values()) {
+      for (const id of drained) if (!leaving.has(id)) drained.delete(id);
+    }
   }
 
   /** Looks once a heartbeat who has not been heard of. */
   #tick(): void {
-    const heartbeatMs = clusterOf(this.#deps.store)?.value.spec.heartbeatMs ?? 5000;
-    this.#beat = this.#deps.clock.after(jitter(this.#deps.rng, heartbeatMs, JITTER), () => {
+    const heartbeatMs = clusterOf(this.#deps.store)?.value.spec.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+    this.#beat = this.#deps.clock.after(jitter(this.#deps.rng, heartbeatMs, BEAT_JITTER), () => {
       if (!this.#lead) return;
       this.#tick();
-      const limit = this.now() - heartbeatMs * (MISSED + JITTER);
+      const limit = this.now() - heartbeatMs * (MISSED_BEATS + BEAT_JITTER);
       for (const [id, session] of this.#sessions) {
         if (session.lastSeen >= limit) continue;
         this.#sessions.delete(id);

@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { invalid } from '../../base/faults.ts';
 import { formatCidr, parseCidr } from '../../ipam/cidr.ts';
+import { formatHostPort } from '../../model/address.ts';
 import {
   type Cluster,
   type ClusterNode,
@@ -97,7 +98,7 @@ export async function found(
     sealedOverlayKeys: [],
   };
   const nodeId = newClusterId();
-  const managerAddress = addressText(advertise);
+  const managerAddress = formatHostPort(advertise.host, advertise.port);
   const node: ClusterNode = {
     ...{ id: nodeId, name: '', labels: {}, created: now, updated: now, role: 'manager' },
     availability: order.availability,
@@ -122,9 +123,4 @@ export async function found(
     dataKey: dataKey.toString('base64'),
   };
   return { membership, keys };
-}
-
-/** `host:port` as others write it. */
-export function addressText({ host, port }: { host: string; port: number }): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -63,6 +63,7 @@ const OVERLAY_KEY_MS = 12 * 3600_000;
 const LOOK_MS = 60_000;
 /** Answers to wrong tokens come this much later. */
 const WRONG_TOKEN_MS = 1000;
+const CLAIM_AGAIN_MS = 1000;
 export const ONE_MANAGER =
   'this cluster keeps its state on its one manager: to have several, start every manager with --cluster-store';
 
@@ -277,7 +278,7 @@ export class ManagerPart implements ManagerPort {
       }
     } catch (error) {
       this.#deps.logger.warn('the lead is not yet told', { reason: errorText(error) });
-      this.#deps.clock.after(WRONG_TOKEN_MS, () => {
+      this.#deps.clock.after(CLAIM_AGAIN_MS, () => {
         if (this.#leads) void this.#claim();
       });
     }

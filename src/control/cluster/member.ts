@@ -1,5 +1,4 @@
-import type { X509Certificate } from 'node:crypto';
-import { X509Certificate as Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import { invalid, unavailable } from '../../base/faults.ts';
@@ -8,6 +7,7 @@ import type { Rng } from '../../base/rng.ts';
 import { NO_ASSIGNMENT } from '../../link/assignment.ts';
 import { joinCluster } from '../../link/cluster-client.ts';
 import type { JoinGrant, SessionTerms } from '../../link/cluster-protocol.ts';
+import { formatHostPort } from '../../model/address.ts';
 import type {
   Cluster,
   NodeAssignment,
@@ -15,16 +15,18 @@ import type {
   NodeDescription,
   TaskReport,
 } from '../../model/cluster.ts';
+import { isWildcard } from '../../model/host-intent.ts';
 import type { Store } from '../../store/store.ts';
+import { NOT_A_MANAGER } from '../network-request.ts';
 import {
   advertiseAddress,
-  CONTROL_PORT,
+  controlAddress,
   dataPathAddress,
   type LinkAddresses,
   listenAddress,
 } from './addresses.ts';
 import { clusterOf } from './cluster-state.ts';
-import { addressText, type FoundingOrder, found } from './founding.ts';
+import { type FoundingOrder, found } from './founding.ts';
 import { createRequest, identityOf, issuerOf } from './identity/authority.ts';
 import { parseToken, parseUnlockKey, tokenDigest } from './identity/tokens.ts';
 import { ManagerPart, type Orchestration } from './manager.ts';
@@ -34,7 +36,7 @@ import { ManagerKeys } from './secrets.ts';
 
 /** What runs the tasks of an assignment on this host, and shows its networks and services. */
 export interface AssignmentRunner {
-  /** Resolves when what other nodes rely on is in place; tasks go on afterwards. */
+  /** Resolves when what other nodes rely on is in place; rejects when the host refuses a part. */
   assign(assignment: NodeAssignment): Promise<void>;
   /** No node sends anything new to these tasks any more. */
   drained(tasks: readonly string[]): void;
@@ -81,8 +83,6 @@ export type JoinRequest = Addresses & {
 const NOT_A_MEMBER = 'This node is not part of a swarm';
 const A_MEMBER =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
-const NOT_A_MANAGER =
-  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 const A_WORKER =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
 const LOCKED =
@@ -261,9 +261,12 @@ export class ClusterMember {
     const { shared } = this.#deps;
     let last: unknown;
     for (const address of remoteAddrs.slice(0, MAX_REMOTES)) {
-      const full = /:\d+$|\]$/.test(address) ? address : `${address}:${CONTROL_PORT}`;
       try {
-        return await joinCluster(full, { token, request, hostname, availability, shared }, trusts);
+        return await joinCluster(
+          controlAddress(address),
+          { token, request, hostname, availability, shared },
+          trusts,
+        );
       } catch (error) {
         last = error;
         if (!(error instanceof SluiceError) || error.code !== 'E_CLUSTER_UNREACHABLE') break;
@@ -286,10 +289,7 @@ export class ClusterMember {
     this.#link = new NodeLink(this.#linkDeps());
     runner.reportTo((taskId, report) => this.#link?.report(taskId, report));
     // What it was told last holds until a manager tells more.
-    await runner.assign(this.#assignment).catch((error: unknown) => {
-      this.#deps.logger.warn('the last assignment is not in place', { reason: errorText(error) });
-    });
-    this.#link.start();
+    await this.#link.start();
     if (this.#state === 'pending') this.#state = 'active';
   }
 
@@ -361,8 +361,11 @@ export class ClusterMember {
         );
         this.#assignment = assignment;
         file.writeAssignment(assignment);
-        await runner.assign(assignment);
-        for (const { id } of gone) this.#link?.forget(id);
+        try {
+          await runner.assign(assignment);
+        } finally {
+          for (const { id } of gone) this.#link?.forget(id);
+        }
       },
       drained: (tasks) => runner.drained(tasks),
       terms: (terms) => this.#takeTerms(terms),
@@ -379,13 +382,14 @@ export class ClusterMember {
   #managers(): string[] {
     const { managers = [], listen } = this.#membership ?? {};
     if (!this.#manager || !listen) return [...managers];
-    const host = ['0.0.0.0', '::'].includes(listen.host) ? '127.0.0.1' : listen.host;
-    return [addressText({ host, port: listen.port }), ...managers];
+    const host = isWildcard(listen.host) ? '127.0.0.1' : listen.host;
+    return [formatHostPort(host, listen.port), ...managers];
   }
 
   #hello({ role, advertise, dataPathAddress: dataPath }: Membership) {
     const description = this.#deps.describe();
-    const managerAddress = role === 'manager' ? addressText(advertise) : undefined;
+    const managerAddress =
+      role === 'manager' ? formatHostPort(advertise.host, advertise.port) : undefined;
     return { description, address: advertise.host, dataPathAddress: dataPath, managerAddress };
   }
 
@@ -396,7 +400,7 @@ export class ClusterMember {
   }
 
   #certified(certificate: string, key: string, dataKey: string | undefined): void {
-    const role = identityOf(new Certificate(certificate))?.role;
+    const role = identityOf(new X509Certificate(certificate))?.role;
     if (!this.#membership || !role) return;
     this.#keep({ ...this.#membership, certificate, key, role, dataKey });
     const manager = this.#manager;

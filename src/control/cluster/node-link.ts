@@ -6,8 +6,11 @@ import { jitter, type Rng } from '../../base/rng.ts';
 import { applyDiff, versionOf } from '../../link/assignment.ts';
 import { type ManagerSession, type NodeTls, openSession } from '../../link/cluster-client.ts';
 import {
+  BEAT_JITTER,
+  DEFAULT_HEARTBEAT_MS,
   MAX_REPORTS,
   type ManagerMessage,
+  MISSED_BEATS,
   type SessionHello,
   type SessionTerms,
 } from '../../link/cluster-protocol.ts';
@@ -25,7 +28,7 @@ export type NodeLinkDeps = {
   tls(): NodeTls;
   /** Where managers were last seen, the best first. */
   managers(): readonly string[];
-  hello(): Omit<SessionHello, 'open' | 'assignment'>;
+  hello(): Omit<SessionHello, 'open' | 'assignment' | 'shown'>;
   /** The assignment that it lives by. */
   assignment(): NodeAssignment;
   /** Resolves when it is in place. */
@@ -40,12 +43,11 @@ export type NodeLinkDeps = {
   readonly logger: Logger;
 };
 
-const DEFAULT_BEAT_MS = 5000;
-const MISSED = 3;
-const JITTER = 0.1;
 const RETRY_MS = 200;
 const MAX_RETRY_MS = 5000;
 const REPORT_MS = 20;
+/** Until what the host has refused is tried again. */
+const SHOW_AGAIN_MS = 2000;
 /** Between two tries to get the next certificate at least. */
 const MIN_RENEWAL_MS = 5000;
 /** Timers hold 2^31 - 1 ms at most; a day is looked at anew. */
@@ -73,6 +75,8 @@ export class NodeLink {
   readonly #reports = new Map<string, TaskReport>();
   readonly #unsent = new Set<string>();
   #applying: Promise<void> = Promise.resolve();
+  #shown = false;
+  #showAgain: Timer | undefined;
 
   constructor(deps: NodeLinkDeps) {
     this.#deps = deps;
@@ -83,14 +87,19 @@ export class NodeLink {
     return this.#session && this.#terms ? this.#address : undefined;
   }
 
-  start(): void {
-    void this.#connect();
+  /** Resolves when the assignment that it lives by is in place, or was refused by the host. */
+  async start(): Promise<void> {
     this.#scheduleRenewal();
+    const kept = this.#deps.assignment();
+    this.#assign(kept, versionOf(kept));
+    await this.#applying;
+    if (!this.#closed) void this.#connect();
   }
 
   close(): void {
     this.#closed = true;
     for (const timer of [this.#beat, this.#retry, this.#renewal, this.#flush]) timer?.cancel();
+    this.#showAgain?.cancel();
     this.#session?.close();
   }
 
@@ -118,7 +127,8 @@ export class NodeLink {
     this.#hint = undefined;
     this.#terms = undefined;
     const assignment = this.#deps.assignment();
-    const hello = { ...this.#deps.hello(), assignment: versionOf(assignment) };
+    const held = { assignment: versionOf(assignment), shown: this.#shown };
+    const hello = { ...this.#deps.hello(), ...held };
     try {
       const session = await openSession(
         this.#address,
@@ -155,10 +165,10 @@ export class NodeLink {
 
   #beatLater(): void {
     const { clock, rng } = this.#deps;
-    const heartbeatMs = this.#terms?.heartbeatMs ?? DEFAULT_BEAT_MS;
+    const heartbeatMs = this.#terms?.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
     this.#beat?.cancel();
-    this.#beat = clock.after(jitter(rng, heartbeatMs, JITTER), () => {
-      if (clock.now() - this.#heard > heartbeatMs * MISSED) {
+    this.#beat = clock.after(jitter(rng, heartbeatMs, BEAT_JITTER), () => {
+      if (clock.now() - this.#heard > heartbeatMs * MISSED_BEATS) {
         this.#deps.logger.warn('the manager is silent', { address: this.#address });
         this.#session?.close();
         return;
@@ -191,14 +201,25 @@ export class NodeLink {
   }
 
   #assign(assignment: NodeAssignment, version: string): void {
-    const { logger } = this.#deps;
+    const { clock, logger, assigned } = this.#deps;
+    this.#showAgain?.cancel();
     this.#applying = this.#applying
-      .then(() => this.#deps.assigned(assignment))
-      .then(() => this.#session?.send({ applied: version }))
+      .then(() => assigned(assignment))
+      .then(() => this.#tell(version, true))
       .catch((error: unknown) => {
         logger.error('the assignment is not in place', { reason: errorText(error) });
-        this.#session?.send({ applied: version });
+        this.#tell(version, false);
+        this.#showAgain?.cancel();
+        if (this.#closed) return;
+        this.#showAgain = clock.after(SHOW_AGAIN_MS, () => {
+          if (versionOf(this.#deps.assignment()) === version) this.#assign(assignment, version);
+        });
       });
+  }
+
+  #tell(applied: string, shown: boolean): void {
+    this.#shown = shown;
+    this.#session?.send({ applied, shown });
   }
 
   #flushSoon(): void {

@@ -1,8 +1,10 @@
+import type { Clock } from '../../base/clock.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
-import { type ClusterTask, KIND, type TaskReport } from '../../model/cluster.ts';
+import { KIND, type TaskReport } from '../../model/cluster.ts';
 import type { Change } from '../../store/embedded-store.ts';
 import { MAX_CHANGES, type Store } from '../../store/store.ts';
+import { findTask } from './cluster-state.ts';
 import { isNews } from './report.ts';
 
 const RETRY_MS = 500;
@@ -12,6 +14,7 @@ type Entry = { readonly nodeId: string; readonly report: TaskReport };
 /** Writes what nodes report of their tasks, the latest of each task, many at once. */
 export class ReportWriter {
   readonly #store: Store;
+  readonly #clock: Clock;
   readonly #logger: Logger;
   /** By task: no more than there are tasks. */
   readonly #waiting = new Map<string, Entry>();
@@ -20,14 +23,15 @@ export class ReportWriter {
   /** Reports of tasks that are not the node's. */
   foreign = 0;
 
-  constructor(store: Store, logger: Logger) {
+  constructor(store: Store, clock: Clock, logger: Logger) {
     this.#store = store;
+    this.#clock = clock;
     this.#logger = logger;
   }
 
   /** Takes a report of a node; one of another node's task is counted and dropped. */
   add(nodeId: string, taskId: string, report: TaskReport): void {
-    if (this.#task(taskId, nodeId)) {
+    if (findTask(this.#store, taskId)?.nodeId === nodeId) {
       this.#waiting.set(taskId, { nodeId, report });
       void this.#run();
     } else this.foreign++;
@@ -35,12 +39,6 @@ export class ReportWriter {
 
   close(): void {
     this.#closed = true;
-  }
-
-  #task(taskId: string, nodeId: string): ClusterTask | undefined {
-    // exempt(as): the store holds what this program wrote
-    const task = this.#store.get(KIND.task, taskId)?.value as ClusterTask | undefined;
-    return task?.nodeId === nodeId ? task : undefined;
   }
 
   async #run(): Promise<void> {
@@ -66,13 +64,13 @@ export class ReportWriter {
       }
       if (error instanceof SluiceError && error.code === 'E_STORE_STALE') return;
       this.#logger.warn('reports of tasks wait for the store', { reason: errorText(error) });
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await new Promise<void>((resolve) => void this.#clock.after(RETRY_MS, resolve));
     }
   }
 
   #change(id: string, { nodeId, report }: Entry): Change[] {
-    const task = this.#task(id, nodeId);
-    if (!task || !isNews(task.report, report)) return [];
+    const task = findTask(this.#store, id);
+    if (task?.nodeId !== nodeId || !isNews(task.report, report)) return [];
     const expected = this.#store.get(KIND.task, id)?.version;
     return [{ kind: KIND.task, id, value: { ...task, report }, expected }];
   }

@@ -74,18 +74,9 @@ export class TaskWorker implements AssignmentRunner {
     this.#assignment = assignment;
     try {
       await this.#deps.plane.show(assignment);
-    } catch (error) {
-      const { logger } = this.#deps;
-      logger.error('networks of the cluster are not in place', { reason: errorText(error) });
+    } finally {
+      this.#run(assignment);
     }
-    const wanted = new Map(assignment.tasks.map((task) => [task.id, task]));
-    for (const [id, run] of this.#runs) if (!wanted.has(id)) run.dismiss();
-    for (const task of wanted.values()) {
-      const run = this.#runs.get(task.id);
-      if (run) run.update(task);
-      else this.#runs.set(task.id, new TaskRun(this.#host, task, this.#containerOf(task.id)));
-    }
-    this.#dismissStrangers(wanted);
   }
 
   drained(tasks: readonly string[]): void {
@@ -94,6 +85,18 @@ export class TaskWorker implements AssignmentRunner {
 
   reportTo(report: ((taskId: string, report: TaskReport) => void) | undefined): void {
     this.#report = report;
+  }
+
+  /** Also where networks are not in place: a task that needs them says so itself. */
+  #run(assignment: NodeAssignment): void {
+    const wanted = new Map(assignment.tasks.map((task) => [task.id, task]));
+    for (const [id, run] of this.#runs) if (!wanted.has(id)) run.dismiss();
+    for (const task of wanted.values()) {
+      const run = this.#runs.get(task.id);
+      if (run) run.update(task);
+      else this.#runs.set(task.id, new TaskRun(this.#host, task, this.#containerOf(task.id)));
+    }
+    this.#dismissStrangers(wanted);
   }
 
   #containerOf(taskId: string): string {

@@ -1,5 +1,6 @@
 import { failed } from '../../base/faults.ts';
 import { parseCidr, parsePrefix } from '../../ipam/cidr.ts';
+import { bare } from '../../model/address.ts';
 import type {
   ActiveAttachment,
   Attachment,
@@ -19,7 +20,6 @@ import { newId } from '../ids.ts';
 import { type ControlParts, patch } from '../parts.ts';
 import { gatewayAttachment, isRemote, isRemoteIpam } from '../topology.ts';
 import type { Claim } from './debts.ts';
-import { bare } from './remote-networks.ts';
 
 const EXPOSED = 'com.docker.network.endpoint.exposedports';
 const PORT_MAP = 'com.docker.network.portmap';

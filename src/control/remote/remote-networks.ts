@@ -1,6 +1,7 @@
 import { forbidden } from '../../base/faults.ts';
 import type { BlockRequest } from '../../ipam/block-plan.ts';
 import { type Cidr, type Family, overlaps, parseCidr, parsePrefix } from '../../ipam/cidr.ts';
+import { bare } from '../../model/address.ts';
 import type { IpamBlock, Network } from '../../model/network.ts';
 import type { NetworkBlock } from '../../plugin/network-driver.ts';
 import type { NetworkRequest } from '../network-request.ts';
@@ -18,11 +19,6 @@ const EMPTY: BlockRequest = {
   ...{ subnet: undefined, ipRange: undefined, gateway: undefined },
   auxAddresses: {},
 };
-
-/** The address of a text with or without a prefix length. */
-export function bare(text: string): string {
-  return text.split('/')[0] ?? text;
-}
 
 function blockClaims(driver: string, { pool, gateway, auxAddresses }: IpamBlock): Claim[] {
   if (pool === undefined) return [];

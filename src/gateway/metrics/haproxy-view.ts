@@ -85,19 +85,25 @@ export type HaproxySource = {
 
 /** Sums of the gateway's own series, by family and leading labels. */
 class Figures {
-  readonly #byFamily: Map<string, SeriesSample[]>;
+  readonly #byFamily: ReadonlyMap<string, readonly SeriesSample[]>;
+  /** By family and first label, which every figure of one listener or service is asked for with. */
+  readonly #byOwner: ReadonlyMap<string, readonly SeriesSample[]>;
 
   constructor(samples: readonly SeriesSample[]) {
     this.#byFamily = Map.groupBy(samples, ({ family: name }) => name);
+    this.#byOwner = Map.groupBy(samples, ({ family: name, labels }) => `${name} ${labels[0]}`);
   }
 
-  of(name: string, ...labels: string[]): SeriesSample[] {
-    const all = this.#byFamily.get(`sluice_${name}`) ?? [];
-    return all.filter((sample) => labels.every((label, at) => sample.labels[at] === label));
+  of(name: string, owner?: string, ...labels: string[]): readonly SeriesSample[] {
+    const full = `sluice_${name}`;
+    if (owner === undefined) return this.#byFamily.get(full) ?? [];
+    const all = this.#byOwner.get(`${full} ${owner}`) ?? [];
+    return all.filter((sample) => labels.every((label, at) => sample.labels[at + 1] === label));
   }
 
   sum(name: string, ...labels: string[]): number {
-    return this.of(name, ...labels).reduce((sum, { value = 0 }) => sum + value, 0);
+    const [owner, ...rest] = labels;
+    return this.of(name, owner, ...rest).reduce((sum, { value = 0 }) => sum + value, 0);
   }
 
   /** Mean of what a histogram has observed; undefined when that is nothing. */

@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { createNaming } from '../../agent/plane/naming.ts';
 import type { HostFacts } from '../../control/daemon-options.ts';
-import { type Cidr, parseCidr } from '../../ipam/cidr.ts';
+import { privateBlock } from '../../ipam/private-block.ts';
 import { netnsPath } from '../../kernel/netns.ts';
 import type { OptionFacts } from './settings.ts';
 
@@ -54,15 +53,6 @@ export const hostFacts = (prefix: string): HostFacts => ({
   hasLink,
   sandboxPath: (id) => netnsPath(createNaming(prefix).netns(id)),
 });
-
-/** A block of unique local addresses that belongs to an id. Source: RFC 4193 section 3.2. */
-export function privateBlock(id: string): Cidr {
-  const digits = createHash('sha256').update(id).digest('hex').slice(0, 10);
-  const text = `fd${digits.slice(0, 2)}:${digits.slice(2, 6)}:${digits.slice(6, 10)}::/48`;
-  const cidr = parseCidr(text);
-  if (!cidr) throw new RangeError(`${text} is no block`);
-  return cidr;
-}
 
 /** What options need to know of the machine. */
 export function optionFacts(id: string): OptionFacts {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { run } from '../../support/docker-daemon.ts';
 import { makeCertificates } from '../../support/engine-certs.ts';
-import { HOST, type Lab, run } from './lab.ts';
+import { HOST, type Lab } from './lab.ts';
 import { eventually, row, rows } from './rows.ts';
 
 const SLEEP = ['host', 'sleep', '60'];

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -13,15 +13,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-
-/** How a program ended and what it said. */
-export type Outcome = { readonly code: number; readonly out: string; readonly err: string };
+import { DockerDaemon, type Outcome, run } from '../../support/docker-daemon.ts';
 
 const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../../src/main/sluiced.ts', import.meta.url));
 const AGENT = fileURLToPath(new URL('../../../src/main/agent.ts', import.meta.url));
 const START_MS = 60_000;
-const COMMAND_MS = 60_000;
 const STOP_MS = 20_000;
 
 /** The host's address towards the client, and the client's. */
@@ -31,55 +28,11 @@ export const HOST6 = '2001:db8:51::1';
 
 let labs = 0;
 
-/** Why no lab can be made here; undefined: it can. */
-export function missing(): string | undefined {
-  if (process.getuid?.() !== 0) return 'needs root';
-  const tools = ['ip', 'nft', 'nsenter', 'docker'];
-  const absent = tools.filter((tool) => {
-    const paths = ['/usr/local/bin', '/usr/bin', '/usr/sbin', '/bin', '/sbin'];
-    return !paths.some((path) => existsSync(`${path}/${tool}`));
-  });
-  if (absent.length > 0) return `needs ${absent.join(', ')}`;
-  try {
-    execFileSync('ip', ['netns', 'add', `slr-probe-${process.pid}`], { stdio: 'pipe' });
-    execFileSync('ip', ['netns', 'del', `slr-probe-${process.pid}`], { stdio: 'pipe' });
-    return undefined;
-  } catch {
-    return 'needs the right to make network namespaces';
-  }
-}
-
-/** Runs a program to its end; never throws for what it answers. */
-export function run(
-  argv: readonly string[],
-  env: Record<string, string> = {},
-  input = '',
-): Promise<Outcome> {
-  const [file = '', ...args] = argv;
-  return new Promise((resolve) => {
-    const options = { env: { ...process.env, ...env }, timeout: COMMAND_MS, maxBuffer: 1 << 24 };
-    const child = execFile(file, args, options, (error, out, err) => {
-      const code = error ? (typeof error.code === 'number' ? error.code : 255) : 0;
-      resolve({ code, out: String(out), err: String(err) });
-    });
-    // One that has ended already does not read.
-    child.stdin?.on('error', () => {});
-    child.stdin?.end(input);
-  });
-}
-
-/** The major version of the docker command line. */
-export function cliMajor(): number {
-  const text = execFileSync('docker', ['--version'], { encoding: 'utf8' });
-  return Number(/version (\d+)/.exec(text)?.[1]);
-}
-
 /**
  * A host in a network namespace of its own with a daemon in it, and a client beside it. Only the
  * link between the two leads anywhere.
  */
-export class Lab {
-  readonly folder = mkdtempSync(join(tmpdir(), 'sluice-lab-'));
+export class Lab extends DockerDaemon {
   readonly #name = `slr-${process.pid}-${labs++}`;
   #daemon: ChildProcess | undefined;
   #flags: readonly string[] = [];
@@ -87,6 +40,10 @@ export class Lab {
   /** What the daemon is started through. */
   #prefix: readonly string[] = [];
   #roots: readonly string[] | undefined;
+
+  constructor() {
+    super(mkdtempSync(join(tmpdir(), 'sluice-lab-')));
+  }
 
   static async open(flags: readonly string[] = []): Promise<Lab> {
     const lab = await Lab.make();
@@ -111,34 +68,8 @@ export class Lab {
     }
   }
 
-  get socket(): string {
-    return join(this.folder, 'api.sock');
-  }
-
-  get log(): string {
-    return readFileSync(join(this.folder, 'daemon.log'), 'utf8');
-  }
-
   get daemonPid(): number {
     return this.#daemon?.pid ?? 0;
-  }
-
-  /** Runs docker against the daemon. */
-  docker(...args: string[]): Promise<Outcome> {
-    return this.dockerWith('', ...args);
-  }
-
-  /** The same with something to read. */
-  dockerWith(input: string, ...args: string[]): Promise<Outcome> {
-    const env = { DOCKER_HOST: `unix://${this.socket}`, DOCKER_CONFIG: join(this.folder, 'cli') };
-    return run(['docker', ...args], env, input);
-  }
-
-  /** Output of a docker command that has to succeed. */
-  async ok(...args: string[]): Promise<string> {
-    const { code, out, err } = await this.docker(...args);
-    if (code !== 0) throw new Error(`docker ${args.join(' ')}: ${code}\n${out}${err}`);
-    return out.trim();
   }
 
   /** Runs a command in the host's namespace. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Lab, missing, type Outcome } from './lab.ts';
+import { missing, type Outcome } from '../../support/docker-daemon.ts';
+import { Lab } from './lab.ts';
 
 type Row = { readonly id: string; readonly what: string; run(lab: Lab): Promise<unknown> };
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import { CLIENT, cliMajor } from './lab.ts';
+import { cliMajor } from '../../support/docker-daemon.ts';
+import { CLIENT } from './lab.ts';
 import { eventually, refused, row, rows } from './rows.ts';
 
 const SLEEP = ['host', 'sleep', '60'];

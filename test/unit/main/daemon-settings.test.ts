@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describeSources } from '../../../src/control/daemon-options.ts';
-import { parseRoutes, privateBlock } from '../../../src/main/daemon/host-facts.ts';
+import { privateBlock } from '../../../src/ipam/private-block.ts';
+import { parseRoutes } from '../../../src/main/daemon/host-facts.ts';
 import { parseEngineAddress } from '../../../src/main/daemon/listen.ts';
 import { daemonSettings } from '../../../src/main/daemon/settings.ts';
 

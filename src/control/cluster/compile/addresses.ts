@@ -1,20 +1,15 @@
-import { createHash } from 'node:crypto';
-import ipaddr from 'ipaddr.js';
+import { contains, formatAddress, parseAddress, parsePrefix } from '../../../ipam/cidr.ts';
+import { privateBlock } from '../../../ipam/private-block.ts';
+import { bare, derivedMac } from '../../../model/address.ts';
 import type { OverlayNetwork } from '../../../model/cluster.ts';
 import type { OverlaySegment } from '../../../model/cluster-intent.ts';
 
 const isIpv6 = (text: string) => text.includes(':');
 
-/** An address without its prefix length. */
-export function bare(address: string): string {
-  return address.split('/')[0] ?? '';
-}
-
 /** Whether an address, with or without prefix length, is of a subnet. */
 export function within(address: string, subnet: string): boolean {
-  const parsed = ipaddr.parse(bare(address));
-  const [base, bits] = ipaddr.parseCIDR(subnet);
-  return parsed.kind() === base.kind() && parsed.match(base, bits);
+  const [parsed, block] = [parseAddress(bare(address)), parsePrefix(subnet)];
+  return parsed !== undefined && block !== undefined && contains(block.cidr, parsed);
 }
 
 /**
@@ -40,18 +35,14 @@ export function linkSegments({ segments }: OverlayNetwork): OverlaySegment[] {
 
 /** MAC of a host's end of the mesh: the same wherever it is worked out. */
 export function meshMac(nodeId: string): string {
-  const digits = createHash('sha256').update(`mesh ${nodeId}`).digest('hex').slice(0, 10);
-  return `02:${digits.replaceAll(/(..)(?!$)/g, '$1:')}`;
+  return derivedMac(`mesh ${nodeId}`, '02');
 }
 
 /**
  * The IPv6 address that stands for a task's IPv4 one in the mesh; no link has it. Of a prefix of the
- * network's own (`fd` and 40 bits). Source: RFC 4193 section 3.2
+ * network's own.
  */
 export function meshAddress6(networkId: string, address: string): string {
-  const digits = createHash('sha256').update(`mesh ${networkId}`).digest('hex').slice(0, 10);
-  const [a = 0, b = 0, c = 0, d = 0] = ipaddr.parse(bare(address)).toByteArray();
-  const pair = (high: number, low: number) => ((high << 8) | low).toString(16);
-  const prefix = `fd${digits.slice(0, 2)}:${digits.slice(2, 6)}:${digits.slice(6)}`;
-  return ipaddr.parse(`${prefix}::${pair(a, b)}:${pair(c, d)}`).toString();
+  const { family, base } = privateBlock(`mesh ${networkId}`);
+  return formatAddress({ family, value: base + (parseAddress(bare(address))?.value ?? 0n) });
 }

@@ -1,7 +1,8 @@
+import { bare } from '../../../model/address.ts';
 import type { NodeAssignment, OverlayNetwork } from '../../../model/cluster.ts';
 import type { ClusterIntent, MeshIntent, OverlayPeer } from '../../../model/cluster-intent.ts';
 import type { AttachmentIntent, NameRecord, NetworkIntent } from '../../../model/host-intent.ts';
-import { bare, linkSegments, within } from './addresses.ts';
+import { linkSegments, within } from './addresses.ts';
 import { meshIntent } from './mesh.ts';
 import { serviceNames } from './names.ts';
 

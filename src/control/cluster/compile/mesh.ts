@@ -1,7 +1,8 @@
+import { bare } from '../../../model/address.ts';
 import type { NodeAssignment, OverlayNetwork, ServiceBackends } from '../../../model/cluster.ts';
 import type { MeshIntent } from '../../../model/cluster-intent.ts';
 import type { ForwardIntent } from '../../../model/host-intent.ts';
-import { bare, meshAddress6, meshMac } from './addresses.ts';
+import { meshAddress6, meshMac } from './addresses.ts';
 import type { LocalHost } from './cluster-intent.ts';
 
 /** Label of a service that says which task of an ingress port gets a connection. */

@@ -1,6 +1,6 @@
+import { bare } from '../../../model/address.ts';
 import type { ServiceBackends } from '../../../model/cluster.ts';
 import type { NameRecord } from '../../../model/host-intent.ts';
-import { bare } from './addresses.ts';
 
 /**
  * The names of a network's services: the service and its aliases are its address or, by `dnsrr`,

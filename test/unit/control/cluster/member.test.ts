@@ -62,6 +62,29 @@ test('a cluster is founded, a node joins, gets its tasks and reports them', asyn
   assert.equal(state(), 'running', 'not by another node, and never back');
 });
 
+test('a task is drained when every node shows that, not when every node has been told', async (t) => {
+  const [manager, worker] = await cluster(t, 2);
+  assert.ok(manager && worker);
+  await eventually('both are ready', () => statuses(manager).join() === 'ready,ready');
+  const { store } = manager.member.needManager();
+  const id = worker.member.membership?.nodeId ?? '';
+  const [one, two] = [taskFor(id, 'task1'), taskFor(id, 'task2')];
+  const put = (task: ClusterTask) => ({ kind: KIND.task, id: task.id, value: task, expected: 0 });
+  await store.update([put(one), put(two)]);
+  await eventually('it has the tasks', () => worker.runner.last.tasks.length === 2);
+  worker.runner.refuses = 'no VXLAN here';
+  const asked = worker.runner.assigned.length;
+  await edit<ClusterTask>(store, KIND.task, 'task1', (task) => ({ ...task, desired: 'shutdown' }));
+  await eventually('it is tried again', () => worker.runner.assigned.length >= asked + 2, 10_000);
+  assert.deepEqual(worker.runner.drainedTasks, []);
+  await edit<ClusterTask>(store, KIND.task, 'task2', (task) => ({ ...task, slot: 2 }));
+  const slot = () => worker.runner.last.tasks.find((task) => task.id === 'task2')?.slot;
+  await eventually('what is new still reaches it', () => slot() === 2);
+  assert.deepEqual(worker.runner.drainedTasks, []);
+  worker.runner.refuses = '';
+  await eventually('it is drained', () => worker.runner.drainedTasks.includes('task1'), 10_000);
+});
+
 test('a node that is silent is down, and ready when it comes back', async (t) => {
   const [manager, worker] = await cluster(t, 2);
   assert.ok(manager && worker);
