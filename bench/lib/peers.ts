@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants, mkdtempSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -65,8 +65,16 @@ async function run(cpu: string, port: number, command: readonly string[]): Promi
   };
 }
 
+let folder: string | undefined;
+
+/** A file of this run; the folder goes with the process. */
 function file(name: string, text: string): string {
-  const path = join(mkdtempSync(join(tmpdir(), 'sluice-bench-')), name);
+  if (folder === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
+    process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+    folder = made;
+  }
+  const path = join(folder, name);
   writeFileSync(path, text);
   return path;
 }
