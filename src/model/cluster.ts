@@ -1,5 +1,6 @@
 import type { AttachmentRequest, ContainerSpec } from './container.ts';
 import type { Transport } from './host-intent.ts';
+import type { Network } from './network.ts';
 
 /** Name, labels and the two times of every object of a cluster; times in RFC 3339. */
 export type ObjectMeta = {
@@ -268,16 +269,26 @@ export type ClusterFile = ObjectMeta & {
   readonly data: string;
 };
 
+/** A subnet of an overlay; its VNI is 4096 to 2^24 - 1 and no other subnet's. */
+export type OverlaySubnet = {
+  readonly vni: number;
+  readonly subnet: string;
+  readonly gateway: string;
+};
+
+/** A network of the cluster: as it was asked for, and what was chosen for it. */
+export type ClusterNetwork = ObjectMeta & {
+  /** Its blocks are complete once `segments` are. */
+  readonly spec: Omit<Network, 'id' | 'name' | 'created' | 'labels'>;
+  /** Empty until subnets and VNIs are allocated. */
+  readonly segments: readonly OverlaySubnet[];
+};
+
 /** An overlay as a node has to build it while a task there needs it. */
 export type OverlayNetwork = {
   readonly id: string;
   readonly name: string;
-  /** 4096 to 2^24 - 1, one a subnet. */
-  readonly segments: readonly {
-    readonly vni: number;
-    readonly subnet: string;
-    readonly gateway: string;
-  }[];
+  readonly segments: readonly OverlaySubnet[];
   readonly mtu: number;
   readonly encrypted: boolean;
   readonly internal: boolean;

@@ -1,7 +1,9 @@
 import {
   type Cluster,
   type ClusterFile,
+  type ClusterNetwork,
   type ClusterNode,
+  type ClusterService,
   type ClusterTask,
   type ClusterTaskState,
   KIND,
@@ -41,6 +43,18 @@ export function findTask(store: Store, id: string): ClusterTask | undefined {
 
 export function tasksOf(store: Store): Versioned<ClusterTask>[] {
   return all<ClusterTask>(store, KIND.task);
+}
+
+export function servicesOf(store: Store): Versioned<ClusterService>[] {
+  return all<ClusterService>(store, KIND.service);
+}
+
+export function networksOf(store: Store): Versioned<ClusterNetwork>[] {
+  return all<ClusterNetwork>(store, KIND.network);
+}
+
+export function filesOf(store: Store): Versioned<ClusterFile>[] {
+  return all<ClusterFile>(store, KIND.file);
 }
 
 export function findFile(store: Store, id: string): ClusterFile | undefined {

@@ -1,0 +1,136 @@
+import {
+  type Cluster,
+  type ClusterNetwork,
+  type ClusterNode,
+  type ClusterService,
+  type ClusterTask,
+  KIND,
+} from '../../../model/cluster.ts';
+import type { Store, StoreEvent } from '../../../store/store.ts';
+import type { Versioned } from '../cluster-state.ts';
+
+/** Ids of what changed since they were last taken. */
+export type Touched = {
+  readonly services: ReadonlySet<string>;
+  readonly tasks: ReadonlySet<string>;
+  readonly nodes: ReadonlySet<string>;
+  readonly networks: ReadonlySet<string>;
+  /** The cluster's own object. */
+  readonly cluster: boolean;
+};
+
+type Group = Map<string, Map<string, Versioned<ClusterTask>>>;
+
+function join(group: Group, key: string, task: Versioned<ClusterTask>): void {
+  const members = group.get(key) ?? new Map<string, Versioned<ClusterTask>>();
+  members.set(task.value.id, task);
+  group.set(key, members);
+}
+
+function leave(group: Group, key: string, id: string): void {
+  const members = group.get(key);
+  members?.delete(id);
+  if (members?.size === 0) group.delete(key);
+}
+
+const NOBODY: ReadonlyMap<string, Versioned<ClusterTask>> = new Map();
+
+/**
+ * The state of a cluster as its control loops read it: every kind by id, tasks also by service and
+ * by node. It follows the store change by change, so that a step costs what it touches.
+ */
+export class ClusterView {
+  readonly services = new Map<string, Versioned<ClusterService>>();
+  readonly nodes = new Map<string, Versioned<ClusterNode>>();
+  readonly networks = new Map<string, Versioned<ClusterNetwork>>();
+  readonly tasks = new Map<string, Versioned<ClusterTask>>();
+  cluster: Cluster | undefined;
+  readonly #byService: Group = new Map();
+  readonly #byNode: Group = new Map();
+  #touched = emptyTouched();
+
+  /** Everything that a store holds counts as touched. */
+  constructor(store: Store) {
+    for (const kind of [KIND.cluster, KIND.node, KIND.network, KIND.service, KIND.task]) {
+      this.apply(store.list(kind).map((object) => ({ kind, id: object.id, object })));
+    }
+  }
+
+  /** Tasks of a service, ended ones among them. */
+  tasksOfService(id: string): ReadonlyMap<string, Versioned<ClusterTask>> {
+    return this.#byService.get(id) ?? NOBODY;
+  }
+
+  /** Tasks that a node was given, ended ones among them. */
+  tasksOfNode(id: string): ReadonlyMap<string, Versioned<ClusterTask>> {
+    return this.#byNode.get(id) ?? NOBODY;
+  }
+
+  /** What changed since this was last asked. */
+  takeTouched(): Touched {
+    const touched = this.#touched;
+    this.#touched = emptyTouched();
+    return touched;
+  }
+
+  /** Follows the store; a task also touches its service. */
+  apply(events: readonly StoreEvent[]): void {
+    for (const { kind, id, object } of events) {
+      switch (kind) {
+        case KIND.cluster:
+          // exempt(as): the store holds what this program wrote
+          this.cluster = object?.value as Cluster | undefined;
+          this.#touched.cluster = true;
+          break;
+        case KIND.node:
+          put(this.nodes, id, object);
+          this.#touched.nodes.add(id);
+          break;
+        case KIND.network:
+          put(this.networks, id, object);
+          this.#touched.networks.add(id);
+          break;
+        case KIND.service:
+          put(this.services, id, object);
+          this.#touched.services.add(id);
+          break;
+        case KIND.task:
+          this.#applyTask(id, object);
+          break;
+      }
+    }
+  }
+
+  #applyTask(id: string, object: StoreEvent['object']): void {
+    const before = this.tasks.get(id)?.value;
+    if (before) {
+      leave(this.#byService, before.serviceId, id);
+      leave(this.#byNode, before.nodeId, id);
+    }
+    put(this.tasks, id, object);
+    const task = this.tasks.get(id);
+    if (task) {
+      join(this.#byService, task.value.serviceId, task);
+      if (task.value.nodeId !== '') join(this.#byNode, task.value.nodeId, task);
+    }
+    this.#touched.tasks.add(id);
+    const serviceId = task?.value.serviceId ?? before?.serviceId;
+    if (serviceId !== undefined) this.#touched.services.add(serviceId);
+  }
+}
+
+function emptyTouched() {
+  return {
+    services: new Set<string>(),
+    tasks: new Set<string>(),
+    nodes: new Set<string>(),
+    networks: new Set<string>(),
+    cluster: false,
+  };
+}
+
+function put<T>(map: Map<string, Versioned<T>>, id: string, object: StoreEvent['object']): void {
+  // exempt(as): the store holds what this program wrote
+  if (object) map.set(id, { version: object.version, value: object.value as T });
+  else map.delete(id);
+}
