@@ -12,7 +12,10 @@ export type ObjectMeta = {
   readonly updated: string;
 };
 
-/** Kinds of a cluster's objects in its store; secrets and configurations share one. */
+/**
+ * Kinds of a cluster's objects in its store; secrets and configurations share one. A `name` keeps a
+ * name for one object, so that two managers cannot give it away at the same moment.
+ */
 export const KIND = {
   cluster: 'cluster',
   node: 'node',
@@ -20,6 +23,7 @@ export const KIND = {
   task: 'task',
   file: 'file',
   network: 'network',
+  name: 'name',
 } as const;
 
 /** What an operator decided for a whole cluster; times in ms. */
@@ -178,6 +182,8 @@ export type ServiceSpec = {
   readonly rollback: UpdateRule;
   readonly resolution: 'vip' | 'dnsrr';
   readonly ports: readonly ServicePort[];
+  /** The request as its client wrote it, to be shown again; only that client's API reads it. */
+  readonly asked: unknown;
 };
 
 /** How far an update is. */
@@ -205,8 +211,6 @@ export type ClusterService = ObjectMeta & {
   /** As in `spec`, every published port given. */
   readonly ports: readonly ServicePort[];
   readonly progress: UpdateProgress | undefined;
-  /** The request as its client wrote it, to be shown again; only that client's API reads it. */
-  readonly asked: unknown;
 };
 
 /** Only ever moves forward, in this order. */

@@ -11,6 +11,7 @@ import type { Engine } from '../../control/engine.ts';
 import { containerRoutes } from './container-routes.ts';
 import { eventRoutes } from './event-routes.ts';
 import { Fields } from './fields.ts';
+import { fileRoutes } from './file-routes.ts';
 import { type Answer, type Call, faultAnswer, Router, type Upgraded } from './http.ts';
 import { imageRoutes } from './image-routes.ts';
 import { networkRoutes } from './network-routes.ts';
@@ -50,6 +51,7 @@ export class EngineServer {
       ...streamRoutes(engine),
       ...eventRoutes(engine),
       ...imageRoutes(engine),
+      ...fileRoutes(member, systemClock),
       ...swarmRoutes(member, systemClock),
     ]);
   }

@@ -1,5 +1,6 @@
 import { invalid } from '../../base/faults.ts';
 import { linearRegex } from '../../base/regex.ts';
+import { optionFlag } from '../../control/network-request.ts';
 
 const FALSE = ['', '0', 'no', 'false', 'none'];
 const NS_DIGITS = 9;
@@ -28,6 +29,21 @@ export class Query {
   /** True unless absent, empty, `0`, `no`, `false` or `none`. */
   flag(name: string): boolean {
     return !FALSE.includes(this.text(name).trim().toLowerCase());
+  }
+
+  /** As Go reads it: an empty one is false; throws for what is neither true nor false. */
+  strictFlag(name: string): boolean {
+    const text = this.text(name);
+    const flag = text === '' ? false : optionFlag(text);
+    if (flag === undefined) throw invalid(`invalid value for ${name}: ${text}`);
+    return flag;
+  }
+
+  /** The version of the object that a change is made from. */
+  version(): number {
+    const found = this.number('version');
+    if (found === undefined) throw invalid("invalid version '': it must be a whole number");
+    return found;
   }
 
   /** Undefined: absent. Throws for what is no whole number. */

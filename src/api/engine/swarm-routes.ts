@@ -67,19 +67,6 @@ function readRoot(spec: Fields) {
   return { certificate, key };
 }
 
-function version({ query }: Call): number {
-  const found = query.number('version');
-  if (found === undefined) throw invalid("invalid version '': it must be a whole number");
-  return found;
-}
-
-function strictFlag({ query }: Call, name: string): boolean {
-  const text = query.text(name);
-  if (['', '0', 'f', 'F', 'false', 'FALSE', 'False'].includes(text)) return false;
-  if (['1', 't', 'T', 'true', 'TRUE', 'True'].includes(text)) return true;
-  throw invalid(`invalid value for ${name}: ${text}`);
-}
-
 function addresses(body: Fields) {
   return {
     listenAddr: body.text('ListenAddr'),
@@ -112,11 +99,11 @@ async function update(member: ClusterMember, call: Call, clock: Clock) {
   await updateCluster(
     manager,
     {
-      version: version(call),
+      version: call.query.version(),
       spec: readSpec(body, manager.cluster.spec),
-      rotateWorkerToken: strictFlag(call, 'rotateWorkerToken'),
-      rotateManagerToken: strictFlag(call, 'rotateManagerToken'),
-      rotateUnlockKey: strictFlag(call, 'rotateManagerUnlockKey'),
+      rotateWorkerToken: call.query.strictFlag('rotateWorkerToken'),
+      rotateManagerToken: call.query.strictFlag('rotateManagerToken'),
+      rotateUnlockKey: call.query.strictFlag('rotateManagerUnlockKey'),
       root: readRoot(body),
     },
     clock,
@@ -205,7 +192,7 @@ function nodeCalls(member: ClusterMember, clock: Clock): Route[] {
       role,
       availability: availability(body),
     } as const;
-    await updateNode(manager, call.parameters['id'] ?? '', version(call), spec, clock);
+    await updateNode(manager, call.parameters['id'] ?? '', call.query.version(), spec, clock);
     return { status: 200 };
   };
   const remove = async ({ parameters: { id = '' }, query }: Call) => {

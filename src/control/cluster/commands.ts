@@ -15,6 +15,7 @@ import { checkSpec } from './founding.ts';
 import { checkRoot, createRoot, crossSign, type Root } from './identity/authority.ts';
 import { formatToken, formatUnlockKey, newJoinSecret, newUnlockKey } from './identity/tokens.ts';
 import { type ManagerPart, ONE_MANAGER } from './manager.ts';
+import { alreadyExists, outOfSequence, precondition } from './refusals.ts';
 
 /** How a whole cluster is to change. */
 export type ClusterUpdate = {
@@ -34,12 +35,6 @@ export type NodeSpec = {
   readonly role: NodeRole;
   readonly availability: NodeAvailability;
 };
-
-const OUT_OF_SEQUENCE = 'rpc error: code = Unknown desc = update out of sequence';
-
-function precondition(text: string) {
-  return invalid(`rpc error: code = FailedPrecondition desc = ${text}`);
-}
 
 /** The cluster with the version that an update has to name. */
 export function inspectCluster({ store }: ManagerPart): Versioned<Cluster> {
@@ -91,7 +86,7 @@ export async function updateCluster(
 ): Promise<void> {
   const { store, keys } = manager;
   const { version, value: cluster } = inspectCluster(manager);
-  if (version !== update.version) throw failed(OUT_OF_SEQUENCE);
+  if (version !== update.version) throw outOfSequence();
   checkSpec(update.spec);
   const { joinSecrets, sealedUnlockKey } = cluster;
   const { autolock } = update.spec;
@@ -144,11 +139,11 @@ export async function updateNode(
 ): Promise<void> {
   const { store } = manager;
   const { value: node, version: found } = needNode(manager, key);
-  if (found !== version) throw failed(OUT_OF_SEQUENCE);
+  if (found !== version) throw outOfSequence();
   const clash = nodesOf(store).some(
     ({ value }) => spec.name !== '' && value.name === spec.name && value.id !== node.id,
   );
-  if (clash) throw invalid(`rpc error: code = AlreadyExists desc = name ${spec.name} is taken`);
+  if (clash) throw alreadyExists(`name ${spec.name} is taken`);
   if (node.role === 'manager' && spec.role === 'worker' && manager.isLast) {
     throw precondition('attempting to demote the last manager of the swarm');
   }

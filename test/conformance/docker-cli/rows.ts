@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test';
 import { missing, type Outcome } from '../../support/docker-daemon.ts';
 import { Lab } from './lab.ts';
 
-type Row = { readonly id: string; readonly what: string; run(lab: Lab): Promise<unknown> };
+export type Row = { readonly id: string; readonly what: string; run(lab: Lab): Promise<unknown> };
 
 const REASON = missing();
 
