@@ -56,7 +56,8 @@ function checkFlag(options: NetworkRequest['options'], key: string): void {
   throw invalid(`invalid value for option ${key}: "${text}" is not true or false`);
 }
 
-function checkMtu(options: NetworkRequest['options']): void {
+/** Throws when an MTU is asked for that no link can have. */
+export function checkMtu(options: NetworkRequest['options']): void {
   const text = options[BRIDGE_OPTIONS.mtu];
   if (text === undefined) return;
   const mtu = Number(text);
@@ -138,8 +139,8 @@ function checkIpam({ ipamDriver, ipv6, blocks }: NetworkRequest): void {
   if (ipv6) throw invalid('null ipam driver does not handle IPv6 address pool requests');
 }
 
-/** Throws when the request cannot be carried out whatever networks and plugins there are. */
-export function checkNetworkRequest(request: NetworkRequest): void {
+/** Throws when the request contradicts itself, whatever its driver is. */
+export function checkGeneral(request: NetworkRequest): void {
   const { name, ingress, attachable, ipv4, ipv6, configOnly, configFrom } = request;
   if (name.trim() === '') throw invalid('invalid network name: name is empty');
   if (isPredefined(name)) {
@@ -150,6 +151,11 @@ export function checkNetworkRequest(request: NetworkRequest): void {
     throw invalid('a configuration network cannot depend on another configuration network');
   }
   if (!ipv4 && !ipv6) throw invalid('IPv4 or IPv6 must be enabled');
+}
+
+/** Throws when a host cannot carry it out whatever networks and plugins there are. */
+export function checkNetworkRequest(request: NetworkRequest): void {
+  checkGeneral(request);
   checkIpam(request);
   checkDriver(request);
 }

@@ -46,7 +46,7 @@ export class EngineServer {
     this.#logger = logger;
     this.#router = new Router([
       ...systemRoutes(engine, member, facts),
-      ...networkRoutes(engine, member),
+      ...networkRoutes(engine, member, systemClock),
       ...containerRoutes(engine),
       ...streamRoutes(engine),
       ...eventRoutes(engine),

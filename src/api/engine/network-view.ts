@@ -1,5 +1,6 @@
 import { invalid } from '../../base/faults.ts';
 import type { NetworkRequest } from '../../control/network-request.ts';
+import type { NodeAssignment } from '../../model/cluster.ts';
 import type { AttachmentRequest, Container } from '../../model/container.ts';
 import type { Network } from '../../model/network.ts';
 import type { Fields } from './fields.ts';
@@ -36,11 +37,37 @@ export function networkView(network: Network): Record<string, unknown> {
   };
 }
 
-/** A network with the containers that are on it. */
+const addressOf = (text: string | undefined) => text?.split('/')[0] ?? '';
+
+/** The services of a cluster on a network, by name, and the nodes that it can reach. */
+function clusterPart({ id }: Network, { services, peers }: NodeAssignment) {
+  const entries = services.flatMap(({ name, vips, ports, tasks }) => {
+    const members = tasks.filter(({ addresses }) => addresses[id] !== undefined);
+    if (vips[id] === undefined && members.length === 0) return [];
+    const view = {
+      VIP: addressOf(vips[id]),
+      Ports: ports.map((port) => `Target: ${port.targetPort}, Publish: ${port.publishedPort}`),
+      LocalLBIndex: 0,
+      Tasks: members.map(({ taskId, name: task, nodeId, addresses }) => ({
+        Name: task,
+        EndpointID: taskId,
+        EndpointIP: addressOf(addresses[id]),
+        Info: { 'Host IP': peers.find((peer) => peer.nodeId === nodeId)?.address ?? '' },
+      })),
+    };
+    return [[name, view] as const];
+  });
+  return {
+    Services: Object.fromEntries(entries),
+    Peers: peers.map(({ nodeId, address }) => ({ Name: nodeId, IP: address })),
+  };
+}
+
+/** A network with the containers on it; `assignment`: with what the cluster has on it as well. */
 export function networkDetail(
   network: Network,
   members: readonly Container[],
-  verbose: boolean,
+  assignment: NodeAssignment | undefined,
 ): Record<string, unknown> {
   const entries = members.flatMap(({ id, name, attachments }) => {
     const active = attachments.find(({ networkId }) => networkId === network.id)?.active;
@@ -59,7 +86,7 @@ export function networkDetail(
   return {
     ...networkView(network),
     Containers: Object.fromEntries(entries),
-    ...(verbose ? { Services: {}, Peers: [] } : {}),
+    ...(assignment && clusterPart(network, assignment)),
   };
 }
 
