@@ -204,11 +204,19 @@ export type UpdateProgress = {
 export type ClusterService = ObjectMeta & {
   readonly spec: ServiceSpec;
   readonly previous: ServiceSpec | undefined;
-  /** Counts the versions of `spec`; a task of another one is replaced. */
+  /** Counts the versions of what in `spec` tasks are made of; a task of another one is replaced. */
   readonly specVersion: number;
-  /** Address with prefix length by network id; the ingress network's among them. */
+  /**
+   * Address with prefix length by network id, the ingress network's among them: IPv4, or IPv6 where
+   * a network has only that.
+   */
   readonly vips: Readonly<Record<string, string>>;
-  /** As in `spec`, every published port given. */
+  /** The IPv6 ones beside them, of networks that have both families. */
+  readonly vips6?: Readonly<Record<string, string>>;
+  /**
+   * As in `spec`, every port given that is published in ingress mode. One that is another service's
+   * is left out.
+   */
   readonly ports: readonly ServicePort[];
   readonly progress: UpdateProgress | undefined;
 };
@@ -261,8 +269,10 @@ export type ClusterTask = ObjectMeta & {
   /** The service's at that version; complete, so that a node needs nothing else. */
   readonly template: TaskTemplate;
   readonly ports: readonly ServicePort[];
-  /** Addresses with prefix length by network id. */
+  /** Addresses with prefix length by network id: IPv4, or IPv6 where a network has only that. */
   readonly addresses: Readonly<Record<string, string>>;
+  /** The IPv6 ones beside them, of networks that have both families. */
+  readonly addresses6?: Readonly<Record<string, string>>;
   readonly desired: ClusterTaskState;
   readonly report: TaskReport;
 };

@@ -50,7 +50,8 @@ const WITHOUT_EFFECT = [
   ...['VolumesFrom', 'Isolation', 'Runtime'],
 ];
 
-function isEmpty(value: unknown): boolean {
+/** Whether a setting says nothing. */
+export function isEmpty(value: unknown): boolean {
   if (Array.isArray(value)) return value.length === 0;
   return value === undefined || value === null || value === '' || value === 0 || value === false;
 }
@@ -126,7 +127,8 @@ function duration(fields: Fields, name: string, fallbackMs: number): number {
   return ns / NS_PER_MS;
 }
 
-function healthCheck(config: Fields): ContainerHealthCheck | undefined {
+/** The health check that a body sets up; undefined: none. */
+export function healthCheck(config: Fields): ContainerHealthCheck | undefined {
   const fields = config.optionalFields('Healthcheck');
   const [kind, ...argv] = fields?.texts('Test') ?? [];
   if (!fields || kind === undefined || kind === 'NONE') return undefined;
@@ -151,10 +153,10 @@ export function restartRule(host: Fields): RestartRule {
 }
 
 /** The set of capabilities that is left. */
-function capabilities(host: Fields): string[] {
+export function capabilities(add: readonly string[], drop: readonly string[]): string[] {
   const bare = (name: string) => name.toUpperCase().replace(/^CAP_/, '');
-  const added = host.texts('CapAdd').map(bare);
-  const dropped = new Set(host.texts('CapDrop').map(bare));
+  const added = add.map(bare);
+  const dropped = new Set(drop.map(bare));
   const base = dropped.has('ALL') ? [] : DEFAULT_CAPABILITIES;
   if (added.includes('ALL')) return ['ALL'];
   const left = [...new Set([...base.filter((name) => !dropped.has(name)), ...added])];
@@ -173,20 +175,26 @@ function bindMount(text: string): TaskMount {
   return { kind: 'bind', source, target, readOnly: modes.split(',').includes('ro'), options };
 }
 
+/** A mount in its long form. */
+export function longMount(one: Fields): TaskMount {
+  const kind = one.text('Type');
+  if (kind !== 'bind' && kind !== 'tmpfs')
+    throw unsupported(`mounts of type ${kind} are not served`);
+  const [source, target] = [one.text('Source'), one.text('Target')];
+  if (!target.startsWith('/')) throw invalid(`invalid mount target: '${target}'`);
+  return { kind, source, target, readOnly: one.flag('ReadOnly'), options: [] };
+}
+
 function mounts(host: Fields): TaskMount[] {
   const tmpfs = Object.entries(host.textMap('Tmpfs')).map(([target, options]): TaskMount => {
     const list = options.split(',').filter((one) => one !== '');
     return { kind: 'tmpfs', source: '', target, readOnly: list.includes('ro'), options: list };
   });
-  const long = host.objects('Mounts').map((one): TaskMount => {
-    const kind = one.text('Type');
-    if (kind !== 'bind' && kind !== 'tmpfs')
-      throw unsupported(`mounts of type ${kind} are not served`);
-    const [source, target] = [one.text('Source'), one.text('Target')];
-    if (!target.startsWith('/')) throw invalid(`invalid mount target: '${target}'`);
-    return { kind, source, target, readOnly: one.flag('ReadOnly'), options: [] };
-  });
-  return [...host.texts('Binds').map(bindMount), ...tmpfs, ...long];
+  return [
+    ...host.texts('Binds').map(bindMount),
+    ...tmpfs,
+    ...host.objects('Mounts').map(longMount),
+  ];
 }
 
 type Networking = { readonly mode: string; readonly attachments: readonly AttachmentRequest[] };
@@ -282,7 +290,7 @@ export function containerOrder(
       extraHosts: host.texts('ExtraHosts'),
       sysctls: host.textMap('Sysctls'),
       mounts: mounts(host),
-      capabilities: capabilities(host),
+      capabilities: capabilities(host.texts('CapAdd'), host.texts('CapDrop')),
       privileged: host.flag('Privileged'),
       noNewPrivileges: host
         .texts('SecurityOpt')

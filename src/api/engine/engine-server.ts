@@ -6,6 +6,7 @@ import { systemClock } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
 import { invalid } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
+import { systemRng } from '../../base/rng.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
 import type { Engine } from '../../control/engine.ts';
 import { containerRoutes } from './container-routes.ts';
@@ -16,10 +17,12 @@ import { type Answer, type Call, faultAnswer, Router, type Upgraded } from './ht
 import { imageRoutes } from './image-routes.ts';
 import { networkRoutes } from './network-routes.ts';
 import { Query } from './query.ts';
+import { serviceRoutes } from './service-routes.ts';
 import { streamRoutes } from './stream-routes.ts';
 import { swarmRoutes } from './swarm-routes.ts';
 import { swarmHeader } from './swarm-view.ts';
 import { type EngineFacts, systemRoutes } from './system-routes.ts';
+import { taskRoutes } from './task-routes.ts';
 import { API_VERSION, splitVersion } from './versions.ts';
 
 const MAX_BODY = 4 * 1024 * 1024;
@@ -51,6 +54,8 @@ export class EngineServer {
       ...streamRoutes(engine),
       ...eventRoutes(engine),
       ...imageRoutes(engine),
+      ...serviceRoutes(engine, member, { clock: systemClock, rng: systemRng }),
+      ...taskRoutes(member),
       ...fileRoutes(member, systemClock),
       ...swarmRoutes(member, systemClock),
     ]);

@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
-import { invalid, unsupported } from '../../base/faults.ts';
+import { invalid } from '../../base/faults.ts';
 import { nodesOf } from '../../control/cluster/cluster-state.ts';
 import {
   inspectCluster,
@@ -207,27 +207,7 @@ function nodeCalls(member: ClusterMember, clock: Clock): Route[] {
   ];
 }
 
-const CLUSTER_PATHS = ['services', 'tasks', 'nodes', 'secrets', 'configs', 'swarm'];
-
-/** What a manager says of everything that is more than nodes. */
-export const NO_SERVICES =
-  'this version forms clusters of nodes; services, secrets, configs and networks of a cluster are not served yet';
-
-/** What only managers answer, and what they do not serve of it. */
-function refusals(member: ClusterMember): Route[] {
-  const run = () => {
-    member.needManager();
-    throw unsupported(NO_SERVICES);
-  };
-  return CLUSTER_PATHS.flatMap((name) =>
-    (['GET', 'POST', 'DELETE'] as const).flatMap((method): Route[] => [
-      { method, path: `/${name}`, run },
-      { method, path: `/${name}/:rest*`, run },
-    ]),
-  );
-}
-
-/** The cluster itself and its nodes. Comes after everything else that managers answer. */
+/** The cluster itself and its nodes. */
 export function swarmRoutes(member: ClusterMember, clock: Clock): Route[] {
-  return [...swarmCalls(member, clock), ...nodeCalls(member, clock), ...refusals(member)];
+  return [...swarmCalls(member, clock), ...nodeCalls(member, clock)];
 }

@@ -1,0 +1,69 @@
+import { invalid, notFound } from '../../base/faults.ts';
+import { servicesOf, tasksOf, type Versioned } from '../../control/cluster/cluster-state.ts';
+import { needNode } from '../../control/cluster/commands.ts';
+import type { ManagerPart } from '../../control/cluster/manager.ts';
+import type { ClusterMember } from '../../control/cluster/member.ts';
+import { needService } from '../../control/cluster/services.ts';
+import { type ClusterTask, TASK_STATES } from '../../model/cluster.ts';
+import { type Call, ok, type Route } from './http.ts';
+import { Filters } from './query.ts';
+import { taskViewer } from './task-view.ts';
+
+const FILTERS = [
+  ...['_up-to-date', 'desired-state', 'id', 'label', 'name', 'node', 'runtime', 'service'],
+];
+
+/** By full id, or by the beginning of one. Throws when there is none or are several. */
+export function needTask({ store }: ManagerPart, key: string): Versioned<ClusterTask> {
+  const all = tasksOf(store);
+  const hits = all.filter(({ value }) => value.id.startsWith(key));
+  const found = all.find(({ value }) => value.id === key || value.name === key) ?? hits[0];
+  if (!found) throw notFound(`task ${key} not found`);
+  if (hits.length > 1) throw invalid(`task ${key} is ambiguous (${hits.length} matches found)`);
+  return found;
+}
+
+function matcher(manager: ManagerPart, filters: Filters): (task: ClusterTask) => boolean {
+  const services = new Map(servicesOf(manager.store).map(({ value }) => [value.id, value]));
+  const ofServices = new Set(
+    filters.values('service').map((key) => needService(manager, key).value.id),
+  );
+  const ofNodes = new Set(filters.values('node').map((key) => needNode(manager, key).value.id));
+  const current = filters.flag('_up-to-date');
+  for (const state of filters.values('desired-state')) {
+    if (!TASK_STATES.some((one) => one === state)) {
+      throw invalid(`invalid filter 'desired-state=[${state}]'`);
+    }
+  }
+  return ({ id, name, serviceId, nodeId, desired, specVersion }) => {
+    const service = services.get(serviceId);
+    return (
+      (ofServices.size === 0 || ofServices.has(serviceId)) &&
+      (ofNodes.size === 0 || ofNodes.has(nodeId)) &&
+      filters.any('id', (text) => id.startsWith(text)) &&
+      filters.any('name', (text) => name.startsWith(text)) &&
+      filters.any('desired-state', (text) => desired === text) &&
+      filters.any('runtime', (text) => text === 'container') &&
+      filters.labels(service?.labels ?? {}) &&
+      (!current || specVersion === service?.specVersion)
+    );
+  };
+}
+
+/** Tasks of a cluster. */
+export function taskRoutes(member: ClusterMember): Route[] {
+  const list = ({ query }: Call) => {
+    const manager = member.needManager();
+    const fits = matcher(manager, Filters.parse(query.text('filters'), FILTERS));
+    const tasks = tasksOf(manager.store).filter(({ value }) => fits(value));
+    return ok(tasks.map(taskViewer(manager)));
+  };
+  const inspect = ({ parameters: { id = '' } }: Call) => {
+    const manager = member.needManager();
+    return ok(taskViewer(manager)(needTask(manager, id)));
+  };
+  return [
+    { method: 'GET', path: '/tasks', run: list },
+    { method: 'GET', path: '/tasks/:id', run: inspect },
+  ];
+}

@@ -1,0 +1,171 @@
+import type { Clock } from '../../base/clock.ts';
+import { invalid, notFound, unsupported } from '../../base/faults.ts';
+import type { Rng } from '../../base/rng.ts';
+import {
+  type ClusterService,
+  KIND,
+  type ServiceSpec,
+  type UpdateProgress,
+} from '../../model/cluster.ts';
+import { transact } from '../../store/edit.ts';
+import { stamp } from '../ids.ts';
+import { generateName } from '../names.ts';
+import { filesOf, servicesOf, type Versioned } from './cluster-state.ts';
+import { newClusterId } from './identity/tokens.ts';
+import type { ManagerPart } from './manager.ts';
+import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
+import { claimName, releaseName } from './object-names.ts';
+import { alreadyExists, invalidArgument, outOfSequence, precondition } from './refusals.ts';
+
+/** A service as it is asked for; an empty name: one is made up. Its networks are ids. */
+export type ServiceOrder = Pick<ClusterService, 'name' | 'labels' | 'spec'>;
+
+/** What commands need beside the manager. */
+export type ServiceTools = { readonly clock: Clock; readonly rng: Rng };
+
+function unimplemented(text: string) {
+  return unsupported(`rpc error: code = Unimplemented desc = ${text}`);
+}
+
+/** By id, by name or by the beginning of an id. Throws when there is none or are several. */
+export function needService({ store }: ManagerPart, key: string): Versioned<ClusterService> {
+  const all = servicesOf(store);
+  const found =
+    all.find(({ value }) => value.id === key) ?? all.find(({ value }) => value.name === key);
+  if (found) return found;
+  const hits = all.filter(({ value }) => value.id.startsWith(key));
+  const [hit] = hits;
+  if (hits.length > 1) throw invalid(`service ${key} is ambiguous (${hits.length} matches found)`);
+  if (!hit) throw notFound(`service ${key} not found`);
+  return hit;
+}
+
+function checkFiles({ store }: ManagerPart, { template }: ServiceSpec): void {
+  const known = new Set(filesOf(store).map(({ value }) => `${value.kind} ${value.id}`));
+  for (const kind of ['secret', 'config'] as const) {
+    const names = template.files
+      .filter((file) => file.kind === kind && !known.has(`${kind} ${file.id}`))
+      .map(({ name }) => name);
+    if (names.length === 0) continue;
+    const what = names.length === 1 ? kind : `${kind}s`;
+    throw invalidArgument(`${what} not found: ${names.join(', ')}`);
+  }
+}
+
+/** Throws when the cluster as it is cannot carry the specification out. */
+function checkSpec(manager: ManagerPart, spec: ServiceSpec): void {
+  checkFiles(manager, spec);
+  if (needsIngress({ spec }) && !ingressOf(manager.store)) {
+    throw precondition('service needs ingress network, but no ingress network is present');
+  }
+}
+
+/** The id of the new service. */
+export async function createService(
+  manager: ManagerPart,
+  order: ServiceOrder,
+  { clock, rng }: ServiceTools,
+): Promise<string> {
+  const { store } = manager;
+  const id = newClusterId();
+  const now = stamp(clock);
+  const { labels, spec } = order;
+  await transact(store, () => {
+    const taken = new Set(servicesOf(store).map(({ value }) => value.name));
+    const name = order.name || generateName(rng, (one) => taken.has(one));
+    checkDnsName(name);
+    if (taken.has(name)) {
+      throw alreadyExists(`name conflicts with an existing object: service ${name} already exists`);
+    }
+    checkSpec(manager, spec);
+    const value: ClusterService = {
+      ...{ id, name, labels, created: now, updated: now, spec, previous: undefined },
+      ...{ specVersion: 1, vips: {}, ports: [], progress: undefined },
+    };
+    return [{ kind: KIND.service, id, value, expected: 0 }, claimName(KIND.service, name, id)];
+  });
+  return id;
+}
+
+/** Whether tasks made by one specification are none of the other. */
+function makesOtherTasks(a: ServiceSpec, b: ServiceSpec): boolean {
+  const ofTasks = ({ template, ports, resolution }: ServiceSpec) =>
+    JSON.stringify([template, ports, resolution]);
+  return ofTasks(a) !== ofTasks(b);
+}
+
+/** Writes a service with another specification in place of the version that was read. */
+async function replaceSpec(
+  { store }: ManagerPart,
+  { value: service, version }: Versioned<ClusterService>,
+  order: Pick<ServiceOrder, 'labels' | 'spec'>,
+  now: string,
+  progress: UpdateProgress | undefined,
+): Promise<void> {
+  const replaces = makesOtherTasks(service.spec, order.spec);
+  const value: ClusterService = {
+    ...service,
+    ...{ labels: order.labels, spec: order.spec, previous: service.spec, updated: now },
+    specVersion: replaces ? service.specVersion + 1 : service.specVersion,
+    progress: replaces ? progress : undefined,
+  };
+  let asRead = true;
+  await transact(store, () => {
+    if (!asRead) throw outOfSequence();
+    asRead = false;
+    return [{ kind: KIND.service, id: service.id, value, expected: version }];
+  });
+}
+
+/** Gives a service another specification. Throws when its version is not the one that is named. */
+export async function updateService(
+  manager: ManagerPart,
+  key: string,
+  version: number,
+  order: ServiceOrder,
+  { clock }: ServiceTools,
+): Promise<void> {
+  const found = needService(manager, key);
+  const { name, spec } = found.value;
+  if (found.version !== version) throw outOfSequence();
+  if (order.name !== name) throw unimplemented('renaming services is not supported');
+  if (order.spec.mode.kind !== spec.mode.kind) {
+    throw unimplemented('service mode change is not allowed');
+  }
+  checkSpec(manager, order.spec);
+  await replaceSpec(manager, found, order, stamp(clock), undefined);
+}
+
+/** Gives a service its previous specification back; `labelsOf` reads the labels of that. */
+export async function rollBackService(
+  manager: ManagerPart,
+  key: string,
+  version: number,
+  labelsOf: (asked: unknown) => Readonly<Record<string, string>>,
+  { clock }: ServiceTools,
+): Promise<void> {
+  const found = needService(manager, key);
+  if (found.version !== version) throw outOfSequence();
+  const { id, previous } = found.value;
+  if (!previous) throw precondition(`service ${id} does not have a previous spec`);
+  checkSpec(manager, previous);
+  const now = stamp(clock);
+  const progress: UpdateProgress = {
+    ...{ state: 'rollback_started', started: now, completed: undefined },
+    message: 'manually requested rollback',
+  };
+  const order = { labels: labelsOf(previous.asked), spec: previous };
+  await replaceSpec(manager, found, order, now, progress);
+}
+
+/** Its tasks end after it. */
+export async function removeService(manager: ManagerPart, key: string): Promise<void> {
+  const { id } = needService(manager, key).value;
+  await transact(manager.store, () => {
+    const { value, version } = needService(manager, id);
+    return [
+      { kind: KIND.service, id, value: undefined, expected: version },
+      releaseName(KIND.service, value.name),
+    ];
+  });
+}
