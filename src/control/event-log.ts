@@ -1,11 +1,15 @@
 import type { Clock } from '../base/clock.ts';
 
+type LocalType = 'container' | 'network' | 'daemon' | 'image' | 'volume';
+type ClusterType = 'service' | 'node' | 'secret' | 'config';
+
 /** One thing that happened. */
 export type EngineEvent = {
-  readonly type: 'container' | 'network' | 'daemon' | 'image' | 'volume';
+  readonly type: LocalType | ClusterType;
   readonly action: string;
   readonly id: string;
   readonly attributes: Readonly<Record<string, string>>;
+  readonly scope: 'local' | 'swarm';
   /** Since 1970; strictly growing. */
   readonly timeNs: bigint;
 };
@@ -39,10 +43,11 @@ export class EventLog {
     action: string,
     id: string,
     attributes: Readonly<Record<string, string>>,
+    scope: EngineEvent['scope'] = 'local',
   ): void {
     const now = BigInt(Math.trunc(this.#clock.wall())) * NS_PER_MS;
     this.#last = now > this.#last ? now : this.#last + 1n;
-    const event = { type, action, id, attributes, timeNs: this.#last };
+    const event = { type, action, id, attributes, scope, timeNs: this.#last };
     this.#count++;
     this.#kept.push(event);
     if (this.#kept.length > KEPT) this.#kept.shift();

@@ -72,6 +72,7 @@ export class TestNode {
         ...{ hostname: `host${port}`, os: 'linux', arch: 'x86_64', nanoCpus: 1e9 },
         ...{ memoryBytes: 2 ** 30, engineVersion: '0', engineLabels: {}, networkDrivers: [] },
       }),
+      managing: () => {},
       links: () => [{ link: 'lo', addresses: ['127.0.0.1'] }],
       clock: systemClock,
       rng: systemRng,

@@ -7,27 +7,31 @@ const FILTERS = [
   ...['config', 'container', 'daemon', 'event', 'image', 'label', 'network', 'node', 'plugin'],
   ...['scope', 'secret', 'service', 'type', 'volume'],
 ];
+/** Kinds of objects that events are of, and that lists of them are narrowed to. */
+const ACTORS = [
+  ...['container', 'network', 'volume', 'daemon', 'service', 'node', 'secret', 'config'],
+];
 const NS_PER_SECOND = 1_000_000_000n;
 const NS_PER_MS = 1_000_000n;
 const MAX_UNREAD = 4 * 1024 * 1024;
 const MAX_TIMER_MS = 2_147_483_647;
 
 /** One line; the nanoseconds do not fit a double, so their digits are written as they are. */
-export function eventLine({ type, action, id, attributes, timeNs }: EngineEvent): string {
+export function eventLine({ type, action, id, attributes, scope, timeNs }: EngineEvent): string {
   const own = type === 'container' ? { status: action, id, from: attributes['image'] ?? '' } : {};
   const json = JSON.stringify({
     ...own,
     Type: type,
     Action: action,
     Actor: { ID: id, Attributes: attributes },
-    scope: 'local',
+    scope,
     time: Number(timeNs / NS_PER_SECOND),
   });
   return `${json.slice(0, -1)},"timeNano":${timeNs}}\n`;
 }
 
 function fits(event: EngineEvent, filters: Filters): boolean {
-  const { type, action, id, attributes } = event;
+  const { type, action, id, attributes, scope } = event;
   const actor = (kind: string) =>
     filters.any(kind, (wanted) => {
       const other = kind === 'container' && attributes['container'] === wanted;
@@ -36,11 +40,11 @@ function fits(event: EngineEvent, filters: Filters): boolean {
   return (
     filters.any('type', (wanted) => type === wanted) &&
     filters.any('event', (wanted) => action === wanted || action.startsWith(`${wanted}:`)) &&
-    filters.any('scope', (wanted) => wanted === 'local') &&
+    filters.any('scope', (wanted) => wanted === scope) &&
     filters.labels(attributes) &&
-    ['container', 'network', 'volume', 'daemon'].every(actor) &&
+    ACTORS.every(actor) &&
     filters.any('image', (wanted) => attributes['image']?.split(':')[0] === wanted.split(':')[0]) &&
-    ['config', 'node', 'plugin', 'secret', 'service'].every((kind) => !filters.has(kind))
+    !filters.has('plugin')
   );
 }
 

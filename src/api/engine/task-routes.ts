@@ -1,5 +1,5 @@
-import { invalid, notFound } from '../../base/faults.ts';
-import { servicesOf, tasksOf, type Versioned } from '../../control/cluster/cluster-state.ts';
+import { invalid } from '../../base/faults.ts';
+import { need, servicesOf, tasksOf } from '../../control/cluster/cluster-state.ts';
 import { needNode } from '../../control/cluster/commands.ts';
 import type { ManagerPart } from '../../control/cluster/manager.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
@@ -12,16 +12,6 @@ import { taskViewer } from './task-view.ts';
 const FILTERS = [
   ...['_up-to-date', 'desired-state', 'id', 'label', 'name', 'node', 'runtime', 'service'],
 ];
-
-/** By full id, or by the beginning of one. Throws when there is none or are several. */
-export function needTask({ store }: ManagerPart, key: string): Versioned<ClusterTask> {
-  const all = tasksOf(store);
-  const hits = all.filter(({ value }) => value.id.startsWith(key));
-  const found = all.find(({ value }) => value.id === key || value.name === key) ?? hits[0];
-  if (!found) throw notFound(`task ${key} not found`);
-  if (hits.length > 1) throw invalid(`task ${key} is ambiguous (${hits.length} matches found)`);
-  return found;
-}
 
 function matcher(manager: ManagerPart, filters: Filters): (task: ClusterTask) => boolean {
   const services = new Map(servicesOf(manager.store).map(({ value }) => [value.id, value]));
@@ -60,7 +50,7 @@ export function taskRoutes(member: ClusterMember): Route[] {
   };
   const inspect = ({ parameters: { id = '' } }: Call) => {
     const manager = member.needManager();
-    return ok(taskViewer(manager)(needTask(manager, id)));
+    return ok(taskViewer(manager)(need(tasksOf(manager.store), id, 'task')));
   };
   return [
     { method: 'GET', path: '/tasks', run: list },

@@ -1,3 +1,4 @@
+import { notFound } from '../../base/faults.ts';
 import {
   type Cluster,
   type ClusterFile,
@@ -7,9 +8,11 @@ import {
   type ClusterTask,
   type ClusterTaskState,
   KIND,
+  type ObjectMeta,
   TASK_STATES,
 } from '../../model/cluster.ts';
 import type { Store } from '../../store/store.ts';
+import { lookUp } from '../lookup.ts';
 
 /** An object with the version that its next writer has to name. */
 export type Versioned<T> = { readonly version: number; readonly value: T };
@@ -59,6 +62,22 @@ export function filesOf(store: Store): Versioned<ClusterFile>[] {
 
 export function findFile(store: Store, id: string): ClusterFile | undefined {
   return one<ClusterFile>(store, KIND.file, id);
+}
+
+/** By id, name or the beginning of an id. Throws when there is none or are several. */
+export function need<T extends ObjectMeta>(
+  all: readonly Versioned<T>[],
+  key: string,
+  what: string,
+): Versioned<T> {
+  const found = lookUp(
+    all.map(({ value }) => value),
+    key,
+    what,
+  );
+  const hit = all.find(({ value }) => value === found);
+  if (!hit) throw notFound(`${what} ${key} not found`);
+  return hit;
 }
 
 /** Control ports of managers, the leader's first. */

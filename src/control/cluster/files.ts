@@ -1,9 +1,9 @@
 import type { Clock } from '../../base/clock.ts';
-import { invalid, notFound } from '../../base/faults.ts';
+import { invalid } from '../../base/faults.ts';
 import { type ClusterFile, KIND } from '../../model/cluster.ts';
 import { transact } from '../../store/edit.ts';
 import { stamp } from '../ids.ts';
-import { filesOf, servicesOf, type Versioned } from './cluster-state.ts';
+import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { claimName, releaseName } from './object-names.ts';
@@ -41,15 +41,7 @@ export function listFiles({ store }: ManagerPart, kind: FileKind): Versioned<Clu
 
 /** By id, by name or by the beginning of an id. Throws when there is none or are several. */
 export function needFile(manager: ManagerPart, kind: FileKind, key: string) {
-  const all = listFiles(manager, kind);
-  const found =
-    all.find(({ value }) => value.id === key) ?? all.find(({ value }) => value.name === key);
-  if (found) return found;
-  const hits = all.filter(({ value }) => value.id.startsWith(key));
-  const [hit] = hits;
-  if (hits.length > 1) throw invalid(`${kind} ${key} is ambiguous (${hits.length} matches found)`);
-  if (!hit) throw notFound(`${kind} ${key} not found`);
-  return hit;
+  return need(listFiles(manager, kind), key, kind);
 }
 
 /** The id of the new file. */

@@ -55,6 +55,8 @@ export type MemberDeps = {
   readonly orchestration: Orchestration;
   readonly runner: AssignmentRunner;
   describe(): NodeDescription;
+  /** This node is a manager now, with the state of the cluster at hand. */
+  managing(store: Store): void;
   links(): readonly LinkAddresses[];
   readonly clock: Clock;
   readonly rng: Rng;
@@ -310,6 +312,7 @@ export class ClusterMember {
     );
     await manager.start(membership.listen.host, membership.listen.port);
     this.#manager = manager;
+    this.#deps.managing(store);
     this.#state = 'active';
     this.#error = '';
   }

@@ -15,7 +15,7 @@ import type { Store } from '../../store/store.ts';
 import { stamp } from '../ids.ts';
 import { lookUp } from '../lookup.ts';
 import { BRIDGE_OPTIONS, checkGeneral, checkMtu, type NetworkRequest } from '../network-request.ts';
-import { networksOf, progress, servicesOf, tasksOf } from './cluster-state.ts';
+import { need, networksOf, progress, servicesOf, tasksOf } from './cluster-state.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import type { ClusterMember } from './member.ts';
@@ -169,14 +169,7 @@ function holds({ desired, report, template }: ClusterTask, networkId: string): b
 /** By id, name or the beginning of an id. Throws while something uses it. */
 export async function removeNetwork({ store }: ManagerPart, key: string): Promise<void> {
   await transact(store, () => {
-    const all = networksOf(store);
-    const id = lookUp(
-      all.map(({ value }) => value),
-      key,
-      'network',
-    )?.id;
-    const found = all.find(({ value }) => value.id === id);
-    if (!found) throw notFound(`network ${key} not found`);
+    const found = need(networksOf(store), key, 'network');
     const use = useOf(store, found.value);
     if (use !== undefined) throw precondition(use);
     return [

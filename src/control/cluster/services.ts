@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
-import { invalid, notFound, unsupported } from '../../base/faults.ts';
+import { unsupported } from '../../base/faults.ts';
 import type { Rng } from '../../base/rng.ts';
 import {
   type ClusterService,
@@ -10,7 +10,7 @@ import {
 import { transact } from '../../store/edit.ts';
 import { stamp } from '../ids.ts';
 import { generateName } from '../names.ts';
-import { filesOf, servicesOf, type Versioned } from './cluster-state.ts';
+import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
@@ -29,15 +29,7 @@ function unimplemented(text: string) {
 
 /** By id, by name or by the beginning of an id. Throws when there is none or are several. */
 export function needService({ store }: ManagerPart, key: string): Versioned<ClusterService> {
-  const all = servicesOf(store);
-  const found =
-    all.find(({ value }) => value.id === key) ?? all.find(({ value }) => value.name === key);
-  if (found) return found;
-  const hits = all.filter(({ value }) => value.id.startsWith(key));
-  const [hit] = hits;
-  if (hits.length > 1) throw invalid(`service ${key} is ambiguous (${hits.length} matches found)`);
-  if (!hit) throw notFound(`service ${key} not found`);
-  return hit;
+  return need(servicesOf(store), key, 'service');
 }
 
 function checkFiles({ store }: ManagerPart, { template }: ServiceSpec): void {

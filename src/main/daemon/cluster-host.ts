@@ -6,6 +6,7 @@ import type { Logger } from '../../base/logger.ts';
 import { systemRng } from '../../base/rng.ts';
 import type { LinkAddresses } from '../../control/cluster/addresses.ts';
 import { plainAssignment } from '../../control/cluster/assignment.ts';
+import { tellEvents } from '../../control/cluster/cluster-events.ts';
 import type { Orchestration } from '../../control/cluster/manager.ts';
 import { ClusterMember } from '../../control/cluster/member.ts';
 import { MembershipFile } from '../../control/cluster/membership.ts';
@@ -91,6 +92,7 @@ export function clusterMember(
     orchestration: NO_LOOPS,
     runner,
     describe: () => describe(engine),
+    managing: (state) => tellEvents(state, engine.events),
     links: () => links(engine),
     ...{ clock: systemClock, rng: systemRng, logger },
   });

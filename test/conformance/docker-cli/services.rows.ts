@@ -275,6 +275,26 @@ swarmRows([
       { Protocol: 'udp', TargetPort: 53, PublishedPort: 53, PublishMode: 'host' },
     ]);
   }),
+  row('DS-09', 'what happens in the cluster is told as events of the swarm', async (lab) => {
+    const since = String(Date.now() / 1000);
+    await made(lab, 'web');
+    await lab.ok('network', 'create', '-d', 'overlay', 'over');
+    await update(lab, 'update', '-d', '--label-add', 'a=b', 'web');
+    await lab.ok('service', 'rm', 'web');
+    const format = '{{.Scope}} {{.Type}} {{.Action}} {{.Actor.Attributes.name}}';
+    const args = ['events', '--since', since, '--until', String(Date.now() / 1000 + 1)];
+    const lines = (await lab.ok(...args, '--filter', 'scope=swarm', '--format', format)).split(
+      '\n',
+    );
+    for (const line of [
+      ...['swarm service create web', 'swarm service update web', 'swarm service remove web'],
+      'swarm network create over',
+    ]) {
+      assert.ok(lines.includes(line), `${line} in ${lines.join()}`);
+    }
+    const only = await lab.ok(...args, '--filter', 'type=network', '--filter', 'scope=swarm');
+    assert.doesNotMatch(only, /service/);
+  }),
   row('SE-29', 'secrets and configurations of a service', async (lab) => {
     const path = join(lab.folder, 'data');
     writeFileSync(path, 'data');
