@@ -5,10 +5,12 @@ import { splitHostPort } from '../model/address.ts';
 import type {
   JoinGrant,
   JoinOrder,
+  LogsHello,
   ManagerMessage,
   NodeMessage,
   Refusal,
   SessionHello,
+  TaskLine,
 } from './cluster-protocol.ts';
 import { encodeMessage, FRAME, FrameDecoder } from './frames.ts';
 
@@ -122,15 +124,12 @@ export type ManagerSession = {
   close(): void;
 };
 
-/** Begins a session. `take` gets what comes, `ended` is called once, when it is over. */
-export async function openSession(
+/** A connection with a manager of the cluster. */
+function openedAs(
   address: string,
   { certificate, key, roots, clusterId }: NodeTls,
-  hello: SessionHello,
-  take: (message: ManagerMessage) => void,
-  ended: () => void,
-): Promise<ManagerSession> {
-  const socket = await opened(address, {
+): Promise<TLSSocket> {
+  return opened(address, {
     ...{ cert: certificate, key, ca: [...roots] },
     // Managers are known by role and cluster, not by the names that they are reached at.
     checkServerIdentity: (_: string, { subject }: { subject: Record<string, unknown> }) =>
@@ -138,6 +137,44 @@ export async function openSession(
         ? undefined
         : new Error('it is no manager of this cluster'),
   });
+}
+
+/** Lines of tasks on their way to a manager. */
+export type LogsConnection = {
+  send(line: TaskLine): void;
+  /** Nothing more comes. */
+  end(): void;
+};
+
+/** Opens what a manager has asked for; `closed` is called once, when nobody reads it any more. */
+export async function openLogs(
+  address: string,
+  tls: NodeTls,
+  stream: string,
+  closed: () => void,
+): Promise<LogsConnection> {
+  const socket = await openedAs(address, tls);
+  socket.once('close', closed);
+  // Nothing but a refusal comes, and the end says as much.
+  socket.resume();
+  const send = (message: TaskLine | LogsHello) => {
+    if (!socket.writable) return;
+    socket.write(encodeMessage(message));
+    if (socket.writableLength > MAX_QUEUED_BYTES) socket.destroy();
+  };
+  send({ open: 'logs', stream });
+  return { send, end: () => socket.end() };
+}
+
+/** Begins a session. `take` gets what comes, `ended` is called once, when it is over. */
+export async function openSession(
+  address: string,
+  tls: NodeTls,
+  hello: SessionHello,
+  take: (message: ManagerMessage) => void,
+  ended: () => void,
+): Promise<ManagerSession> {
+  const socket = await openedAs(address, tls);
   socket.once('close', ended);
   // exempt(as): a trusted manager's message
   onMessages(socket, (message) => take(message as ManagerMessage));

@@ -54,6 +54,29 @@ export type SessionHello = {
   readonly shown: boolean;
 };
 
+/** What a manager wants to read of tasks' output; times in ns since 1970 in decimal. */
+export type LogsOrder = {
+  /** Names the connection that the node is to open for it. */
+  readonly stream: string;
+  readonly tasks: readonly string[];
+  readonly follow: boolean;
+  /** Lines from the end of each task's; undefined: all. */
+  readonly tail: number | undefined;
+  readonly since: string | undefined;
+  readonly until: string | undefined;
+};
+
+/** What a node begins the connection with that it opens for one of those. */
+export type LogsHello = { readonly open: 'logs'; readonly stream: string };
+
+/** A line on that connection, which ends after the last; `data` in base 64. */
+export type TaskLine = {
+  readonly taskId: string;
+  readonly from: 'stdout' | 'stderr';
+  readonly timeNs: string;
+  readonly data: string;
+};
+
 /** What a node sends in its session. */
 export type NodeMessage =
   | { readonly beat: number }
@@ -85,6 +108,7 @@ export type ManagerMessage =
   /** Every node has acknowledged that it sends nothing new to these tasks. */
   | { readonly drained: readonly string[] }
   | { readonly certificate: string; readonly dataKey: string | undefined }
+  | { readonly logs: LogsOrder }
   | Refusal;
 
 /** Why a manager does not serve a peer; the connection ends after it. */

@@ -5,12 +5,14 @@ import type { Logger } from '../base/logger.ts';
 import {
   type JoinGrant,
   type JoinOrder,
+  type LogsHello,
   MAX_NODE_BYTES,
   MAX_STRANGER_BYTES,
   type ManagerMessage,
   type NodeMessage,
   type Refusal,
   type SessionHello,
+  type TaskLine,
 } from './cluster-protocol.ts';
 import { encodeMessage, FRAME, FrameDecoder } from './frames.ts';
 
@@ -44,12 +46,20 @@ export type SessionPeer = {
   close(): void;
 };
 
+/** Who reads a connection that a node has opened to send its tasks' output. */
+export interface LogsReader {
+  line(line: TaskLine): void;
+  ended(): void;
+}
+
 /** Who answers the peers of a control port. */
 export interface ManagerPort {
   /** Throws to refuse, in words for the one who joins. */
   join(order: JoinOrder, address: string): Promise<JoinGrant>;
   /** `certificate` is signed by a trusted root. Throws to refuse. */
   session(certificate: Buffer, hello: SessionHello, peer: SessionPeer): NodeSession;
+  /** The same for output of tasks; `close` ends the connection. */
+  logs(certificate: Buffer, stream: string, close: () => void): LogsReader;
 }
 
 /** A refusal that names where to go instead, or that a node is to leave. */
@@ -185,6 +195,11 @@ export class ClusterServer {
       close: () => socket.end(),
     };
     try {
+      if (hello.open === 'logs') {
+        const reader = this.#port.logs(certificate, hello.stream, () => socket.destroy());
+        socket.once('close', () => reader.ended());
+        return (next) => reader.line(checkLine(next));
+      }
       const session = this.#port.session(certificate, hello, peer);
       socket.once('close', () => session.ended());
       return (next) => session.take(checkMessage(next));
@@ -226,8 +241,10 @@ function isText(value: unknown): boolean {
   return typeof value === 'string' && value.length <= MAX_STRANGER_BYTES;
 }
 
-function checkHello(value: unknown): JoinOrder | SessionHello {
+function checkHello(value: unknown): JoinOrder | SessionHello | LogsHello {
   if (!isObject(value)) throw new Error('the greeting is no object');
+  const { open, stream } = value;
+  if (open === 'logs' && typeof stream === 'string') return { open, stream };
   const texts =
     value['open'] === 'join'
       ? ['token', 'request', 'hostname', 'availability']
@@ -256,6 +273,19 @@ function isDescription(value: unknown): boolean {
   const fits = Object.entries(DESCRIPTION).every(([name, type]) => typeof value[name] === type);
   const { engineLabels, networkDrivers } = value;
   return fits && isObject(engineLabels) && Array.isArray(networkDrivers);
+}
+
+function checkLine(value: unknown): TaskLine {
+  const { taskId, from, timeNs, data } = isObject(value) ? value : {};
+  const fine =
+    isText(taskId) &&
+    (from === 'stdout' || from === 'stderr') &&
+    typeof timeNs === 'string' &&
+    /^\d{1,20}$/.test(timeNs) &&
+    typeof data === 'string';
+  if (!fine) throw new Error('the line is none');
+  // exempt(as): every part was checked
+  return value as TaskLine;
 }
 
 function checkMessage(value: unknown): NodeMessage {

@@ -41,6 +41,13 @@ export class Recorder implements AssignmentRunner {
     this.drainedTasks.push(...tasks);
   }
 
+  readonly logs: AssignmentRunner['logs'] = (taskId, _, line, ended) => {
+    const said = Buffer.from(`${taskId} speaks\n`);
+    line({ stream: 'stdout', timeNs: 1n, line: said });
+    ended();
+    return () => {};
+  };
+
   reportTo(report: Recorder['report']): void {
     this.report = report;
   }

@@ -22,6 +22,7 @@ import { streamRoutes } from './stream-routes.ts';
 import { swarmRoutes } from './swarm-routes.ts';
 import { swarmHeader } from './swarm-view.ts';
 import { type EngineFacts, systemRoutes } from './system-routes.ts';
+import { taskLogRoutes } from './task-log-routes.ts';
 import { taskRoutes } from './task-routes.ts';
 import { API_VERSION, splitVersion } from './versions.ts';
 
@@ -56,6 +57,7 @@ export class EngineServer {
       ...imageRoutes(engine),
       ...serviceRoutes(engine, member, { clock: systemClock, rng: systemRng }),
       ...taskRoutes(member),
+      ...taskLogRoutes(member),
       ...fileRoutes(member, systemClock),
       ...swarmRoutes(member, systemClock),
     ]);

@@ -1,62 +1,17 @@
-import { invalid } from '../../base/faults.ts';
 import type { Engine } from '../../control/engine.ts';
-import type { LogEntry } from '../../control/streams.ts';
 import type { Fields } from './fields.ts';
 import { type Call, created, ok, type Route } from './http.ts';
+import { beginLogs, logRequest } from './logs.ts';
 import { beginStream, frame, pump } from './streams.ts';
-
-const NS_PER_SECOND = 1_000_000_000n;
-const NS_PER_MS = 1_000_000n;
-const MAX_UNREAD = 16 * 1024 * 1024;
 
 const key = ({ parameters }: Call) => parameters['id'] ?? '';
 
-/** RFC 3339 with all nanoseconds. */
-function formatNs(ns: bigint): string {
-  const second = new Date(Number(ns / NS_PER_MS)).toISOString().slice(0, 19);
-  return `${second}.${String(ns % NS_PER_SECOND).padStart(9, '0')}Z`;
-}
-
-function logPiece({ stream, timeNs, line }: LogEntry, tty: boolean, timestamps: boolean): Buffer {
-  const data = timestamps ? Buffer.concat([Buffer.from(`${formatNs(timeNs)} `), line]) : line;
-  return tty ? data : frame(stream, data);
-}
-
-function tailOf(text: string): number | undefined {
-  if (text === '' || text === 'all') return undefined;
-  return /^\d+$/.test(text) ? Number(text) : undefined;
-}
-
 function logs(engine: Engine, call: Call): undefined {
-  const { query, response } = call;
   const container = engine.registry.container(key(call));
-  const wanted = { stdout: query.flag('stdout'), stderr: query.flag('stderr') };
-  if (!wanted.stdout && !wanted.stderr) {
-    throw invalid('Bad parameters: you must choose at least one stream');
-  }
-  const { tty } = container.spec;
-  const timestamps = query.flag('timestamps');
-  const logQuery = {
-    follow: query.flag('follow'),
-    tail: tailOf(query.text('tail')),
-    sinceNs: query.time('since'),
-    untilNs: query.time('until'),
-  };
-  response.writeHead(200, {
-    'content-type': `application/vnd.docker.${tty ? 'raw' : 'multiplexed'}-stream`,
-  });
-  response.flushHeaders();
-  const stop = engine.containers.logs(
-    container.id,
-    logQuery,
-    (entry) => {
-      if (!wanted[entry.stream]) return;
-      response.write(logPiece(entry, tty, timestamps));
-      if (response.writableLength > MAX_UNREAD) response.destroy();
-    },
-    () => response.end(),
-  );
-  response.on('close', stop);
+  const request = logRequest(call);
+  const { write, end, onClose } = beginLogs(call, request, container.spec.tty);
+  const stop = engine.containers.logs(container.id, request.query, (entry) => write(entry), end);
+  onClose(stop);
   return undefined;
 }
 
@@ -79,7 +34,9 @@ async function attach(engine: Engine, call: Call): Promise<undefined> {
       engine.containers.logs(
         container.id,
         whole,
-        (entry) => wanted[entry.stream] && ends.output.write(logPiece(entry, tty, false)),
+        (entry) =>
+          wanted[entry.stream] &&
+          ends.output.write(tty ? entry.line : frame(entry.stream, entry.line)),
         resolve,
       );
     });

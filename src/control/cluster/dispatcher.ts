@@ -8,6 +8,7 @@ import {
   BEAT_JITTER,
   DEFAULT_HEARTBEAT_MS,
   MAX_REPORTS,
+  type ManagerMessage,
   MISSED_BEATS,
   type NodeMessage,
   type SessionHello,
@@ -189,6 +190,14 @@ export class Dispatcher {
     if (this.#sessions.get(session.nodeId) !== session) return;
     // A node that was cut off may come back within the time that heartbeats may miss.
     session.gone = true;
+  }
+
+  /** Sends to a node; false: it is not connected. */
+  tell(nodeId: string, message: ManagerMessage): boolean {
+    const session = this.#sessions.get(nodeId);
+    if (!session || session.gone) return false;
+    session.peer.send(message);
+    return true;
   }
 
   /** A node that has been removed: its session ends. */

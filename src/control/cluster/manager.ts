@@ -24,9 +24,10 @@ import { MAX_CHANGES, type Store } from '../../store/store.ts';
 import { stamp } from '../ids.ts';
 import { clusterOf, managerAddresses, nodesOf } from './cluster-state.ts';
 import { Dispatcher } from './dispatcher.ts';
-import { digestOf, issue, issuerOf, type Root } from './identity/authority.ts';
+import { digestOf, identityOf, issue, issuerOf, type Root } from './identity/authority.ts';
 import { newClusterId, parseToken, roleOfSecret, tokenDigest } from './identity/tokens.ts';
 import type { ManagerKeys } from './secrets.ts';
+import { TaskLogs } from './task-logs.ts';
 
 /** What runs on the leader over the state: scheduling, updates, restarts, addresses. */
 export type Orchestration = {
@@ -76,6 +77,8 @@ export class ManagerPart implements ManagerPort {
   readonly store: Store;
   readonly keys: ManagerKeys;
   readonly shared: boolean;
+  /** Output of tasks on whatever node, while this manager leads. */
+  readonly taskLogs: TaskLogs;
   readonly #deps: ManagerDeps;
   readonly #dispatcher: Dispatcher;
   readonly #server: ClusterServer;
@@ -102,6 +105,10 @@ export class ManagerPart implements ManagerPort {
         dataKey: node.role === 'manager' ? this.keys.dataKey.toString('base64') : undefined,
       }),
     });
+    this.taskLogs = new TaskLogs(
+      (nodeId, logs) => this.#dispatcher.tell(nodeId, { logs }),
+      deps.clock,
+    );
   }
 
   get leads(): boolean {
@@ -176,6 +183,11 @@ export class ManagerPart implements ManagerPort {
 
   session(certificate: Buffer, hello: SessionHello, peer: SessionPeer) {
     return this.#dispatcher.open(certificate, hello, peer);
+  }
+
+  logs(certificate: Buffer, stream: string, close: () => void) {
+    const nodeId = identityOf(new X509Certificate(certificate))?.nodeId ?? '';
+    return this.taskLogs.open(nodeId, stream, close);
   }
 
   /** No other manager is in the cluster. */

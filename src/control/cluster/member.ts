@@ -29,6 +29,7 @@ import { clusterOf } from './cluster-state.ts';
 import { type FoundingOrder, found } from './founding.ts';
 import { createRequest, identityOf, issuerOf } from './identity/authority.ts';
 import { parseToken, parseUnlockKey, tokenDigest } from './identity/tokens.ts';
+import type { TaskLogsSource } from './log-sender.ts';
 import { ManagerPart, type Orchestration } from './manager.ts';
 import type { Membership, MembershipFile } from './membership.ts';
 import { NodeLink } from './node-link.ts';
@@ -40,6 +41,7 @@ export interface AssignmentRunner {
   assign(assignment: NodeAssignment): Promise<void>;
   /** No node sends anything new to these tasks any more. */
   drained(tasks: readonly string[]): void;
+  readonly logs: TaskLogsSource;
   /** Where reports go from now on; undefined: nowhere. */
   reportTo(report: ((taskId: string, report: TaskReport) => void) | undefined): void;
 }
@@ -371,6 +373,7 @@ export class ClusterMember {
         }
       },
       drained: (tasks) => runner.drained(tasks),
+      logs: runner.logs,
       terms: (terms) => this.#takeTerms(terms),
       certified: (certificate, key, dataKey) => this.#certified(certificate, key, dataKey),
       removed: (reason) => {

@@ -22,6 +22,7 @@ import {
   issuerOf,
   renewalTime,
 } from './identity/authority.ts';
+import { sendLogs, type TaskLogsSource } from './log-sender.ts';
 
 /** What a node's end of the link needs of the node. */
 export type NodeLinkDeps = {
@@ -34,6 +35,7 @@ export type NodeLinkDeps = {
   /** Resolves when it is in place. */
   assigned(assignment: NodeAssignment): Promise<void>;
   drained(tasks: readonly string[]): void;
+  readonly logs: TaskLogsSource;
   terms(terms: SessionTerms): void;
   certified(certificate: string, key: string, dataKey: string | undefined): void;
   /** The cluster knows this node no more. */
@@ -197,7 +199,9 @@ export class NodeLink {
       if (versionOf(next) === message.version) this.#assign(next, message.version);
       else this.#session?.send({ lost: true });
     } else if ('drained' in message) this.#deps.drained(message.drained);
-    else if ('certificate' in message) this.#certified(message.certificate, message.dataKey);
+    else if ('logs' in message) {
+      void sendLogs(this.#address, this.#deps.tls(), message.logs, this.#deps.logs);
+    } else if ('certificate' in message) this.#certified(message.certificate, message.dataKey);
   }
 
   #assign(assignment: NodeAssignment, version: string): void {

@@ -13,6 +13,7 @@ import type { AttachmentRequest } from '../../model/container.ts';
 import type { TaskMount } from '../../model/task-spec.ts';
 import type { Engine } from '../engine.ts';
 import type { EngineEvent } from '../event-log.ts';
+import type { TaskLogsSource } from './log-sender.ts';
 import type { AssignmentRunner } from './member.ts';
 import { plainAttachment, TASK_LABEL, taskOrder } from './task-order.ts';
 import { type TaskHost, TaskRun } from './task-run.ts';
@@ -82,6 +83,14 @@ export class TaskWorker implements AssignmentRunner {
   drained(tasks: readonly string[]): void {
     for (const id of tasks) this.#runs.get(id)?.drained();
   }
+
+  readonly logs: TaskLogsSource = (taskId, query, line, ended) => {
+    const containerId = this.#containerOf(taskId);
+    if (containerId !== '')
+      return this.#deps.engine.containers.logs(containerId, query, line, ended);
+    ended();
+    return () => {};
+  };
 
   reportTo(report: ((taskId: string, report: TaskReport) => void) | undefined): void {
     this.#report = report;

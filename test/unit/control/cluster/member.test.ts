@@ -4,6 +4,7 @@ import { connect } from 'node:tls';
 import { findTask, nodesOf } from '../../../../src/control/cluster/cluster-state.ts';
 import { formatToken, newJoinSecret } from '../../../../src/control/cluster/identity/tokens.ts';
 import { NO_REPORT } from '../../../../src/control/cluster/report.ts';
+import { readTaskLogs } from '../../../../src/control/cluster/task-logs.ts';
 import { type ClusterTask, KIND } from '../../../../src/model/cluster.ts';
 import { edit } from '../../../../src/store/edit.ts';
 import { TestNode } from '../../../support/cluster.ts';
@@ -60,6 +61,49 @@ test('a cluster is founded, a node joins, gets its tasks and reports them', asyn
   await edit<ClusterTask>(store, KIND.task, 'task1', (one) => ({ ...one, desired: 'shutdown' }));
   await eventually('it is drained', () => worker.runner.drainedTasks.includes('task1'));
   assert.equal(state(), 'running', 'not by another node, and never back');
+});
+
+test('output of tasks comes from the nodes that they are on, and to an end', async (t) => {
+  const [manager, worker] = await cluster(t, 2);
+  assert.ok(manager && worker);
+  await eventually('both are ready', () => statuses(manager).join() === 'ready,ready');
+  const part = manager.member.needManager();
+  const nodes = [manager, worker].map(({ member }) => member.membership?.nodeId ?? '');
+  const report = { ...NO_REPORT, state: 'running', containerId: 'c' } as const;
+  const put = (nodeId: string, id: string) => {
+    const value = { ...taskFor(nodeId, id), report };
+    return part.store.update([{ kind: KIND.task, id, value, expected: 0 }]);
+  };
+  for (const [index, nodeId] of nodes.entries()) await put(nodeId, `task${index}`);
+  await put('nobody', 'task9');
+  const query = { follow: false, tail: undefined, sinceNs: undefined, untilNs: undefined };
+  const lines: string[] = [];
+  const take = (_: unknown, { data }: { data: string }) => {
+    lines.push(Buffer.from(data, 'base64').toString());
+  };
+  let ended = 0;
+  readTaskLogs(
+    part,
+    () => true,
+    query,
+    take,
+    () => ended++,
+  );
+  await eventually('it has ended', () => ended > 0);
+  assert.deepEqual(lines.splice(0).sort(), ['task0 speaks\n', 'task1 speaks\n']);
+  const stop = readTaskLogs(
+    part,
+    () => true,
+    { ...query, follow: true },
+    take,
+    () => ended++,
+  );
+  await put(nodes[1] ?? '', 'task2');
+  await eventually('a task that comes is heard', () => lines.includes('task2 speaks\n'));
+  assert.equal(ended, 1);
+  stop();
+  stop();
+  assert.equal(ended, 2);
 });
 
 test('a task is drained when every node shows that, not when every node has been told', async (t) => {
