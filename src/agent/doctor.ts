@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { findCgroups, usableCgroups } from '../kernel/cgroup.ts';
 import { COMMAND_PATH, type Exec } from '../kernel/exec.ts';
+import { stateLine } from '../kernel/xfrm.ts';
 import type { Capability } from '../link/agent-port.ts';
 import type { AgentTools } from './plane/tools.ts';
 
@@ -54,16 +55,20 @@ function ruleset(exec: Exec, text: string): () => Promise<string | undefined> {
   };
 }
 
-/** Whether a kind of link can be made, in a namespace that goes with the command. */
-function linkKind(exec: Exec, kind: string, line: string): () => Promise<string | undefined> {
+/** Whether things of a kind can be made, in a namespace that goes with the command. */
+function canMake(exec: Exec, kind: string, line: string): () => Promise<string | undefined> {
   return async () => {
     const argv = ['unshare', '--net', 'ip', '-batch', '-'];
     const { code } = await exec(argv, { input: line });
-    return code === 0 ? `${kind} links can be made` : undefined;
+    return code === 0 ? `${kind} can be made` : undefined;
   };
 }
 
 const VXLAN_LINE = 'link add name p0 type vxlan id 1 dstport 4789 local 127.0.0.1 nolearning\n';
+const ESP_LINE = `${stateLine({
+  ...{ source: '127.0.0.1', destination: '127.0.0.1', spi: 256, reqid: 1 },
+  key: '0'.repeat(40),
+})}\n`;
 const EGRESS = `table netdev sluice_probe { chain c { type filter hook egress device "lo" priority 0;\n}\n}\n`;
 
 function kernelProbes(exec: Exec): Probe[] {
@@ -75,7 +80,7 @@ function kernelProbes(exec: Exec): Probe[] {
     purpose,
     required,
     remedy: `${kernel} (modprobe ${kind.replace('vlan (802.1q)', '8021q')})`,
-    find: linkKind(exec, kind, line),
+    find: canMake(exec, `${kind} links`, line),
   });
   return [
     {
@@ -119,6 +124,13 @@ function kernelProbes(exec: Exec): Probe[] {
       'link add name p0 type veth peer name p1\nlink add link p0 name p0.2 type vlan id 2\n',
       false,
     ),
+    {
+      name: 'kernel: ESP with AES-GCM',
+      purpose: 'encrypted overlays',
+      required: false,
+      remedy: `${kernel}: xfrm_user, esp4, esp6, gcm`,
+      find: canMake(exec, 'associations of that kind', ESP_LINE),
+    },
     link('dummy', 'macvlan networks without a parent', 'link add name p0 type dummy\n', false),
   ];
 }

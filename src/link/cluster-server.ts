@@ -266,6 +266,7 @@ const DESCRIPTION = {
   nanoCpus: 'number',
   memoryBytes: 'number',
   engineVersion: 'string',
+  epoch: 'string',
 } as const;
 
 function isDescription(value: unknown): boolean {

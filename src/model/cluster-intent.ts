@@ -81,6 +81,15 @@ export type ClusterIntent = {
   readonly overlays: readonly OverlayIntent[];
   readonly peers: readonly OverlayPeer[];
   readonly vips: readonly VipIntent[];
+  /** Keys of encrypted overlays, and whom this host shares one with. */
+  readonly encryption: {
+    /** Of this host's network stack: another one after each boot. */
+    readonly epoch: string;
+    /** The newest last, 20 bytes in hex each; none: what was made of them goes. */
+    readonly keys: readonly { readonly id: number; readonly key: string }[];
+    /** Tunnels' ends of hosts that have members of them, with those hosts' epochs. */
+    readonly peers: readonly { readonly tunnel: string; readonly epoch: string }[];
+  };
   /** Undefined: no port is published by the cluster. */
   readonly mesh: MeshIntent | undefined;
 };

@@ -90,6 +90,8 @@ export type NodeDescription = {
   readonly engineLabels: Readonly<Record<string, string>>;
   /** Network drivers, by name. */
   readonly networkDrivers: readonly string[];
+  /** Of its network stack: another one after each boot. */
+  readonly epoch: string;
 };
 
 /** A host of the cluster: what was asked of it, and what was seen of it. */
@@ -355,6 +357,7 @@ export type NodeAssignment = {
     readonly nodeId: string;
     readonly address: string;
     readonly dataPathAddress: string;
+    readonly epoch: string;
   }[];
   /** For encrypted overlays, the newest last; 20 bytes in hex: key and salt of AES-128-GCM. */
   readonly keys: readonly { readonly id: number; readonly key: string }[];

@@ -78,6 +78,7 @@ export class TestNode {
       describe: () => ({
         ...{ hostname: `host${port}`, os: 'linux', arch: 'x86_64', nanoCpus: 1e9 },
         ...{ memoryBytes: 2 ** 30, engineVersion: '0', engineLabels: {}, networkDrivers: [] },
+        epoch: '',
       }),
       managing: () => {},
       links: () => [{ link: 'lo', addresses: ['127.0.0.1'] }],

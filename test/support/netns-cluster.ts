@@ -139,6 +139,7 @@ export function clusterIntent(host: number, changes: Partial<ClusterIntent>): Cl
   return {
     tunnel: { local: `192.0.2.1${host}`, port: 4789 },
     ...{ overlays: [], peers: [], vips: [], mesh: undefined },
+    encryption: { epoch: `${host}`, keys: [], peers: [] },
     ...changes,
   };
 }

@@ -1,16 +1,16 @@
 #!/bin/sh
 # The first process of a user-mode-linux whose root is this machine's file system, read only.
 # Loads what the test needs, runs it by Node, and turns the machine off. The kernel's command line
-# has node=PROGRAM and script=FILE.
+# has node=PROGRAM, script=FILE and modules=NAME,NAME.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs run /run
 mkdir -p /run/netns /run/root/lib/modules
 mount --bind /usr/lib/uml/modules /run/root/lib/modules
-for module in 8021q dummy macvlan veth bridge; do modprobe -d /run/root $module; done
-ip link set lo up
 value() { sed -n "s/.* $1=\([^ ]*\).*/\1/p" /proc/cmdline; }
+for module in $(value modules | tr , ' '); do modprobe -d /run/root $module; done
+ip link set lo up
 "$(value node)" "$(value script)" 2>&1
 echo o >/proc/sysrq-trigger
 sleep 5

@@ -6,6 +6,7 @@ import { silentLogger } from '../../src/base/logger.ts';
 import { execCommand } from '../../src/kernel/exec.ts';
 import type { ApplyFailure } from '../../src/link/agent-port.ts';
 import { attachment, bridgeNetwork, EMPTY_INTENT, run, sandbox } from './netns.ts';
+import { check } from './uml.ts';
 
 // Runs as root of a machine of its own. Prints a line `ok NAME` or `not ok NAME …` for each check.
 
@@ -58,10 +59,6 @@ async function reaches(from: keyof typeof boxes, address: string): Promise<boole
   const inside = `--net=/run/netns/${naming.netns(boxes[from].id)}`;
   const { code } = await execCommand(['nsenter', inside, 'ping', '-c1', '-W1', address]);
   return code === 0;
-}
-
-function check(name: string, holds: boolean, detail = ''): void {
-  console.log(`${holds ? 'ok' : 'not ok'} ${name}${holds ? '' : ` ${detail}`}`);
 }
 
 async function reconcile(name: string): Promise<void> {

@@ -13,6 +13,7 @@ import type {
 } from '../../model/cluster-intent.ts';
 import { within } from '../plane/host-content.ts';
 import { type AgentTools, eachOf } from '../plane/tools.ts';
+import { encryptedPort, TunnelEncryption } from './encryption.ts';
 import { Entries, type EntryMap, fdbKey, neighKey } from './entries.ts';
 
 const WIDTH = 4;
@@ -49,12 +50,14 @@ function segmentOf(segments: readonly OverlaySegment[], addresses: readonly stri
 export class Overlays implements OverlayPorts {
   readonly #tools: AgentTools;
   readonly #ip: IpTool;
+  readonly #encryption: TunnelEncryption;
   readonly #overlays = new Map<string, OverlayIntent>();
   readonly #entries = new Map<string, Entries>();
 
   constructor(tools: AgentTools) {
     this.#tools = tools;
     this.#ip = new IpTool(tools.exec);
+    this.#encryption = new TunnelEncryption(tools);
   }
 
   portFor(network: string, addresses: readonly string[]): OverlayPort | undefined {
@@ -69,7 +72,7 @@ export class Overlays implements OverlayPorts {
 
   /** `whole`: everything is read from the kernel. Returns whether anything had to be made. */
   async update(
-    intent: Pick<ClusterIntent, 'tunnel' | 'overlays' | 'peers'>,
+    intent: Pick<ClusterIntent, 'tunnel' | 'overlays' | 'peers' | 'encryption'>,
     whole: boolean,
     failures: Map<string, ApplyFailure>,
   ): Promise<boolean> {
@@ -81,12 +84,13 @@ export class Overlays implements OverlayPorts {
       (name) => this.#remove(name),
     );
     const peers = Map.groupBy(intent.peers, ({ network }) => network);
-    let changed = false;
+    const encryption = await this.#encrypt(intent, whole);
+    let changed = encryption.changed;
     await eachOf(intent.overlays, WIDTH, async (overlay) => {
-      if (overlay.encrypted) {
+      if (overlay.encrypted && encryption.refusal !== undefined) {
         // Nothing of it may ever leave in the clear.
         if (present.has(this.#netns(overlay.id))) await this.#remove(this.#netns(overlay.id));
-        const message = `the overlay ${overlay.id} is to be encrypted, which this agent cannot do; create the network without the option "encrypted"`;
+        const message = `the overlay cannot be set up: ${encryption.refusal}`;
         failures.set(overlay.id, { kind: 'network', id: overlay.id, message });
         return;
       }
@@ -100,6 +104,19 @@ export class Overlays implements OverlayPorts {
       }
     });
     return changed;
+  }
+
+  /** Before any tunnel that it is about; `refusal`: why there is none. */
+  async #encrypt(
+    { tunnel, encryption, overlays }: Pick<ClusterIntent, 'tunnel' | 'encryption' | 'overlays'>,
+    whole: boolean,
+  ): Promise<{ readonly changed: boolean; readonly refusal?: string }> {
+    const wanted = overlays.some(({ encrypted }) => encrypted);
+    try {
+      return { changed: await this.#encryption.update(tunnel, encryption, wanted, whole) };
+    } catch (error) {
+      return { changed: false, refusal: errorText(error) };
+    }
   }
 
   async #remove(netns: string): Promise<void> {
@@ -165,10 +182,12 @@ export class Overlays implements OverlayPorts {
   /** The tunnels are made from the host's namespace, where their packets travel. */
   async #makeTunnels(
     netns: string,
-    { segments, mtu }: OverlayIntent,
-    { local, port }: Tunnel,
+    { segments, mtu, encrypted }: OverlayIntent,
+    tunnel: Tunnel,
     links: Map<string, Link>,
   ): Promise<Set<string>> {
+    const { local } = tunnel;
+    const port = encrypted ? encryptedPort(tunnel) : tunnel.port;
     const made = new Set<string>();
     const inside: string[] = [];
     const outside: string[] = [];

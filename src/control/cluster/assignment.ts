@@ -11,8 +11,8 @@ export function plainAssignment(store: Store, nodeId: string): NodeAssignment {
     ...NO_ASSIGNMENT,
     tasks,
     files: [...ids].flatMap((id) => findFile(store, id) ?? []),
-    peers: nodesOf(store).map(({ value: { id, address, dataPathAddress } }) => ({
-      ...{ nodeId: id, address, dataPathAddress },
+    peers: nodesOf(store).map(({ value: { id, address, dataPathAddress, description } }) => ({
+      ...{ nodeId: id, address, dataPathAddress, epoch: description.epoch },
     })),
   };
 }

@@ -346,4 +346,5 @@ export const UNDESCRIBED = {
   engineVersion: '',
   engineLabels: {},
   networkDrivers: [],
+  epoch: '',
 } as const;

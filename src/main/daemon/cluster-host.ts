@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { arch, cpus, hostname, networkInterfaces, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../base/clock.ts';
@@ -36,7 +36,14 @@ function describe(engine: Engine): NodeDescription {
     engineVersion: VERSION,
     engineLabels: Object.fromEntries(labels),
     networkDrivers: ['bridge', 'host', 'macvlan', 'null', ...engine.remote.driverNames],
+    epoch: networkEpoch(),
   };
+}
+
+/** Lives as long as this network namespace, as do the numbers of encrypted tunnels. */
+function networkEpoch(): string {
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return `${boot} ${readlinkSync('/proc/self/ns/net')}`;
 }
 
 /** Addresses that others may reach this host at: none of the loopback or of our own networks. */

@@ -12,6 +12,8 @@ export type LocalHost = {
   /** Its end of the tunnels, and the port of all. */
   readonly tunnel: ClusterIntent['tunnel'];
   readonly sources: MeshIntent['sources'];
+  /** As its description says. */
+  readonly epoch: string;
   /** Addresses of tasks here on the gateway bridge, by task id. */
   readonly gatewayAddresses: ReadonlyMap<string, readonly string[]>;
 };
@@ -35,6 +37,7 @@ export function clusterIntent(assignment: NodeAssignment, host: LocalHost): Clus
       encrypted: network.encrypted,
     })),
     peers: peersOf(assignment, ids, host.nodeId),
+    encryption: encryptionOf(assignment, networks, host),
     vips: [...ids].flatMap((network) =>
       assignment.services.flatMap(({ resolution, vips, tasks }) => {
         const vip = vips[network];
@@ -52,6 +55,23 @@ export function clusterIntent(assignment: NodeAssignment, host: LocalHost): Clus
       assignment.networks.find(({ ingress }) => ingress),
       host,
     ),
+  };
+}
+
+/** Hosts count as long as they have a member of an encrypted network that is also here. */
+function encryptionOf(
+  { keys, peers, endpoints }: NodeAssignment,
+  networks: readonly OverlayNetwork[],
+  { nodeId: self, epoch }: LocalHost,
+): ClusterIntent['encryption'] {
+  const encrypted = new Set(networks.flatMap(({ id, encrypted }) => (encrypted ? id : [])));
+  const nodes = new Set(
+    endpoints.flatMap(({ network, nodeId }) => (encrypted.has(network) ? nodeId : [])),
+  );
+  const others = peers.filter(({ nodeId }) => nodeId !== self && nodes.has(nodeId));
+  return {
+    ...{ epoch, keys },
+    peers: others.map((peer) => ({ tunnel: peer.dataPathAddress, epoch: peer.epoch })),
   };
 }
 

@@ -63,6 +63,7 @@ function assignmentOf(services: readonly ServiceBackends[]): NodeAssignment {
       nodeId,
       address: `192.0.2.${index}`,
       dataPathAddress: `198.51.100.${index}`,
+      epoch: `boot of ${nodeId}`,
     })),
   };
 }
@@ -72,6 +73,7 @@ function hostOf(nodeId: string, services: readonly ServiceBackends[]): LocalHost
   const own = services.flatMap(({ tasks }) => tasks).filter((task) => task.nodeId === nodeId);
   return {
     nodeId,
+    epoch: `boot of ${nodeId}`,
     tunnel: { local: '198.51.100.1', port: 4789 },
     sources: { ipv4: '192.0.2.1', ipv6: undefined },
     gatewayAddresses: new Map(
