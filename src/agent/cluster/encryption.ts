@@ -17,6 +17,9 @@ import type { AgentTools } from '../plane/tools.ts';
 
 type Encryption = ClusterIntent['encryption'];
 
+type End = { readonly tunnel: string; readonly epoch: string };
+
+const OWN_END: End = { tunnel: '127.0.0.1', epoch: '' };
 /** Of key and salt. Source: RFC 4106 section 8.1 */
 const KEY_BYTES = 20;
 const PEER_PRIORITY = 100;
@@ -132,7 +135,10 @@ export class TunnelEncryption {
     const shown = new Set(therePolicies.map((one) => JSON.stringify(one)));
     const kept = new Set(policies.map(policyKey));
     const replaced = stale.filter((one) => states.has(stateKey(one)));
+    // A kernel that cannot do it says so before there is anybody to talk to.
+    const trial = this.#state(OWN_END, OWN_END, 0, '');
     const lines = [
+      ...(wanted && states.size === 0 ? [stateLine(trial), dropStateLine(trial)] : []),
       ...replaced.map(dropStateLine),
       ...missing.map(stateLine),
       ...policies.filter((one) => !shown.has(JSON.stringify(one))).map(policyLine),
@@ -196,8 +202,6 @@ export class TunnelEncryption {
     ];
   }
 }
-
-type End = { readonly tunnel: string; readonly epoch: string };
 
 /** The newest key has perhaps not reached everybody. */
 function sendingKey(keys: Encryption['keys']): Encryption['keys'][number] | undefined {
