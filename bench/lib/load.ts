@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 
-/** What a load generator counted. */
-export type Load = { requests: number; errors: number; bytes: number };
+/** What a load generator counted; `refused` are those errors that were answers. */
+export type Load = { requests: number; errors: number; refused: number; bytes: number };
 
 const UNITS: Readonly<Record<string, number>> = { B: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 };
 
@@ -31,6 +31,7 @@ export async function wrk(
   return {
     requests: Number(count),
     errors: errors + refused,
+    refused,
     bytes: Number(size) * (UNITS[unit] ?? 1),
   };
 }
@@ -43,8 +44,8 @@ export async function h2load(
   const options = ['-t1', `-c${load.connections}`, '-m10', '-D', String(load.seconds)];
   const text = await onLoadCpu(['h2load', ...options, target]);
   const count = (what: string) => Number(new RegExp(`(\\d+) ${what}`).exec(text)?.[1] ?? 0);
-  const failed = count('failed') + count('3xx') + count('4xx') + count('5xx');
-  return { requests: count('2xx'), errors: failed, bytes: 0 };
+  const refused = count('3xx') + count('4xx') + count('5xx');
+  return { requests: count('2xx'), errors: count('failed') + refused, refused, bytes: 0 };
 }
 
 /** Loads a UDP server with name queries from a file by `dnsperf`. */
@@ -61,5 +62,5 @@ export async function dnsperf(
   ]);
   const count = (what: string) => Number(new RegExp(`${what}:\\s+(\\d+)`).exec(text)?.[1] ?? 0);
   const requests = Number(/NOERROR (\d+)/.exec(text)?.[1] ?? 0);
-  return { requests, errors: count('Queries lost'), bytes: 0 };
+  return { requests, errors: count('Queries lost'), refused: 0, bytes: 0 };
 }

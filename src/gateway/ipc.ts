@@ -30,8 +30,9 @@ export type EndpointUsage = {
 export type RateUse = { readonly limit: string; readonly key: string; readonly tokens: number };
 
 /**
- * Supervisor → worker. A `listen` message carries one handle of a socket's group; `adoption` carries
- * the socket on which a worker without a supervisor waits to be adopted.
+ * Supervisor → worker. A `listen` message carries one handle of a socket's group, of which a worker
+ * may get several copies; `adoption` carries the socket on which a worker without a supervisor waits
+ * to be adopted.
  */
 export type ToWorker =
   | {
@@ -47,7 +48,7 @@ export type ToWorker =
       /** Workers of this host: each enforces its share of every limit, rounded up. */
       workers: number;
     }
-  | { type: 'listen'; socket: string; index: number }
+  | { type: 'listen'; socket: string; index: number; copy: number }
   | { type: 'unlisten'; socket: string; index: number }
   | { type: 'adoption' }
   | { type: 'service'; state: ServiceState }

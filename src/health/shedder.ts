@@ -2,7 +2,7 @@ import type { Rng } from '../base/rng.ts';
 
 /** How a process fares at one look. */
 export type Strain = {
-  /** Longest stall of the event loop since the look before, in ms. */
+  /** Longest stall of the loop, or wait of a request for its turn, since the look before, in ms. */
   readonly lagMs: number;
   /** Share of the memory that it may take, 0 to 1 and above. */
   readonly memory: number;
@@ -15,15 +15,19 @@ const MAX_LAG_MS = 200;
 /** Looks in a row that find it late: a single stall is over before anything could be done. */
 const LATE_LOOKS = 3;
 const MAX_MEMORY = 0.9;
-/** The share of new requests that is refused grows and shrinks by these at each look. */
-const GROWTH = 0.2;
-const RECOVERY = 0.1;
-/** Some are always let in, so that a look can show whether it has become better. */
-const MAX_SHARE = 0.9;
+/** The most that the share of refused requests changes by at a look: lag twice the limit, or none. */
+const STEP = 0.02;
+/**
+ * To read a request and to write a refusal takes a good third of the time of serving it. One refused
+ * for two served costs a sixth of what could be served at most, whatever is offered; the rest waits
+ * in the kernel, where waiting costs nothing.
+ */
+const MAX_SHARE = 1 / 3;
 
 /**
- * Refuses a share of new requests while a process cannot keep up: more as long as it stays behind,
- * less as soon as it has caught up. Without memory left, every new request is refused.
+ * Refuses a share of new requests while a process cannot keep up. The share follows the lag in
+ * proportion, so that it settles where the lag is at its limit, instead of swinging between too much
+ * and too little. Without memory left, every new request is refused.
  */
 export class Shedder {
   readonly #rng: Rng;
@@ -38,10 +42,10 @@ export class Shedder {
   /** Takes a look, as often as the steps above are to be made. */
   observe({ lagMs, memory }: Strain): void {
     this.#lateLooks = lagMs > MAX_LAG_MS ? this.#lateLooks + 1 : 0;
-    const late = this.#lateLooks >= LATE_LOOKS;
-    const next = late ? this.#share + GROWTH : this.#share - RECOVERY;
-    this.#share = Math.min(MAX_SHARE, Math.max(0, next));
-    if (this.#share < RECOVERY / 2) this.#share = 0;
+    if (this.#share > 0 || this.#lateLooks >= LATE_LOOKS) {
+      const excess = Math.min(1, lagMs / MAX_LAG_MS - 1);
+      this.#share = Math.min(MAX_SHARE, Math.max(0, this.#share + STEP * excess));
+    }
     this.#full = memory > MAX_MEMORY;
   }
 

@@ -20,6 +20,8 @@ import type {
 
 const EMPTY = Buffer.alloc(0);
 const MAX_INTERIM = 16;
+/** How long connections beyond those that are kept wait for the next burst of requests. */
+const SURPLUS_MS = 1000;
 
 /** Opens one connection to the endpoint; plain or TLS is the caller's choice. */
 export type Dial = (
@@ -67,11 +69,14 @@ export class Http1Pool implements HttpClientPool {
 
   /** Takes a connection back after a clean exchange. */
   keep(connection: ClientConnection): void {
-    if (this.#closed || this.#idle.length >= this.#options.maxIdle) connection.destroy();
-    else {
-      connection.deadline = performance.now() + this.#options.idleMs;
-      this.#idle.push(connection);
+    if (this.#closed) {
+      connection.destroy();
+      return;
     }
+    const { maxIdle, idleMs } = this.#options;
+    const surplus = this.#idle.length >= maxIdle;
+    connection.deadline = performance.now() + (surplus ? Math.min(SURPLUS_MS, idleMs) : idleMs);
+    this.#idle.push(connection);
   }
 
   /** Forgets a connection that ended while it was idle. */

@@ -10,10 +10,16 @@ import { httpDate } from './http-date.ts';
 import type { Page, RequestHead, ServerExchange } from './http-exchange.ts';
 import { Http1Exchange } from './http1-exchange.ts';
 import type { StreamConnection } from './stream-connection.ts';
+import { turnstile, type Waiter } from './turnstile.ts';
 
 const EMPTY = Buffer.alloc(0);
 const LINGER_MS = 1000;
 const MAX_BUFFERED = 65_536;
+/**
+ * How long a client that was not wanted is to wait. What it sends before is not looked at: whoever
+ * asks again at once would otherwise keep this process busy with refusals.
+ */
+export const RETRY_AFTER_MS = 1000;
 
 /** What a listener demands of its HTTP/1 connections. */
 export type Http1Options = {
@@ -31,7 +37,11 @@ export type Http1Options = {
 
 /** What a connection tells its owner. */
 export type Http1Events = {
+  /** Whether a request that begins to come is wanted; asked before it is looked at. */
+  admits(): boolean;
   request(exchange: ServerExchange): void;
+  /** One that was not admitted: it has to be answered at once. */
+  unwanted(exchange: ServerExchange): void;
   /** The client speaks HTTP/2: the socket is given back as it came. */
   http2(): void;
   /** A refusal by this engine: it has been answered and the connection closes. */
@@ -41,11 +51,12 @@ export type Http1Events = {
 };
 
 /** An HTTP/1.1 connection of a client: one exchange at a time, answers in order. */
-export class Http1Connection implements Timed {
+export class Http1Connection implements Timed, Waiter {
   readonly connection: StreamConnection;
   readonly options: Http1Options;
   place = -1;
   deadline: number;
+  waitsSince = 0;
   readonly #events: Http1Events;
   #buffer: Buffer = EMPTY;
   #searched = 0;
@@ -58,6 +69,9 @@ export class Http1Connection implements Timed {
   #halfClosed = false;
   #tunnel = false;
   #serving = false;
+  #waiting = false;
+  #admitted = true;
+  #quietUntil = 0;
   readonly #stopReading: () => void;
 
   constructor(connection: StreamConnection, options: Http1Options, events: Http1Events) {
@@ -73,10 +87,6 @@ export class Http1Connection implements Timed {
     socket.on('close', this.#onClose);
     socket.resume();
     deadlines.add(this);
-  }
-
-  get busy(): boolean {
-    return this.#exchange !== undefined;
   }
 
   get idle(): boolean {
@@ -102,6 +112,11 @@ export class Http1Connection implements Timed {
   }
 
   expire(now: number): void {
+    if (this.#waiting) {
+      this.#waiting = false;
+      this.#arrived();
+      return;
+    }
     if (this.#exchange?.expire(now)) return;
     if (!this.#exchange && this.#buffer.length > 0 && !this.#ended)
       this.refuse(408, 'header-timeout');
@@ -133,8 +148,14 @@ export class Http1Connection implements Timed {
     this.#searched = 0;
     this.deadline = performance.now() + this.options.idleMs;
     this.connection.socket.resume();
-    if (this.#buffer.length > 0) this.#serve();
+    if (this.#buffer.length > 0) this.#arrived();
     else if (this.#halfClosed) this.connection.socket.end();
+  }
+
+  /** The request that came has waited for its turn. */
+  pass(): void {
+    this.#waiting = false;
+    if (!this.#ended) this.#serve();
   }
 
   /** Gives the socket away as a raw tunnel, with what has been read of it. */
@@ -179,14 +200,15 @@ export class Http1Connection implements Timed {
     if (this.#ended) return;
     this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data]);
     if (this.#exchange) this.#exchange.received();
-    else this.#serve();
+    else if (this.#searched > 0) this.#serve();
+    else if (!this.#waiting) this.#arrived();
     if (this.#buffer.length > MAX_BUFFERED) this.connection.socket.pause();
   };
 
   readonly #onEnd = () => {
     this.#halfClosed = true;
     if (this.#exchange) this.#exchange.clientEnded();
-    else this.connection.socket.end();
+    else if (!this.#waiting) this.connection.socket.end();
   };
 
   readonly #onDrain = () => this.#exchange?.drained();
@@ -200,6 +222,17 @@ export class Http1Connection implements Timed {
     this.connection.socket.destroy();
   };
 
+  /** A request begins to come: it is turned away, served, or waits for its turn. */
+  #arrived(): void {
+    const now = performance.now();
+    const quiet = now < this.#quietUntil;
+    this.#admitted = quiet || this.#events.admits();
+    this.#waiting = quiet || (this.#admitted && !turnstile.enter(this));
+    if (this.#waiting) this.deadline = quiet ? this.#quietUntil : Number.POSITIVE_INFINITY;
+    else this.#serve();
+    if (!this.#admitted) this.#quietUntil = now + RETRY_AFTER_MS;
+  }
+
   /** Serves what is buffered, request by request; an answer given at once does not nest. */
   #serve(): void {
     if (this.#serving) return;
@@ -211,11 +244,12 @@ export class Http1Connection implements Timed {
     } while (
       !this.#exchange &&
       !this.#ended &&
+      !this.#waiting &&
       this.#buffer.length > 0 &&
       this.#buffer.length < before
     );
     this.#serving = false;
-    if (this.#halfClosed && !this.#exchange) this.connection.socket.end();
+    if (this.#halfClosed && !this.#exchange && !this.#waiting) this.connection.socket.end();
   }
 
   #next(): void {
@@ -266,7 +300,8 @@ export class Http1Connection implements Timed {
     };
     this.deadline = Number.POSITIVE_INFINITY;
     this.#exchange = new Http1Exchange(this, request, new BodyDecoder(framing), keep);
-    this.#events.request(this.#exchange);
+    if (this.#admitted) this.#events.request(this.#exchange);
+    else this.#events.unwanted(this.#exchange);
   }
 }
 

@@ -14,12 +14,14 @@ import type {
 import type { Http2Connection } from './http2-server.ts';
 import type { StreamConnection } from './stream-connection.ts';
 import { StreamTunnel } from './stream-tunnel.ts';
+import type { Waiter } from './turnstile.ts';
 
 const RATE_WINDOW_MS = 10_000;
 
 /** One request and its answer on an HTTP/2 connection. */
-export class Http2Exchange implements ServerExchange, StreamEvents {
+export class Http2Exchange implements ServerExchange, StreamEvents, Waiter {
   readonly head: RequestHead;
+  waitsSince = 0;
   onDrain: () => void = () => {};
   onClose: () => void = () => {};
   readonly #owner: Http2Connection;
@@ -45,6 +47,10 @@ export class Http2Exchange implements ServerExchange, StreamEvents {
 
   get connection(): StreamConnection {
     return this.#owner.connection;
+  }
+
+  pass(): void {
+    if (!this.#answered) this.#owner.begin(this);
   }
 
   readBody(sink: BodySink): void {

@@ -14,6 +14,7 @@ import type { BodyLength, Page, RequestHead, ServerExchange } from './http-excha
 import { Http2Exchange } from './http2-exchange.ts';
 import type { StreamConnection, TlsInfo } from './stream-connection.ts';
 import { coversName } from './tls-server.ts';
+import { turnstile } from './turnstile.ts';
 
 const LINGER_MS = 1000;
 const DRAIN_WAIT_MS = 1000;
@@ -39,7 +40,11 @@ export type Http2ServerOptions = {
 
 /** What a connection tells its owner. */
 export type Http2ConnectionEvents = {
+  /** Whether a request that has come is wanted. */
+  admits(): boolean;
   request(exchange: ServerExchange): void;
+  /** One that was not admitted: it has to be answered at once. */
+  unwanted(exchange: ServerExchange): void;
   /** Something was refused by this engine; status 0 when a stream or the connection was ended. */
   refused(reason: string, status: number): void;
   /** The body of a refusal that is answered. */
@@ -173,11 +178,17 @@ export class Http2Connection implements Timed, Http2ServerEvents {
       };
       const exchange = new Http2Exchange(this, head, stream);
       stream.events = exchange;
-      this.#events.request(exchange);
+      if (!this.#events.admits()) this.#events.unwanted(exchange);
+      else if (turnstile.enter(exchange)) this.begin(exchange);
     }
   }
 
   // What exchanges say.
+
+  /** The turn of a request has come. */
+  begin(exchange: Http2Exchange): void {
+    this.#events.request(exchange);
+  }
 
   /** Answers a refusal of this engine; the head of the answer must not have gone out. */
   refuse(stream: Http2Stream, status: number, reason: string, bodiless = false): void {

@@ -17,6 +17,7 @@ import { HttpSession } from './session.ts';
 import type { SessionTools } from './session-tools.ts';
 import { SilenceWatch } from './silence-watch.ts';
 import { StickyCookies } from './sticky-cookie.ts';
+import { turnAway } from './turn-away.ts';
 
 const RATE_REPORT_MS = 100;
 
@@ -121,9 +122,18 @@ class HttpClient implements Http1Events, Http2ConnectionEvents {
     this.#listener.attach(this.#connection, engine);
   }
 
+  admits(): boolean {
+    return !this.#handler.deps.overload.refuseWork();
+  }
+
   request(exchange: ServerExchange): void {
     const plan = this.#handler.plan(this.#listener);
     new HttpSession(exchange, this.#listener, plan, this.#handler).start();
+  }
+
+  unwanted(exchange: ServerExchange): void {
+    const plan = this.#handler.plan(this.#listener);
+    turnAway(exchange, this.#listener, plan, this.#handler.deps);
   }
 
   refused(reason: string, status: number): void {

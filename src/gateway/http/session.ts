@@ -101,10 +101,6 @@ export class HttpSession implements ResponseSink, Timed {
     this.#route = this.#plan.plan(this.#plan.matcher.match(info));
     this.#account.route = this.#route;
     const name = this.#serviceName();
-    if (this.#handler.deps.overload.refuseWork()) {
-      this.#refuse(503, 'overload', ['retry-after', '1']);
-      return;
-    }
     if (!this.#admit()) return;
     if (this.#route && this.#answerLocally(this.#route)) return;
     const service = name === undefined ? undefined : this.#handler.deps.services(name);

@@ -29,7 +29,7 @@ import { AddressRules, AddressSet } from './address-rules.ts';
 import { handshakeReason } from './handshake-reason.ts';
 import { readProxyHeader } from './proxy-reader.ts';
 
-const BACKLOG = 4096;
+const BACKLOG = 1024;
 const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
 const OVERLOADED = [
   'HTTP/1.1 503 Service Unavailable',
@@ -162,7 +162,8 @@ export class ListenerRuntime {
       }
       this.deps.logger.error('a listener failed', { listener: this.name, why: errorText(error) });
     });
-    server.listen({ _handle: handle, backlog: BACKLOG } as net.ListenOptions);
+    // The length of the queue is not taken from the options of a handle.
+    server.listen(handle, BACKLOG);
     this.#servers.set(key, server);
   }
 
@@ -267,7 +268,10 @@ export class ListenerRuntime {
   /** Goes on with a connection whose client is known. */
   #admit(arrival: Arrival): void {
     const { raw, client } = arrival;
-    const refusal = this.#refusal(client.address);
+    const { protocol } = this.#config;
+    // Over plain HTTP each request is asked for; a handshake alone costs many times as much.
+    const shed = protocol !== 'http' && this.deps.overload.refuseWork();
+    const refusal = shed ? 'overload' : this.#refusal(client.address);
     if (refusal) {
       this.#turnAway(raw, client, refusal);
       return;
@@ -275,7 +279,6 @@ export class ListenerRuntime {
     this.#countSource(raw, client.address);
     raw.setNoDelay(true);
     watchPeer(raw, this.#timeouts.unacknowledged);
-    const { protocol } = this.#config;
     if (protocol !== 'https' && protocol !== 'tls') this.#dispatch(arrival, raw, undefined);
     else if (this.#tls) this.#secure(arrival, this.#tls);
     else this.#turnAway(raw, client, 'no-certificate');
@@ -362,9 +365,7 @@ export class ListenerRuntime {
       acceptedAt: this.deps.clock.now(),
     };
     const { protocol } = this.#config;
-    const http = protocol === 'http' || protocol === 'https';
-    if (!http && this.deps.overload.refuseWork()) this.#turnAway(raw, client, 'overload');
-    else if (http) this.deps.handlers.http(connection, this);
+    if (protocol === 'http' || protocol === 'https') this.deps.handlers.http(connection, this);
     else if (protocol === 'tls-passthrough') this.#sni.serve(connection);
     else this.#tcp.serve(connection);
   }

@@ -108,7 +108,10 @@ export class Fleet {
       for (const share of shares) {
         if (worker.held.has(share.handle)) continue;
         worker.held.set(share.handle, share);
-        worker.send({ type: 'listen', socket: share.key, index: share.index }, share.handle);
+        const { key, index, handle, copies } = share;
+        for (let copy = 0; copy < copies; copy++) {
+          worker.send({ type: 'listen', socket: key, index, copy }, handle);
+        }
       }
     }
   }

@@ -25,6 +25,8 @@ export type OverloadDeps = {
   readonly resources: Resources;
   readonly workers: () => number;
   readonly memoryLimit: () => number | undefined;
+  /** Longest wait of a request for its turn since the last call, in ms. */
+  readonly waitMs: () => number;
   /** Told why new work is refused, whenever that changes; empty: it is not. */
   readonly onChange: (reasons: readonly ShedReason[]) => void;
 };
@@ -73,9 +75,9 @@ export class OverloadGuard {
 
   #look(before: number): void {
     this.#deps.clock.after(LOOK_EVERY_MS, () => {
-      const { clock, metrics, logger, resources, workers, memoryLimit } = this.#deps;
+      const { clock, metrics, logger, resources, workers, memoryLimit, waitMs } = this.#deps;
       const now = clock.now();
-      const lagMs = Math.max(0, now - before - LOOK_EVERY_MS);
+      const lagMs = Math.max(0, now - before - LOOK_EVERY_MS, waitMs());
       this.#shedder.observe({ lagMs, memory: resources.memory(workers(), memoryLimit()) });
       const { reasons } = this.#shedder;
       for (const reason of REASONS) {

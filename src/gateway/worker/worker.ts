@@ -9,6 +9,7 @@ import type { Service } from '../../model/service.ts';
 import { resolveTimeouts } from '../../model/timeouts.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import { TicketKeys } from '../../net/ticket-keys.ts';
+import { turnstile } from '../../net/turnstile.ts';
 import type { AccessLogDeps } from '../access-log/access-log.ts';
 import type { AccessLog, AccessRecord, LoadNow } from '../access-record.ts';
 import type { HealthBoard } from '../health/health-board.ts';
@@ -45,13 +46,21 @@ export type WorkerDeps = {
   readonly resources: Resources;
 };
 
+/** A descriptor of a listening socket; copies of one differ in nothing. */
+type OpenSocket = {
+  readonly key: string;
+  readonly index: number;
+  readonly copy: number;
+  readonly handle: NativeHandle;
+};
+
 /** Reacts to the supervisor's messages: the listeners and services of one worker process. */
 export class Worker {
   readonly #deps: WorkerDeps;
   readonly #metrics = new MetricRegistry(METRICS);
   readonly #services = new Map<string, ServiceRuntime>();
   readonly #listeners = new Map<string, ListenerRuntime>();
-  readonly #sockets = new Map<string, { key: string; index: number; handle: NativeHandle }>();
+  readonly #sockets = new Map<string, OpenSocket>();
   readonly #tickets = new TicketKeys();
   readonly #outcomes: OutcomeReporter;
   readonly #overload: OverloadGuard;
@@ -82,6 +91,7 @@ export class Worker {
       resources: deps.resources,
       memoryLimit: () => this.#config?.config.memory,
       workers: () => this.#config?.workers ?? 1,
+      waitMs: () => turnstile.longestWait(),
       onChange: (reasons) => deps.send({ type: 'strain', reasons }),
     });
     this.#outcomes = new OutcomeReporter(deps.clock, this.#link);
@@ -97,7 +107,8 @@ export class Worker {
         this.#configure(message);
         break;
       case 'listen':
-        if (handle) this.#listen(message.socket, message.index, handle);
+        if (handle)
+          this.#listen({ key: message.socket, index: message.index, copy: message.copy, handle });
         break;
       case 'unlisten':
         this.#unlisten(message.socket, message.index);
@@ -138,8 +149,8 @@ export class Worker {
   /** Tells everything that a new supervisor takes over from this worker. */
   handOver(send: (message: HandoverMessage, handle?: NativeHandle) => void): void {
     if (!this.#config) return;
-    for (const { key, index, handle } of this.#sockets.values()) {
-      send({ type: 'socket', key, index }, handle);
+    for (const { key, index, copy, handle } of this.#sockets.values()) {
+      if (copy === 0) send({ type: 'socket', key, index }, handle);
     }
     const { cookieKey } = this.#config;
     const none = { services: this.#states, ejections: [], weights: [] };
@@ -180,19 +191,21 @@ export class Worker {
     this.#deps.send({ type: 'drained', cut: cuts.reduce((sum, cut) => sum + cut, 0) });
   }
 
-  #listen(key: string, index: number, handle: NativeHandle): void {
-    const id = socketId(key, index);
+  #listen(socket: OpenSocket): void {
+    const id = socketId(socket);
     // A second one is not needed: both are the same socket.
-    if (this.#sockets.has(id)) handle.close();
-    else this.#sockets.set(id, { key, index, handle });
+    if (this.#sockets.has(id)) socket.handle.close();
+    else this.#sockets.set(id, socket);
     if (this.#config) this.#attachAll(this.#config.config);
   }
 
   #unlisten(key: string, index: number): void {
-    const id = socketId(key, index);
-    this.#sockets.delete(id);
-    for (const listener of this.#listeners.values()) {
-      if (listener.bound.includes(id)) listener.removeHandle(id);
+    for (const [id, socket] of this.#sockets) {
+      if (socket.key !== key || socket.index !== index) continue;
+      this.#sockets.delete(id);
+      for (const listener of this.#listeners.values()) {
+        if (listener.bound.includes(id)) listener.removeHandle(id);
+      }
     }
   }
 
@@ -368,6 +381,6 @@ function differs(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) !== JSON.stringify(b);
 }
 
-function socketId(key: string, index: number): string {
-  return `${key} #${index}`;
+function socketId({ key, index, copy }: OpenSocket): string {
+  return `${key} #${index}.${copy}`;
 }
