@@ -207,7 +207,11 @@ export const service = z.strictObject({
     .prefault({}),
   keepAlive: z
     .strictObject({
-      maxIdle: z.int().min(0).default(256).describe('Idle connections kept for an endpoint.'),
+      maxIdle: z
+        .int()
+        .min(0)
+        .default(256)
+        .describe('Idle connections kept for an endpoint; more stay for about a second.'),
       idle: duration.prefault('50s').describe('How long they are kept.'),
     })
     .prefault({}),

@@ -20,7 +20,10 @@ import type {
 
 const EMPTY = Buffer.alloc(0);
 const MAX_INTERIM = 16;
-/** How long connections beyond those that are kept wait for the next burst of requests. */
+/**
+ * How long connections beyond those that are kept wait for the next burst of requests, each a little
+ * longer than the one before. To close them at once would mean to open as many again in a moment.
+ */
 const SURPLUS_MS = 1000;
 
 /** Opens one connection to the endpoint; plain or TLS is the caller's choice. */
@@ -74,8 +77,9 @@ export class Http1Pool implements HttpClientPool {
       return;
     }
     const { maxIdle, idleMs } = this.#options;
-    const surplus = this.#idle.length >= maxIdle;
-    connection.deadline = performance.now() + (surplus ? Math.min(SURPLUS_MS, idleMs) : idleMs);
+    const surplus = this.#idle.length - maxIdle;
+    const keepMs = surplus < 0 ? idleMs : Math.min(idleMs, SURPLUS_MS + surplus / 4);
+    connection.deadline = performance.now() + keepMs;
     this.#idle.push(connection);
   }
 

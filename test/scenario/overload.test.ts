@@ -77,6 +77,23 @@ async function flood(port: number, count: number) {
   return { seen, close };
 }
 
+/** Asks on one connection, again as soon as there is an answer; the statuses. */
+async function askAgain(port: number, times: number): Promise<string[]> {
+  const statuses: string[] = [];
+  const socket = net.connect(port, '127.0.0.1');
+  const ask = () => socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+  socket.on('data', (data) => {
+    const status = /^HTTP\/1\.1 (\d+)/.exec(data.toString('latin1'))?.[1];
+    if (status === undefined) return;
+    statuses.push(status);
+    ask();
+  });
+  ask();
+  await eventually('it is answered', () => statuses.length >= times);
+  socket.destroy();
+  return statuses.slice(0, times);
+}
+
 test('out of descriptors: the excess is refused with 503, existing connections are not touched', async (t) => {
   const { port, gateway } = await start(t, {
     prefix: ['sh', '-c', 'ulimit -n 256; exec "$0" "$@"'],
@@ -130,9 +147,13 @@ services:
     return status === 503 && headers.get('retry-after') === '1';
   });
   assert.ok(((await gateway.metric(`${SHED}{reason="memory"}`)) ?? 0) > 0);
+  const before = performance.now();
+  assert.deepEqual(await askAgain(port, 3), ['503', '503', '503']);
+  const tookMs = performance.now() - before;
+  assert.ok(tookMs >= 2000, `three refusals on one connection within ${tookMs} ms`);
   assert.match((await gateway.admin('/healthz')).text, /"overloaded","reasons":\["memory"\]/);
-  const before = clients.received;
-  await eventually('messages still pass', () => clients.received > before + 50);
+  const received = clients.received;
+  await eventually('messages still pass', () => clients.received > received + 50);
   gateway.write(config);
   assert.equal((await gateway.admin('/v1/reload', { method: 'POST' })).status, 200);
   await eventually('they are served again', async () => {
