@@ -29,6 +29,14 @@ import { HostPlane } from './plane/host-plane.ts';
 import type { AgentTools } from './plane/tools.ts';
 import { Resolvers } from './resolver/resolvers.ts';
 import { Tasks } from './runtime/tasks.ts';
+import { Volumes } from './runtime/volumes.ts';
+
+/** Folders of what outlives the host's next start. */
+export type AgentRoots = {
+  /** Output of tasks. */
+  readonly logs: string;
+  readonly volumes: string;
+};
 
 /** The privileged plane of one host, in the process that has the privileges. */
 export class Agent implements AgentPort {
@@ -36,9 +44,10 @@ export class Agent implements AgentPort {
   readonly #plane: HostPlane;
   readonly #gateway: GatewayPlane;
   readonly #cluster: ClusterPlane;
+  readonly #volumes: Volumes;
   readonly #tasks: Tasks;
 
-  constructor(tools: AgentTools, logRoot: string, events: AgentEvents) {
+  constructor(tools: AgentTools, roots: AgentRoots, events: AgentEvents) {
     this.#tools = tools;
     const degraded = (reason: string) => {
       tools.logger.warn(reason);
@@ -52,7 +61,8 @@ export class Agent implements AgentPort {
     const { intent } = this.#plane;
     this.#cluster = new ClusterPlane(tools, nft, intent, { overlays, vips }, degraded);
     this.#gateway = new GatewayPlane(tools, nft, this.#plane.intent, degraded);
-    this.#tasks = new Tasks(tools, logRoot, events);
+    this.#volumes = new Volumes(tools.exec, roots.volumes);
+    this.#tasks = new Tasks(tools, roots.logs, events);
     this.#tasks.adopt();
   }
 
@@ -94,6 +104,18 @@ export class Agent implements AgentPort {
 
   async uploadImage(upload: ImageUpload): Promise<TaskStreams> {
     return this.#tasks.uploadImage(upload);
+  }
+
+  async createVolume(name: string): Promise<string> {
+    return this.#volumes.create(name);
+  }
+
+  removeVolume(name: string): Promise<void> {
+    return this.#volumes.remove(name);
+  }
+
+  volumeBytes(name: string): Promise<number> {
+    return this.#volumes.bytes(name);
   }
 
   createTask(spec: TaskSpec): Promise<void> {

@@ -7,6 +7,7 @@ import type {
   RestartRule,
 } from '../model/container.ts';
 import type { ImageInfo } from '../model/task-spec.ts';
+import type { MountOrder } from './volumes.ts';
 
 /** A container as it is asked for; the image fills what is undefined. */
 export type ContainerOrder = {
@@ -14,8 +15,9 @@ export type ContainerOrder = {
   readonly name: string | undefined;
   readonly spec: Omit<
     ContainerSpec,
-    'mode' | 'entrypoint' | 'cwd' | 'user' | 'stopSignal' | 'image'
+    'mode' | 'entrypoint' | 'cwd' | 'user' | 'stopSignal' | 'image' | 'mounts'
   >;
+  readonly mounts: MountOrder;
   readonly image: string;
   /** Empty list: the image's is cleared. */
   readonly entrypoint: readonly string[] | undefined;
@@ -173,12 +175,12 @@ function mergeEnv(image: readonly string[], own: readonly string[]): string[] {
   return [...image.filter((entry) => !set.has(name(entry))), ...own];
 }
 
-/** The specification that an order and its image come to. Throws when nothing is to be run. */
+/** The specification that an order and its image come to, but for its mounts. Throws when nothing is to be run. */
 export function completeSpec(
   order: ContainerOrder,
   image: ImageInfo,
   mode: NetworkMode,
-): ContainerSpec {
+): Omit<ContainerSpec, 'mounts'> {
   const { spec } = order;
   const entrypoint = order.entrypoint ?? image.entrypoint;
   const inherits = order.entrypoint === undefined && spec.command.length === 0;

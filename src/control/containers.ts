@@ -27,6 +27,7 @@ import { Lifecycle } from './lifecycle.ts';
 import { generateName } from './names.ts';
 import { type ControlParts, patch, tell, tellJoin } from './parts.ts';
 import { RemoteAttachments } from './remote/remote-attachments.ts';
+import type { Volumes } from './volumes.ts';
 
 const CREATED: ContainerState = {
   status: 'created',
@@ -54,13 +55,15 @@ export class Containers {
   readonly lifecycle: Lifecycle;
   readonly #parts: ControlParts;
   readonly #remote: RemoteAttachments;
+  readonly #volumes: Volumes;
 
-  constructor(parts: ControlParts) {
+  constructor(parts: ControlParts, volumes: Volumes) {
     this.#parts = parts;
+    this.#volumes = volumes;
     this.#remote = new RemoteAttachments(parts);
     this.execs = new Execs(parts);
     const health = new HealthMonitor(parts, this.execs);
-    this.lifecycle = new Lifecycle(parts, health, (id) => this.#drop(id));
+    this.lifecycle = new Lifecycle(parts, health, (id) => this.#drop(id, true));
   }
 
   /** Throws in the words that users know; then nothing is left behind. */
@@ -73,22 +76,26 @@ export class Containers {
     }
     if (order.name !== undefined) this.#checkFree(order.name);
     const mode = checkMode(order, (key) => registry.container(key).id);
-    const spec = completeSpec(order, image, mode);
     const attachments = this.#attachments(order, mode.kind);
-    const name = order.name ?? generateName(rng, (one) => registry.nameTaken(one) !== undefined);
-    const container: Container = {
-      id: newId(),
-      name,
-      created: stamp(clock),
-      imageId: image.id,
-      spec,
-      attachments,
-      sandbox: false,
-      bindings: [],
-      state: CREATED,
-      asked: order.asked,
-    };
-    registry.putContainer(container);
+    const bare = completeSpec(order, image, mode);
+    const container = await this.#volumes.provide(order.mounts, image, (mounts) => {
+      if (order.name !== undefined) this.#checkFree(order.name);
+      const made: Container = {
+        id: newId(),
+        name: order.name ?? generateName(rng, (one) => registry.nameTaken(one) !== undefined),
+        created: stamp(clock),
+        imageId: image.id,
+        spec: { ...bare, mounts },
+        attachments,
+        sandbox: false,
+        bindings: [],
+        state: CREATED,
+        asked: order.asked,
+      };
+      registry.putContainer(made);
+      return made;
+    });
+    const { spec } = container;
     tell(this.#parts, 'create', container);
     const warnings: string[] = [];
     if (mode.kind === 'host' && (spec.ports.length > 0 || spec.publishAll)) {
@@ -100,7 +107,8 @@ export class Containers {
     return { id: container.id, warnings };
   }
 
-  async remove(key: string, force: boolean): Promise<void> {
+  /** `withVolumes`: those that were made for it go as well. */
+  async remove(key: string, force: boolean, withVolumes: boolean): Promise<void> {
     const container = this.#parts.registry.container(key);
     const { id, name, state } = container;
     if (isUp(container) || state.status === 'restarting') {
@@ -111,7 +119,7 @@ export class Containers {
       }
       await this.lifecycle.end(id);
     }
-    await this.#parts.lock.run(id, () => this.#drop(id));
+    await this.#parts.lock.run(id, () => this.#drop(id, withVolumes));
   }
 
   async rename(key: string, name: string): Promise<void> {
@@ -162,7 +170,7 @@ export class Containers {
     const idle = [...this.#parts.registry.containers].filter(
       (one) => ['created', 'exited'].includes(one.state.status) && wanted(one),
     );
-    for (const { id } of idle) await this.#parts.lock.run(id, () => this.#drop(id));
+    for (const { id } of idle) await this.#parts.lock.run(id, () => this.#drop(id, false));
     this.#parts.events.emit('container', 'prune', '', { reclaimed: '0' });
     return idle.map(({ id }) => id);
   }
@@ -300,7 +308,7 @@ export class Containers {
   }
 
   /** The lock of the container is held, or nobody else can have it. */
-  async #drop(id: string): Promise<void> {
+  async #drop(id: string, withVolumes: boolean): Promise<void> {
     const { registry, agent, plane, logger } = this.#parts;
     const container = registry.findContainer(id);
     if (!container) return;
@@ -316,6 +324,7 @@ export class Containers {
     await agent.removeTask(id).catch((error: unknown) => {
       logger.warn('task not removed', { container: shortId(id), reason: String(error) });
     });
+    if (withVolumes) await this.#volumes.release(container);
     this.lifecycle.waiters.removed(id, { exitCode: container.state.exitCode, error: undefined });
     tell(this.#parts, 'destroy', container);
   }

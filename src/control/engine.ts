@@ -18,6 +18,7 @@ import { PortAllocator } from './port-allocator.ts';
 import { Registry } from './registry.ts';
 import { RemoteDrivers } from './remote/remote-drivers.ts';
 import type { CompileContext } from './topology.ts';
+import { Volumes } from './volumes.ts';
 
 type EngineDeps = {
   readonly store: EmbeddedStore;
@@ -38,6 +39,7 @@ export class Engine implements AgentEvents {
   readonly networks: Networks;
   readonly containers: Containers;
   readonly images: Images;
+  readonly volumes: Volumes;
   readonly agent: AgentPort;
   readonly facts: HostFacts;
   readonly remote: RemoteDrivers;
@@ -77,7 +79,8 @@ export class Engine implements AgentEvents {
       logger,
     };
     this.networks = new Networks(this.#parts);
-    this.containers = new Containers(this.#parts);
+    this.volumes = new Volumes(this.#parts);
+    this.containers = new Containers(this.#parts, this.volumes);
     this.images = new Images(this.#parts);
   }
 

@@ -6,7 +6,7 @@ import type { TaskExit } from '../model/task-spec.ts';
 import type { HealthMonitor } from './health-monitor.ts';
 import { timestamp } from './ids.ts';
 import { Launcher } from './launcher.ts';
-import { type ControlParts, patch, tell } from './parts.ts';
+import { type ControlParts, patch, tell, tellMounts } from './parts.ts';
 import { restartDelay, startsWithDaemon } from './restart-policy.ts';
 import { signalName, signalNumber } from './signals.ts';
 import { DeferredStreams } from './streams.ts';
@@ -215,7 +215,10 @@ export class Lifecycle {
     }
     this.#startedAt.set(id, this.#parts.clock.now());
     const started = this.#parts.registry.findContainer(id);
-    if (started) tell(this.#parts, 'start', started);
+    if (started) {
+      tellMounts(this.#parts, 'mount', started);
+      tell(this.#parts, 'start', started);
+    }
     this.#watchHealth(id);
   }
 
@@ -248,6 +251,7 @@ export class Lifecycle {
     patch(this.#parts, id, { state: { status, pid: 0, exitCode, oomKilled, finishedAt } });
     const execDuration = String(Math.round(ranMs / 1000));
     tell(this.#parts, 'die', container, { exitCode: String(exitCode), execDuration });
+    tellMounts(this.#parts, 'unmount', container);
     if (delayMs === undefined) await this.#launcher.unplug(id);
     this.waiters.ended(id, { exitCode, error: undefined });
     if (delayMs !== undefined) this.#restartAfter(id, delayMs);

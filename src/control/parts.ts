@@ -58,3 +58,17 @@ export function tellJoin(
   const type = registry.findNetwork(networkId)?.driver ?? '';
   events.emit('network', action, networkId, { container: container.id, name: networkName, type });
 }
+
+/** Tells that the volumes of a container are in use, or are no longer. */
+export function tellMounts(
+  { events }: Pick<ControlParts, 'events'>,
+  action: 'mount' | 'unmount',
+  { id, spec }: Container,
+): void {
+  for (const { kind, source, target, readOnly } of spec.mounts) {
+    if (kind !== 'volume') continue;
+    const place = { destination: target, propagation: '', 'read/write': String(!readOnly) };
+    const further = action === 'mount' ? place : {};
+    events.emit('volume', action, source, { container: id, driver: 'local', ...further });
+  }
+}

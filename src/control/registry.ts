@@ -2,6 +2,7 @@ import { notFound } from '../base/faults.ts';
 import { NetworkAddresses } from '../ipam/network-addresses.ts';
 import type { Container } from '../model/container.ts';
 import type { Network } from '../model/network.ts';
+import type { Volume } from '../model/volume.ts';
 import type { Change, EmbeddedStore } from '../store/embedded-store.ts';
 import { lookUp } from './lookup.ts';
 
@@ -13,13 +14,14 @@ export function isPredefined(name: string): boolean {
 }
 
 /**
- * Networks and containers of this host, in memory and in the store at once. It alone writes
+ * Networks, containers and volumes of this host, in memory and in the store at once. It alone writes
  * them; values are replaced, never changed.
  */
 export class Registry {
   readonly #store: EmbeddedStore;
   readonly #networks = new Map<string, Network>();
   readonly #containers = new Map<string, Container>();
+  readonly #volumes = new Map<string, Volume>();
   readonly #addresses = new Map<string, NetworkAddresses>();
 
   constructor(store: EmbeddedStore) {
@@ -30,6 +32,7 @@ export class Registry {
       this.#containers.set(container.id, container);
     }
     for (const { value } of store.list('network')) this.#indexNetwork(value as Network);
+    for (const { id, value } of store.list('volume')) this.#volumes.set(id, value as Volume);
   }
 
   get networks(): Iterable<Network> {
@@ -42,6 +45,25 @@ export class Registry {
 
   get containerCount(): number {
     return this.#containers.size;
+  }
+
+  get volumes(): Iterable<Volume> {
+    return this.#volumes.values();
+  }
+
+  get volumeCount(): number {
+    return this.#volumes.size;
+  }
+
+  /** By name. Throws `E_OBJECT_NOT_FOUND`. */
+  volume(name: string): Volume {
+    const found = this.#volumes.get(name);
+    if (!found) throw notFound(`get ${name}: no such volume`);
+    return found;
+  }
+
+  findVolume(name: string): Volume | undefined {
+    return this.#volumes.get(name);
   }
 
   /** By id, name or the beginning of an id. Throws `E_OBJECT_NOT_FOUND`. */
@@ -101,6 +123,16 @@ export class Registry {
   dropContainer(id: string): void {
     this.#write([{ kind: 'container', id, value: undefined }]);
     this.#containers.delete(id);
+  }
+
+  putVolume(volume: Volume): void {
+    this.#write([{ kind: 'volume', id: volume.name, value: volume }]);
+    this.#volumes.set(volume.name, volume);
+  }
+
+  dropVolume(name: string): void {
+    this.#write([{ kind: 'volume', id: name, value: undefined }]);
+    this.#volumes.delete(name);
   }
 
   /** Containers whose sandbox is on a network. */

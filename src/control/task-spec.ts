@@ -1,5 +1,5 @@
-import type { Container } from '../model/container.ts';
-import type { ImageInfo, TaskSpec } from '../model/task-spec.ts';
+import type { Container, ContainerMount } from '../model/container.ts';
+import type { ImageInfo, TaskMount, TaskSpec } from '../model/task-spec.ts';
 import { hostsFile, linkEnv, resolvConf } from './host-files.ts';
 import { shortId } from './ids.ts';
 import type { CompileContext } from './topology.ts';
@@ -35,6 +35,22 @@ function taskEnv(container: Container, context: CompileContext): string[] {
   return [...linked, ...container.spec.env.filter((entry) => entry.includes('='))];
 }
 
+/** How deep a path is. */
+function depth(path: string): number {
+  return path.split('/').filter(Boolean).length;
+}
+
+/** What is to be mounted, so that one target may lie in another. */
+function taskMounts(mounts: readonly ContainerMount[], { registry }: CompileContext): TaskMount[] {
+  return [...mounts]
+    .sort((a, b) => depth(a.target) - depth(b.target))
+    .map(({ anonymous, mode, ...mount }) =>
+      mount.kind === 'volume'
+        ? { ...mount, source: registry.volume(mount.source).path, makeSource: true }
+        : mount,
+    );
+}
+
 /** What the runtime is told, complete. */
 export function taskSpec(
   container: Container,
@@ -59,7 +75,7 @@ export function taskSpec(
     sandbox: sandboxOf(container, context),
     hosts: hostsFile(owner, context),
     resolvConf: resolvConf(owner, context),
-    mounts: spec.mounts,
+    mounts: taskMounts(spec.mounts, context),
     capabilities: spec.capabilities,
     noNewPrivileges: spec.noNewPrivileges,
     pidHost: spec.pidHost,

@@ -253,6 +253,18 @@ export class AgentClient implements AgentPort {
     return this.#stream({ open: 'upload', upload });
   }
 
+  createVolume(name: string): Promise<string> {
+    return this.#call('createVolume', name);
+  }
+
+  removeVolume(name: string): Promise<void> {
+    return this.#call('removeVolume', name);
+  }
+
+  volumeBytes(name: string): Promise<number> {
+    return this.#call('volumeBytes', name);
+  }
+
   createTask(spec: TaskSpec): Promise<void> {
     return this.#call('createTask', spec);
   }

@@ -121,6 +121,13 @@ export interface AgentPort {
    */
   uploadImage(upload: ImageUpload): Promise<TaskStreams>;
 
+  /** Makes the folder of a volume unless it is there; returns its path. */
+  createVolume(name: string): Promise<string>;
+  /** Removes a volume with its files. Resolves also when there is none. */
+  removeVolume(name: string): Promise<void>;
+  /** What the files of a volume take, in bytes. */
+  volumeBytes(name: string): Promise<number>;
+
   /**
    * Its sandbox must be there. A task of this id that has ended is replaced and its log goes on.
    * Rejects when the image is not there.

@@ -10,6 +10,7 @@ import { createPinoLogger } from './pino-logger.ts';
 const USAGE = `Usage: agent [options]
   --exec-root DIR    sockets, tasks and other files that end with the host (default /run/sluice)
   --log-root DIR     output of tasks (default /var/lib/sluice/logs)
+  --volume-root DIR  files of volumes (default /var/lib/sluice/volumes)
   --socket PATH      where orders are taken (default EXEC-ROOT/agent.sock)
   --owner UID:GID    who may give orders besides root
   --prefix NAME      names of our table, namespaces and links (default sluice)
@@ -29,6 +30,7 @@ function readOptions() {
       options: {
         'exec-root': { type: 'string', default: '/run/sluice' },
         'log-root': { type: 'string', default: '/var/lib/sluice/logs' },
+        'volume-root': { type: 'string', default: '/var/lib/sluice/volumes' },
         socket: { type: 'string' },
         owner: { type: 'string' },
         prefix: { type: 'string', default: 'sluice' },
@@ -76,7 +78,11 @@ const path = options.socket ?? join(execRoot, 'agent.sock');
 // Two would take each other's output and undo each other's work.
 if (await agentAnswers(path)) fail(`another agent takes orders at ${path}`);
 const server = new AgentServer(logger);
-const agent = new Agent(tools, options['log-root'], server.events);
+const agent = new Agent(
+  tools,
+  { logs: options['log-root'], volumes: options['volume-root'] },
+  server.events,
+);
 await server.listen(agent, {
   path,
   owner: owner ? { uid: Number(owner[1]), gid: Number(owner[2]) } : undefined,

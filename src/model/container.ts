@@ -104,6 +104,14 @@ export type ContainerHealthCheck = {
   readonly retries: number;
 };
 
+/** A mount as a container has it: the source of a volume is the volume's name. */
+export type ContainerMount = TaskMount & {
+  /** The volume was made for the container and goes with it. */
+  readonly anonymous?: boolean;
+  /** The options as they were written, to be shown again. */
+  readonly mode?: string;
+};
+
 /** A container as it was asked for, complete. */
 export type ContainerSpec = {
   readonly image: string;
@@ -137,7 +145,7 @@ export type ContainerSpec = {
   /** `name:address`. */
   readonly extraHosts: readonly string[];
   readonly sysctls: Readonly<Record<string, string>>;
-  readonly mounts: readonly TaskMount[];
+  readonly mounts: readonly ContainerMount[];
   readonly capabilities: readonly string[];
   readonly privileged: boolean;
   readonly noNewPrivileges: boolean;

@@ -1,11 +1,14 @@
-/** A directory, file or memory file system that a task sees at `target`. */
+/** A directory, file, volume or memory file system that a task sees at `target`. */
 export type TaskMount = {
-  readonly kind: 'bind' | 'tmpfs';
+  /** An empty volume gets what the image has at its target, unless an option is `nocopy`. */
+  readonly kind: 'bind' | 'volume' | 'tmpfs';
   /** Path on the host; empty for tmpfs. */
   readonly source: string;
   readonly target: string;
   readonly readOnly: boolean;
   readonly options: readonly string[];
+  /** A source that is not there becomes a directory. */
+  readonly makeSource?: boolean;
 };
 
 /** A command to run in a sandbox, complete: nothing is looked up any more. */
@@ -77,6 +80,8 @@ export type ImageInfo = {
   readonly user: string;
   /** `80/tcp`, … */
   readonly exposed: readonly string[];
+  /** Paths that get a volume of their own where nothing else is mounted. */
+  readonly volumes: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly stopSignal: string | undefined;
 };

@@ -326,7 +326,7 @@ test('health checks run in the container and change its state', async () => {
   await until(() => health() === 'unhealthy', 'unhealthy');
   const told = engine.events.recent.map(({ action }) => action);
   assert.ok(told.includes('health_status: healthy') && told.includes('health_status: unhealthy'));
-  await engine.containers.remove(id, true);
+  await engine.containers.remove(id, true, false);
 });
 
 test('a new daemon takes over what runs and sees what ended meanwhile', async (t) => {
@@ -371,5 +371,6 @@ test('a new daemon takes over what runs and sees what ended meanwhile', async (t
       .then(({ id }) => second.engine.containers.lifecycle.start(id)),
     /port is already allocated/,
   );
-  for (const { id } of [...registry.containers]) await second.engine.containers.remove(id, true);
+  for (const { id } of [...registry.containers])
+    await second.engine.containers.remove(id, true, false);
 });

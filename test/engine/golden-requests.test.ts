@@ -20,7 +20,6 @@ const OTHERWISE: readonly (readonly [RegExp, string, number])[] = [
   [/ --net (container:pub|host) .*--mac-address/, 'POST /containers/create', 400],
   [/--uts host --hostname/, 'POST /containers/create', 400],
   [/--restart=always:3/, 'POST /containers/create', 400],
-  [/-v vol1:/, 'POST /containers/create', 501],
   [/^network rm ingress/, 'GET /networks/ingress', 404],
   [/^network rm ingress/, 'DELETE /networks/ingress', 404],
   [/^run .*overlay/, 'POST /containers/create', 404],

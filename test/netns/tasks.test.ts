@@ -328,7 +328,8 @@ describe('tasks on the file system of the host', { skip }, () => {
 
   test('a second agent on the same folder does not start', () => {
     const entry = new URL('../../src/main/agent.ts', import.meta.url).pathname;
-    const roots = ['--exec-root', host.root, '--log-root', host.root, '--prefix', host.prefix];
+    const kept = ['--log-root', host.root, '--volume-root', host.root];
+    const roots = ['--exec-root', host.root, ...kept, '--prefix', host.prefix];
     assert.throws(
       () => host.onHost(process.execPath, entry, ...roots),
       /another agent takes orders at/,

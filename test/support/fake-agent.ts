@@ -22,6 +22,7 @@ const IMAGE: ImageInfo = {
   cwd: '',
   user: '',
   exposed: [],
+  volumes: [],
   labels: {},
   stopSignal: undefined,
 };
@@ -127,6 +128,16 @@ export class FakeAgent implements AgentPort {
 
   async uploadImage(): Promise<TaskStreams> {
     return new FakeStreams();
+  }
+
+  async createVolume(name: string): Promise<string> {
+    return `/volumes/${name}/_data`;
+  }
+
+  async removeVolume(): Promise<void> {}
+
+  async volumeBytes(): Promise<number> {
+    return 0;
   }
 
   async createTask(spec: TaskSpec): Promise<void> {

@@ -237,6 +237,7 @@ export class TestHost {
       process.execPath,
       AGENT,
       ...['--exec-root', this.root, '--log-root', join(this.root, 'logs')],
+      ...['--volume-root', join(this.root, 'volumes')],
       ...['--prefix', this.prefix, '--log-level', 'debug', ...further],
     ];
     const agent = spawn('nsenter', argv, { stdio: ['ignore', 'ignore', 'pipe'] });

@@ -135,16 +135,13 @@ function taskMount(mount: TaskMount, exists: (path: string) => boolean): string 
       `invalid mount of "${target}": an absolute path is needed, and options without blanks`,
     );
   }
-  if (kind === 'bind' && !exists(source)) {
-    throw new SluiceError('E_AGENT_SPEC', `bind source path does not exist: ${source}`);
-  }
   if (!exists(target)) {
     throw new SluiceError(
       'E_AGENT_SPEC',
       `mount target ${target} does not exist: the image "host" is the host's own file system, in which nothing is made`,
     );
   }
-  if (kind === 'bind') return mountLine(source, target, 'none', `rbind${readOnly ? ',ro' : ''}`);
+  if (kind !== 'tmpfs') return mountLine(source, target, 'none', `rbind${readOnly ? ',ro' : ''}`);
   const all = ['nosuid', 'nodev', ...(readOnly ? ['ro'] : []), ...options];
   return mountLine('sluice', target, 'tmpfs', all.join(','));
 }

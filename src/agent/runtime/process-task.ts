@@ -7,6 +7,7 @@ import type { Command } from './command.ts';
 import { becomeCommand, mountTable, taskEnv, unsharePrefix } from './command-line.ts';
 import { checkCommand } from './command-lookup.ts';
 import type { ProcessId } from './holder.ts';
+import { emptyVolumes, takeOwner } from './mount-sources.ts';
 import { BECOME_SCRIPT, ENTER_SCRIPT, JOIN_SCRIPT } from './scripts.ts';
 import { Task } from './task.ts';
 
@@ -35,6 +36,8 @@ export class ProcessTask extends Task {
   protected async layOut(): Promise<void> {
     const lines = this.#mounts.map((line) => `${line}\n`).join('');
     writeFileSync(join(this.home.folder, 'fstab'), lines);
+    // The files there are the host's; whose the directory is counts for the volume too.
+    for (const { source, target } of emptyVolumes(this.spec.mounts)) takeOwner(source, target);
   }
 
   async start(): Promise<void> {

@@ -9,6 +9,7 @@ import type { AgentTools } from '../plane/tools.ts';
 import { Command } from './command.ts';
 import type { ToolPaths } from './command-line.ts';
 import { isAlive, type ProcessId, signalProcess, startOf } from './holder.ts';
+import { provideSources } from './mount-sources.ts';
 import { TaskLog } from './task-log.ts';
 
 /** Further commands of one task at the same time. */
@@ -109,6 +110,7 @@ export abstract class Task {
   /** Makes the folder and the streams. */
   async prepare(): Promise<void> {
     const { folder } = this.home;
+    provideSources(this.spec.mounts);
     this.check();
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true, mode: 0o711 });

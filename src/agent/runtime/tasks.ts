@@ -35,6 +35,7 @@ const HOST_IMAGE: ImageInfo = {
   cwd: '/',
   user: '',
   exposed: [],
+  volumes: [],
   labels: {},
   stopSignal: undefined,
 };

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { invalid, unsupported } from '../../base/faults.ts';
+import { invalid } from '../../base/faults.ts';
 import type { ContainerOrder } from '../../control/container-order.ts';
 import type {
   AttachmentRequest,
@@ -8,8 +8,8 @@ import type {
   PortRequest,
   RestartRule,
 } from '../../model/container.ts';
-import type { TaskMount } from '../../model/task-spec.ts';
 import type { Fields } from './fields.ts';
+import { mountOrder } from './mount-request.ts';
 import { attachmentRequest } from './network-view.ts';
 
 const NS_PER_MS = 1_000_000;
@@ -47,7 +47,7 @@ const WITHOUT_EFFECT = [
   ...['CpuRealtimePeriod', 'CpuRealtimeRuntime', 'CpuShares', 'CpusetCpus', 'CpusetMems'],
   ...['DeviceCgroupRules', 'DeviceRequests', 'Devices', 'KernelMemory', 'MemoryReservation'],
   ...['OomKillDisable', 'OomScoreAdj', 'ReadonlyRootfs', 'ShmSize', 'Ulimits', 'UsernsMode'],
-  ...['VolumesFrom', 'Isolation', 'Runtime'],
+  ...['Isolation', 'Runtime', 'VolumeDriver'],
 ];
 
 /** Whether a setting says nothing. */
@@ -163,40 +163,6 @@ export function capabilities(add: readonly string[], drop: readonly string[]): s
   return left.map((name) => `CAP_${name}`);
 }
 
-function bindMount(text: string): TaskMount {
-  const [source = '', target, modes = ''] = text.split(':');
-  if (target === undefined || !target.startsWith('/')) {
-    throw invalid(`invalid volume specification: '${text}'`);
-  }
-  if (!source.startsWith('/')) {
-    throw unsupported(`named volumes are not served: give a path of the host instead of ${source}`);
-  }
-  const options = modes.split(',').filter((mode) => mode !== '' && mode !== 'rw' && mode !== 'ro');
-  return { kind: 'bind', source, target, readOnly: modes.split(',').includes('ro'), options };
-}
-
-/** A mount in its long form. */
-export function longMount(one: Fields): TaskMount {
-  const kind = one.text('Type');
-  if (kind !== 'bind' && kind !== 'tmpfs')
-    throw unsupported(`mounts of type ${kind} are not served`);
-  const [source, target] = [one.text('Source'), one.text('Target')];
-  if (!target.startsWith('/')) throw invalid(`invalid mount target: '${target}'`);
-  return { kind, source, target, readOnly: one.flag('ReadOnly'), options: [] };
-}
-
-function mounts(host: Fields): TaskMount[] {
-  const tmpfs = Object.entries(host.textMap('Tmpfs')).map(([target, options]): TaskMount => {
-    const list = options.split(',').filter((one) => one !== '');
-    return { kind: 'tmpfs', source: '', target, readOnly: list.includes('ro'), options: list };
-  });
-  return [
-    ...host.texts('Binds').map(bindMount),
-    ...tmpfs,
-    ...host.objects('Mounts').map(longMount),
-  ];
-}
-
 type Networking = { readonly mode: string; readonly attachments: readonly AttachmentRequest[] };
 
 function networking(body: Fields, defaultNetwork: string): Networking {
@@ -256,6 +222,7 @@ export function containerOrder(
   return {
     name: name?.replace(/^\//, ''),
     image: body.text('Image'),
+    mounts: mountOrder(body),
     entrypoint:
       entrypoint?.join('') === '' && entrypoint.length > 0 ? [] : emptyAsUnset(entrypoint),
     cwd: body.optionalText('WorkingDir'),
@@ -289,7 +256,6 @@ export function containerOrder(
       },
       extraHosts: host.texts('ExtraHosts'),
       sysctls: host.textMap('Sysctls'),
-      mounts: mounts(host),
       capabilities: capabilities(host.texts('CapAdd'), host.texts('CapDrop')),
       privileged: host.flag('Privileged'),
       noNewPrivileges: host

@@ -217,7 +217,8 @@ export function containerRoutes(engine: Engine): Route[] {
       method: 'DELETE',
       path: '/containers/:id',
       run: async (call) => {
-        await containers.remove(key(call), call.query.flag('force'));
+        const { query } = call;
+        await containers.remove(key(call), query.flag('force'), query.flag('v'));
         return done;
       },
     },

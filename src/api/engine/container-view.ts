@@ -3,6 +3,7 @@ import type { Engine } from '../../control/engine.ts';
 import { shortId } from '../../control/ids.ts';
 import { hostnameOf, sandboxOf } from '../../control/task-spec.ts';
 import { hasNames, memberGateway } from '../../control/topology.ts';
+import { VOLUME_DRIVER } from '../../control/volumes.ts';
 import type {
   Attachment,
   Container,
@@ -258,21 +259,31 @@ export function containerDetail(container: Container, engine: Engine): Record<st
     ExecIDs: engine.containers.execs.of(id),
     HostConfig: hostConfigView(container),
     GraphDriver: { Name: 'host', Data: null },
-    Mounts: mountViews(container),
+    Mounts: mountViews(container, engine),
     Config: configView(container, engine),
     NetworkSettings: networkSettings(container, engine),
   };
 }
 
-function mountViews({ spec }: Container): Record<string, unknown>[] {
-  return spec.mounts.map(({ kind, source, target, readOnly }) => ({
-    Type: kind,
-    Source: source,
-    Destination: target,
-    Mode: readOnly ? 'ro' : '',
-    RW: !readOnly,
-    Propagation: kind === 'bind' ? 'rprivate' : '',
-  }));
+/** Mounts as inspection shows them; those of `Tmpfs` are told only where they were asked for. */
+function mountViews(container: Container, { registry }: Engine): Record<string, unknown>[] {
+  const hidden = new Fields(container.asked).fields('HostConfig').textMap('Tmpfs');
+  return container.spec.mounts
+    .filter(({ target }) => !Object.hasOwn(hidden, target))
+    .map(({ kind, source, target, readOnly, options, mode = '' }) => ({
+      Type: kind,
+      ...(kind === 'volume' ? { Name: source } : {}),
+      Source: kind === 'volume' ? (registry.findVolume(source)?.path ?? '') : source,
+      Destination: target,
+      ...(kind === 'volume' ? { Driver: VOLUME_DRIVER } : {}),
+      Mode: mode,
+      RW: !readOnly,
+      Propagation: kind === 'bind' ? propagationOf(options) : '',
+    }));
+}
+
+function propagationOf(options: readonly string[]): string {
+  return options.find((option) => /^r?(private|shared|slave)$/.test(option)) ?? 'rprivate';
 }
 
 /** What `ps` shows as the status. */
@@ -312,6 +323,6 @@ export function containerRow(
     Status: statusText(container, nowMs),
     HostConfig: { NetworkMode: networkMode(container) },
     NetworkSettings: { Networks: endpointViews(container, engine) },
-    Mounts: mountViews(container),
+    Mounts: mountViews(container, engine),
   };
 }

@@ -25,6 +25,7 @@ import { type EngineFacts, systemRoutes } from './system-routes.ts';
 import { taskLogRoutes } from './task-log-routes.ts';
 import { taskRoutes } from './task-routes.ts';
 import { API_VERSION, splitVersion } from './versions.ts';
+import { volumeRoutes } from './volume-routes.ts';
 
 const MAX_BODY = 4 * 1024 * 1024;
 /** Connections of one listener; waits, events and attached streams hold one each. */
@@ -55,6 +56,7 @@ export class EngineServer {
       ...streamRoutes(engine),
       ...eventRoutes(engine),
       ...imageRoutes(engine),
+      ...volumeRoutes(engine),
       ...serviceRoutes(engine, member, { clock: systemClock, rng: systemRng }),
       ...taskRoutes(member),
       ...taskLogRoutes(member),

@@ -46,9 +46,15 @@ function detail(image: ImageInfo): Record<string, unknown> {
       ...(image.stopSignal === undefined ? {} : { StopSignal: image.stopSignal }),
       Labels: labels,
       ExposedPorts: Object.fromEntries(image.exposed.map((port) => [port, {}])),
+      ...volumesOf(image),
     },
     RootFS: { Type: 'layers', Layers: [] },
   };
+}
+
+function volumesOf({ volumes }: ImageInfo): Record<string, unknown> {
+  if (volumes.length === 0) return {};
+  return { Volumes: Object.fromEntries(volumes.map((path) => [path, {}])) };
 }
 
 const NO_PULL =

@@ -2,11 +2,13 @@ import { notFound, unsupported } from '../../base/faults.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
 import { describeSources } from '../../control/daemon-options.ts';
 import type { Engine } from '../../control/engine.ts';
+import { VOLUME_DRIVER } from '../../control/volumes.ts';
 import { containerRow } from './container-view.ts';
 import { type Call, ok, type Route } from './http.ts';
 import { imageRow } from './image-routes.ts';
 import { swarmInfo } from './swarm-view.ts';
 import { API_VERSION, MIN_API_VERSION } from './versions.ts';
+import { volumeUsage } from './volume-routes.ts';
 
 /** What the daemon says of itself and of its machine. */
 export type EngineFacts = {
@@ -70,7 +72,7 @@ async function info(
     Driver: 'host',
     DriverStatus: [],
     Plugins: {
-      Volume: [],
+      Volume: [VOLUME_DRIVER],
       Network: ['bridge', 'host', 'macvlan', 'null', ...remote.driverNames],
       Authorization: null,
       Log: ['json-file'],
@@ -112,7 +114,7 @@ async function diskUsage(engine: Engine): Promise<Record<string, unknown>> {
     LayersSize: images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     Images: images.map(imageRow),
     Containers: containers.map((one) => ({ ...containerRow(one, engine, Date.now()), SizeRw: 0 })),
-    Volumes: [],
+    Volumes: await volumeUsage(engine),
     BuildCache: [],
   };
 }
@@ -161,9 +163,6 @@ export function systemRoutes(
   member: ClusterMember,
   facts: () => EngineFacts,
 ): Route[] {
-  const noVolume = ({ parameters }: Call) => {
-    throw notFound(`get ${parameters['name']}: no such volume`);
-  };
   return [
     { method: 'GET', path: '/_ping', run: ping },
     { method: 'HEAD', path: '/_ping', run: ping },
@@ -173,21 +172,6 @@ export function systemRoutes(
       method: 'GET',
       path: '/system/df',
       run: async () => ok(await diskUsage(engine)),
-    },
-    { method: 'GET', path: '/volumes', run: () => ok({ Volumes: [], Warnings: [] }) },
-    { method: 'GET', path: '/volumes/:name', run: noVolume },
-    { method: 'DELETE', path: '/volumes/:name', run: noVolume },
-    {
-      method: 'POST',
-      path: '/volumes/create',
-      run: () => {
-        throw unsupported('volumes are not served: bind a path of the host');
-      },
-    },
-    {
-      method: 'POST',
-      path: '/volumes/prune',
-      run: () => ok({ VolumesDeleted: [], SpaceReclaimed: 0 }),
     },
     { method: 'GET', path: '/plugins', run: () => ok([]) },
     {

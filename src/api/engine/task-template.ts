@@ -4,8 +4,9 @@ import { plainAttachment } from '../../control/cluster/task-order.ts';
 import type { FileReference, TaskRestartRule, TaskTemplate } from '../../model/cluster.ts';
 import type { AttachmentRequest, ContainerSpec } from '../../model/container.ts';
 import type { Network } from '../../model/network.ts';
-import { capabilities, healthCheck, isEmpty, longMount } from './container-request.ts';
+import { capabilities, healthCheck, isEmpty } from './container-request.ts';
 import type { Fields } from './fields.ts';
+import { longMount } from './mount-request.ts';
 
 const NS_PER_MS = 1_000_000;
 const MIN_NANO_CPUS = 1_000_000;

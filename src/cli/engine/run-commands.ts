@@ -61,7 +61,7 @@ const REPEATED: readonly (readonly [string, string])[] = [
   ['-p, --publish <[ip:][host:]port[/protocol]>', 'publish a port on the host'],
   ['--expose <port>', 'a port of the container'],
   ['-e, --env <name=value>', 'a variable'],
-  ['-v, --volume <source:target[:ro]>', 'a path of the host'],
+  ['-v, --volume <source:target[:ro]>', 'a path of the host or a volume'],
   ['--tmpfs <target>', 'a file system in memory'],
   ['--dns <address>', 'a name server'],
   ['--dns-search <domain>', 'a search domain'],

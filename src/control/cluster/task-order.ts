@@ -42,14 +42,14 @@ export function taskOrder(
 ): ContainerOrder {
   const { template, ports } = task;
   const spec = expandSpec(template.container, context);
-  const { mode, entrypoint, cwd, user, stopSignal, image, ...rest } = spec;
+  const { mode, entrypoint, cwd, user, stopSignal, image, mounts: own, ...rest } = spec;
   return {
     name: context.task.name,
     image,
+    mounts: { mounts: [...own, ...mounts], from: [], anonymous: [] },
     spec: {
       ...rest,
       labels: { ...spec.labels, ...labelsOf(context) },
-      mounts: [...spec.mounts, ...mounts],
       ports: ports.flatMap(hostPort),
       publishAll: false,
       autoRemove: false,

@@ -143,7 +143,7 @@ export class TaskWorker implements AssignmentRunner {
     this.#runs.delete(taskId);
     try {
       if (engine.registry.findContainer(containerId)) {
-        await engine.containers.remove(containerId, true);
+        await engine.containers.remove(containerId, true, true);
       }
     } catch (error) {
       logger.warn('the container of a task stays', { task: taskId, reason: errorText(error) });

@@ -141,7 +141,8 @@ class AgentKeeper implements AgentEvents {
 
   #spawn(): void {
     const { dataRoot, execRoot, logLevel } = this.#settings;
-    const roots = ['--exec-root', execRoot, '--log-root', join(dataRoot, 'logs')];
+    const kept = ['--log-root', join(dataRoot, 'logs'), '--volume-root', join(dataRoot, 'volumes')];
+    const roots = ['--exec-root', execRoot, ...kept];
     const names = ['--prefix', prefixOf(this.#settings), '--log-level', logLevel];
     const argv = [...process.execArgv, AGENT_ENTRY, ...roots, ...names];
     const child = spawn(process.execPath, argv, {

@@ -139,11 +139,12 @@ export class Lab extends DockerDaemon {
     return this.inspect(name, `{{(index .NetworkSettings.Networks "${network}").IPAddress}}`);
   }
 
-  /** Removes every container and network that a row has left. */
+  /** Removes every container, network and volume that a row has left. */
   async tidy(): Promise<void> {
     const ids = (await this.docker('ps', '-aq')).out.trim().split('\n').filter(Boolean);
     if (ids.length > 0) await this.docker('rm', '-f', ...ids);
     await this.docker('network', 'prune', '-f');
+    await this.docker('volume', 'prune', '-af');
   }
 
   /** Starts the daemon anew with other flags and no state. */
@@ -183,7 +184,8 @@ export class Lab extends DockerDaemon {
     mkdirSync(data);
     await run(['chown', owner, data, this.folder]);
     const enter = `--net=/run/netns/${this.#name}h`;
-    const agentFlags = ['--exec-root', exec, '--log-root', join(folder, 'logs'), '--owner', owner];
+    const kept = ['--log-root', join(folder, 'logs'), '--volume-root', join(folder, 'volumes')];
+    const agentFlags = ['--exec-root', exec, ...kept, '--owner', owner];
     const agentArgv = [enter, process.execPath, AGENT, ...agentFlags, '--prefix', 'slunpriv'];
     const agent = spawn('nsenter', agentArgv, { stdio: 'ignore' });
     await this.#until('the agent listens', async () => existsSync(join(exec, 'agent.sock')));

@@ -79,6 +79,7 @@ export function createArguments(spec: TaskSpec, context: CreateContext): string[
     '--systemd=false',
     '--unsetenv-all',
     '--no-healthcheck',
+    '--image-volume=ignore',
     '--entrypoint=',
     `--network=${netns === undefined ? 'host' : `ns:${netns}`}`,
     ...(spec.hostname === '' ? ['--uts=host'] : [`--hostname=${spec.hostname}`]),

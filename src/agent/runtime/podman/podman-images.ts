@@ -25,6 +25,7 @@ type Told = {
     readonly WorkingDir?: string;
     readonly User?: string;
     readonly ExposedPorts?: Readonly<Record<string, unknown>> | null;
+    readonly Volumes?: Readonly<Record<string, unknown>> | null;
     readonly Labels?: Readonly<Record<string, string>> | null;
     readonly StopSignal?: string;
   };
@@ -56,6 +57,7 @@ function imageInfo({ Id, RepoTags, Created, Size, Config = {} }: Told): ImageInf
     cwd: Config.WorkingDir ?? '',
     user: Config.User ?? '',
     exposed: Object.keys(Config.ExposedPorts ?? {}),
+    volumes: Object.keys(Config.Volumes ?? {}),
     labels: Config.Labels ?? {},
     stopSignal: Config.StopSignal || undefined,
   };

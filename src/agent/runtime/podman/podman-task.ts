@@ -1,17 +1,22 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, SluiceError } from '../../../base/errors.ts';
 import { Cgroup, removeGroups } from '../../../kernel/cgroup.ts';
+import { must } from '../../../kernel/exec.ts';
 import { netnsPath } from '../../../kernel/netns.ts';
 import type { ExecSpec, TaskSpec } from '../../../model/task-spec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
+import { emptyVolumes } from '../mount-sources.ts';
 import { BECOME_SCRIPT } from '../scripts.ts';
 import { Task, type TaskEvents, type TaskHome } from '../task.ts';
 import { createArguments } from './create-arguments.ts';
+import { pathWithin } from './image-content.ts';
 import { type Podman, ulimits } from './podman.ts';
 
 const START_LOOK_MS = 5;
 const START_TRIES = 4000;
+/** Files of an image on a slow disk take their time. */
+const COPY_TIMEOUT_MS = 120_000;
 /** By which the processes of a further command are found. */
 const MARK = 'SLUICE_EXEC';
 
@@ -78,14 +83,30 @@ export class PodmanTask extends Task {
   protected async layOut(): Promise<void> {
     const { code } = await this.#podman.run('container', 'exists', this.#name);
     if (code === 0) return;
-    const missing = this.spec.mounts.find(
-      ({ kind, source }) => kind === 'bind' && !existsSync(source),
-    );
-    if (missing) {
-      const reason = `bind source path does not exist: ${missing.source}`;
-      throw new SluiceError('E_AGENT_SPEC', reason);
-    }
     await this.#podman.must(...this.#create());
+    try {
+      await this.#fillVolumes();
+    } catch (error) {
+      await this.discard();
+      throw error;
+    }
+  }
+
+  /** Empty volumes get what the image has where they are mounted. */
+  async #fillVolumes(): Promise<void> {
+    const empty = emptyVolumes(this.spec.mounts);
+    if (empty.length === 0) return;
+    const root = await this.#podman.must('mount', this.#name);
+    try {
+      for (const { source, target } of empty) {
+        const from = pathWithin(root, target);
+        if (!statSync(from, { throwIfNoEntry: false })?.isDirectory()) continue;
+        const copy = ['cp', '--archive', '--no-target-directory', `${from}/.`, source];
+        await must(this.tools.exec, copy, { timeoutMs: COPY_TIMEOUT_MS });
+      }
+    } finally {
+      await this.#podman.must('unmount', this.#name);
+    }
   }
 
   async start(): Promise<void> {
