@@ -34,7 +34,7 @@ function gatewaysOf({ ipam }: Network): string[] {
 /** What the kernel has to show of a network; undefined: nothing. */
 export function networkIntent(
   network: Network,
-  { defaultBridge }: DaemonOptions,
+  { defaultBridge, rules }: DaemonOptions,
 ): NetworkIntent | undefined {
   const link = linkOf(network);
   if (link === undefined || network.configOnly) return undefined;
@@ -57,7 +57,8 @@ export function networkIntent(
     internal,
     icc: flag(BRIDGE_OPTIONS.icc),
     masquerade: flag(BRIDGE_OPTIONS.masquerade),
-    external: own && defaultBridge.external,
+    ruled: rules,
+    external: own ? defaultBridge.external : network.external === true,
     options,
   };
 }

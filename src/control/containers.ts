@@ -42,6 +42,16 @@ const CREATED: ContainerState = {
   health: undefined,
 };
 
+/** What is to be different about a container. */
+export type ContainerChange = {
+  /** Those that are given; undefined takes one away. */
+  readonly limits: Partial<ContainerSpec['limits']>;
+  /** When it is started again; undefined: as before. */
+  readonly restart: RestartRule | undefined;
+  /** What its request, as it is shown, turns into. */
+  readonly asked: (asked: unknown) => unknown;
+};
+
 /** Containers kept at once; more are refused. */
 const MAX_CONTAINERS = 10_000;
 
@@ -140,29 +150,26 @@ export class Containers {
     });
   }
 
-  /** Replaces those of its limits that are given; undefined takes one away. */
-  async setLimits(key: string, given: Partial<ContainerSpec['limits']>): Promise<void> {
+  /** Changes limits and restart rule. Throws, and changes nothing, when one of them cannot be. */
+  async update(key: string, change: ContainerChange): Promise<void> {
     const { id } = this.#parts.registry.container(key);
     await this.#parts.lock.run(id, async () => {
       const container = this.#parts.registry.container(id);
-      const limits = { ...container.spec.limits, ...given };
-      if (isUp(container)) await this.#parts.agent.limitTask(id, limits);
-      const next = patch(this.#parts, id, { spec: { ...container.spec, limits } });
+      const { spec, asked } = container;
+      const { restart = spec.restart } = change;
+      checkRestartRule(restart);
+      if (spec.autoRemove && restart.when !== 'no') {
+        throw invalid(
+          'Restart policy cannot be updated because AutoRemove is enabled for the container',
+        );
+      }
+      const limits = { ...spec.limits, ...change.limits };
+      const limited = Object.keys(change.limits).length > 0;
+      if (limited && isUp(container)) await this.#parts.agent.limitTask(id, limits);
+      const after = { spec: { ...spec, limits, restart }, asked: change.asked(asked) };
+      const next = patch(this.#parts, id, after);
       if (next) tell(this.#parts, 'update', next);
     });
-  }
-
-  /** Replaces the rule by which it is started again. */
-  setRestartRule(key: string, restart: RestartRule): void {
-    const container = this.#parts.registry.container(key);
-    checkRestartRule(restart);
-    if (container.spec.autoRemove && restart.when !== 'no') {
-      throw invalid(
-        'Restart policy cannot be updated because AutoRemove is enabled for the container',
-      );
-    }
-    const next = patch(this.#parts, container.id, { spec: { ...container.spec, restart } });
-    if (next) tell(this.#parts, 'update', next);
   }
 
   /** Removes what does not run and `wanted` agrees to. Returns the ids. */

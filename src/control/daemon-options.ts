@@ -53,6 +53,8 @@ export interface HostFacts {
   sandboxPath(id: string): string;
   /** Whether a link of this name exists. */
   hasLink(name: string): boolean;
+  /** Addresses of a link with their prefix length; undefined: there is none of this name. */
+  linkAddresses(name: string): readonly string[] | undefined;
 }
 
 /** Where subnets are taken from, as text. */

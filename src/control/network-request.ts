@@ -23,6 +23,8 @@ export type NetworkRequest = {
   readonly configFrom: string | undefined;
   readonly options: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
+  /** Its bridge is there already. */
+  readonly external?: boolean;
 };
 
 /** Options of the bridge driver that change what the kernel shows. */

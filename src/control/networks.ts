@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
 import { conflict, forbidden, invalid, notFound } from '../base/faults.ts';
 import type { Logger } from '../base/logger.ts';
-import { type BlockRequest, checkBlocks, planBlocks } from '../ipam/block-plan.ts';
+import { type BlockRequest, blocksOfLink, checkBlocks, planBlocks } from '../ipam/block-plan.ts';
 import { type Cidr, type Family, formatAddress, parseCidr, parsePrefix } from '../ipam/cidr.ts';
 import type { IpamBlock, Network } from '../model/network.ts';
 import type { EventLog } from './event-log.ts';
@@ -60,7 +60,7 @@ export class Networks {
     }
     this.#checkParent(request);
     checkBlocks(request.blocks);
-    const stored = await this.#store(request);
+    const stored = await this.#store(this.#onBridge(request));
     try {
       await plane.addNetwork(stored);
       await this.#remote.create(stored);
@@ -197,11 +197,21 @@ export class Networks {
 
   #strip(network: Network): Network {
     const { id, name, driver, scope, created, ipv4, ipv6, ipam, internal, attachable } = network;
-    const { ingress, configOnly, configFrom, options, labels } = network;
+    const { ingress, configOnly, configFrom, options, labels, external } = network;
     return {
       ...{ id, name, driver, scope, created, ipv4, ipv6, ipam, internal, attachable },
       ...{ ingress, configOnly, configFrom, options, labels },
+      ...(external ? { external } : {}),
     };
+  }
+
+  /** A bridge that is there already is the operator's: its addresses say where the network is. */
+  #onBridge(request: NetworkRequest): NetworkRequest {
+    const link = request.options[BRIDGE_OPTIONS.name];
+    if (request.driver !== 'bridge' || request.configOnly || link === undefined) return request;
+    const addresses = this.#parts.plane.context.facts.linkAddresses(link);
+    if (!addresses) return request;
+    return { ...request, blocks: blocksOfLink(request.blocks, addresses), external: true };
   }
 
   #checkParent({ driver, configOnly, options: { parent } }: NetworkRequest): void {

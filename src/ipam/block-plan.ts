@@ -22,6 +22,13 @@ export type BlockRequest = {
   readonly auxAddresses: Readonly<Record<string, string>>;
 };
 
+const EMPTY: BlockRequest = {
+  subnet: undefined,
+  ipRange: undefined,
+  gateway: undefined,
+  auxAddresses: {},
+};
+
 function addressFault(text: string, subnet: Cidr): string | undefined {
   const address = parseAddress(text);
   if (!address) return 'invalid address';
@@ -73,6 +80,33 @@ export function checkBlocks(requests: readonly BlockRequest[]): void {
   if (faults.length > 0) throw invalid(`invalid network config:\n${faults.join('\n')}`);
 }
 
+/**
+ * Blocks of a network on a link that has addresses already, such as `192.0.2.1/24`: what was not
+ * asked for follows them, and they are the gateways.
+ */
+export function blocksOfLink(
+  requests: readonly BlockRequest[],
+  addresses: readonly string[],
+): BlockRequest[] {
+  const own = addresses.flatMap((text) => parsePrefix(text) ?? []);
+  const asked = requests.map((request): BlockRequest => {
+    const subnet = parsePrefix(request.subnet ?? '')?.cidr;
+    const inside = subnet && own.find(({ address }) => contains(subnet, address));
+    if (!inside || request.gateway !== undefined) return request;
+    return { ...request, gateway: formatAddress(inside.address) };
+  });
+  const families = new Set(
+    asked.flatMap(({ subnet }) => parsePrefix(subnet ?? '')?.cidr.family ?? []),
+  );
+  const further = ([4, 6] as const).flatMap((family): BlockRequest[] => {
+    const first = own.find(({ cidr }) => cidr.family === family);
+    if (!first || families.has(family)) return [];
+    const { cidr, address } = first;
+    return [{ ...EMPTY, subnet: formatCidr(cidr), gateway: formatAddress(address) }];
+  });
+  return [...asked.filter(({ subnet }) => subnet !== undefined), ...further];
+}
+
 /** What a plan is made against. */
 export type BlockSurroundings = {
   readonly sources: readonly SubnetSource[];
@@ -115,13 +149,6 @@ function checkAux({ gateway, auxAddresses }: IpamBlock): void {
     seen.add(address);
   }
 }
-
-const EMPTY: BlockRequest = {
-  subnet: undefined,
-  ipRange: undefined,
-  gateway: undefined,
-  auxAddresses: {},
-};
 
 /**
  * The blocks of a new network, complete: one of each wanted family at least. The requests have

@@ -20,6 +20,8 @@ export type NetworkIntent = {
   /** Whether attachments may reach one another. */
   readonly icc: boolean;
   readonly masquerade: boolean;
+  /** Whether the firewall's table knows of it, which otherwise neither isolates nor masquerades. */
+  readonly ruled: boolean;
   /** The link belongs to the operator and is neither made nor removed. */
   readonly external: boolean;
   /** Driver options, as given. */

@@ -37,4 +37,6 @@ export type Network = {
   readonly configFrom: string | undefined;
   readonly options: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
+  /** Its bridge was there before, made by the operator, and stays. */
+  readonly external?: boolean;
 };

@@ -50,6 +50,7 @@ const FACTS: HostFacts = {
   dynamicPorts: () => [32_768, 60_999],
   sandboxPath: (id) => `/run/netns/${id}`,
   hasLink: (link) => link === 'eth0',
+  linkAddresses: (link) => (link === 'eth0' ? [] : undefined),
 };
 
 type Scope = { after(task: () => void): void };

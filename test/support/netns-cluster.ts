@@ -91,7 +91,15 @@ export const id = (text: string) => createHash('sha256').update(text).digest('he
 /** The network of an overlay, as sandboxes join it. */
 export function overlayNetwork(name: string, subnets: readonly string[]): NetworkIntent {
   return bridgeNetwork(name, subnets, {
-    ...{ id: id(name), driver: 'overlay', link: '', mtu: 1450, gateways: [], masquerade: false },
+    ...{
+      id: id(name),
+      driver: 'overlay',
+      link: '',
+      mtu: 1450,
+      gateways: [],
+      masquerade: false,
+      ruled: true,
+    },
   });
 }
 

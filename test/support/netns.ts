@@ -334,6 +334,7 @@ export function bridgeNetwork(
     internal: false,
     icc: true,
     masquerade: true,
+    ruled: true,
     external: false,
     options: {},
     ...changes,

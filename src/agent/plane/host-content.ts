@@ -46,7 +46,7 @@ export function canonicalPrefix(cidr: string): string {
 }
 
 function addNetwork(elements: Elements, network: NetworkIntent): void {
-  if (network.driver !== 'bridge') return;
+  if (network.driver !== 'bridge' || !network.ruled) return;
   const link = quoted(network.link);
   put(elements, 'bridges', link);
   if (network.internal) put(elements, 'internal', link);

@@ -47,11 +47,19 @@ function finish(network: NetworkIntent, link: Link | undefined, made: string[]):
   return owned(network.id, lines);
 }
 
+/** What members need of a bridge that is another's: its addresses stay beside the gateway's. */
+function joinBridge(network: NetworkIntent, link: Link): Plan {
+  const lines = missingAddresses(network.gateways, link).map((address) =>
+    addressLine(address, network.link),
+  );
+  return owned(network.id, link.up ? lines : [...lines, `link set ${network.link} up`]);
+}
+
 /** The bridge of a network. */
 export function bridgePlan(naming: Naming, network: NetworkIntent, link: Link | undefined): Plan {
   const name = network.link;
   if (network.external) {
-    if (link?.kind === 'bridge') return NOTHING;
+    if (link?.kind === 'bridge') return joinBridge(network, link);
     const what = link ? 'is not a bridge' : 'does not exist';
     return { lines: [], refusal: `the bridge ${name}, which the operator provides, ${what}` };
   }
@@ -159,7 +167,7 @@ export function attachmentPlan(
   // Hairpin lets a sandbox reach itself by its published port where bridged frames pass netfilter.
   // There the table itself keeps members apart; an isolated port would also drop what comes to one
   // of them by a published port, which the kernel then bridges.
-  const isolated = !network.icc && !bridgedFramesFiltered;
+  const isolated = network.ruled && !network.icc && !bridgedFramesFiltered;
   if (!link?.hairpin || link.isolated !== isolated) {
     lines.push(`link set ${name} type bridge_slave hairpin on isolated ${isolated ? 'on' : 'off'}`);
   }

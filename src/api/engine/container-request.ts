@@ -56,14 +56,19 @@ export function isEmpty(value: unknown): boolean {
   return value === undefined || value === null || value === '' || value === 0 || value === false;
 }
 
+/** One warning for each setting of a host part that is kept but has no effect. */
+export function withoutEffect(host: Fields): string[] {
+  const idle = WITHOUT_EFFECT.filter((name) => !isEmpty(host.value(name)));
+  return idle.map((name) => `${name} has no effect here`);
+}
+
 /** One warning for each setting that is kept but has no effect. */
 export function warningsOf(body: Fields): string[] {
   const host = body.fields('HostConfig');
-  const idle = WITHOUT_EFFECT.filter((name) => !isEmpty(host.value(name)));
   const log = host.fields('LogConfig').text('Type');
   const security = host.texts('SecurityOpt').filter((text) => !/^no-new-privileges/.test(text));
   return [
-    ...idle.map((name) => `${name} has no effect here`),
+    ...withoutEffect(host),
     ...(['', 'json-file', 'local'].includes(log) ? [] : [`the log driver ${log} is not served`]),
     ...security.map((text) => `the security option ${text} has no effect here`),
     ...(['', 'private', 'none'].includes(host.text('IpcMode'))

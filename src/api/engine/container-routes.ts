@@ -2,8 +2,16 @@ import { invalid } from '../../base/faults.ts';
 import type { Engine } from '../../control/engine.ts';
 import type { WaitCondition } from '../../control/waiters.ts';
 import type { Container } from '../../model/container.ts';
-import { containerOrder, givenLimits, restartRule, warningsOf } from './container-request.ts';
+import {
+  containerOrder,
+  givenLimits,
+  isEmpty,
+  restartRule,
+  warningsOf,
+  withoutEffect,
+} from './container-request.ts';
 import { containerDetail, containerRow } from './container-view.ts';
+import { Fields } from './fields.ts';
 import { type Call, created, done, ok, type Route } from './http.ts';
 import { Filters, nameFits, type Query } from './query.ts';
 import { statsView } from './stats-view.ts';
@@ -167,11 +175,17 @@ async function prune({ containers }: Engine, { query }: Call) {
 
 async function update({ containers }: Engine, call: Call) {
   const body = await call.body();
-  const limits = givenLimits(body);
-  if (Object.keys(limits).length > 0) await containers.setLimits(key(call), limits);
   const given = body.fields('RestartPolicy').text('Name') !== '';
-  if (given) containers.setRestartRule(key(call), restartRule(body));
-  return ok({ Warnings: [] });
+  const set = Object.entries(body.raw).filter(([, value]) => !isEmpty(value));
+  await containers.update(key(call), {
+    limits: givenLimits(body),
+    restart: given ? restartRule(body) : undefined,
+    asked: (before) => {
+      const { raw } = new Fields(before);
+      return { ...raw, HostConfig: { ...Object(raw['HostConfig']), ...Object.fromEntries(set) } };
+    },
+  });
+  return ok({ Warnings: withoutEffect(body) });
 }
 
 /** Containers: everything but their streams. */

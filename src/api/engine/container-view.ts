@@ -220,6 +220,9 @@ function hostConfigView(container: Container): Record<string, unknown> {
     RestartPolicy: { Name: spec.restart.when, MaximumRetryCount: spec.restart.maximum },
     AutoRemove: spec.autoRemove,
     PublishAllPorts: spec.publishAll,
+    Memory: spec.limits.memoryBytes ?? 0,
+    NanoCpus: spec.limits.nanoCpus ?? 0,
+    PidsLimit: spec.limits.pids ?? null,
     LogConfig: { Type: 'json-file', Config: {} },
   };
 }

@@ -1,8 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { hostname, networkInterfaces } from 'node:os';
+import { hostname } from 'node:os';
 import { createNaming } from '../../agent/plane/naming.ts';
 import type { HostFacts } from '../../control/daemon-options.ts';
 import { privateBlock } from '../../ipam/private-block.ts';
+import { COMMAND_PATH } from '../../kernel/exec.ts';
 import { netnsPath } from '../../kernel/netns.ts';
 import type { OptionFacts } from './settings.ts';
 
@@ -40,6 +42,21 @@ function hasLink(link: string): boolean {
     .some((line) => line.trim().startsWith(`${link}:`));
 }
 
+/** What `ip -json address` says of a link. */
+type Addressed = { readonly addr_info?: readonly { local: string; prefixlen: number }[] };
+
+/** Not from the runtime, which tells nothing of a bridge that nobody has joined. */
+function linkAddresses(link: string): string[] | undefined {
+  if (!hasLink(link)) return undefined;
+  const argv = ['-json', 'address', 'show', 'dev', link];
+  const text = execFileSync('ip', argv, { encoding: 'utf8', env: { PATH: COMMAND_PATH } });
+  // exempt(as): iproute2's documented answer
+  return (JSON.parse(text) as Addressed[])
+    .flatMap(({ addr_info = [] }) => addr_info)
+    .filter(({ local }) => !local.startsWith('fe80'))
+    .map(({ local, prefixlen }) => `${local}/${prefixlen}`);
+}
+
 /** What the host says of itself, read from its files each time; `prefix`: the agent's names. */
 export const hostFacts = (prefix: string): HostFacts => ({
   resolvConf: () => readText('/etc/resolv.conf'),
@@ -51,17 +68,14 @@ export const hostFacts = (prefix: string): HostFacts => ({
     return low && high ? [low, high] : DYNAMIC_PORTS;
   },
   hasLink,
+  linkAddresses,
   sandboxPath: (id) => netnsPath(createNaming(prefix).netns(id)),
 });
 
 /** What options need to know of the machine. */
 export function optionFacts(id: string): OptionFacts {
   return {
-    linkAddresses: (link) => {
-      if (!hasLink(link)) return undefined;
-      const found = networkInterfaces()[link] ?? [];
-      return found.flatMap(({ cidr }) => (cidr === null || cidr.startsWith('fe80') ? [] : cidr));
-    },
+    linkAddresses,
     privateBlock: privateBlock(id),
   };
 }

@@ -136,13 +136,18 @@ function bridgeOptions(values: Values, facts: OptionFacts): DaemonOptions['defau
     gateways: textList(values, 'default-gateway', 'default-gateway-v6'),
     ipv6: values.flag('ipv6') ?? false,
     icc: values.flag('icc') ?? true,
-    masquerade: values.flag('ip-masq') ?? true,
+    masquerade: (values.flag('ip-masq') ?? true) && (values.flag('iptables') ?? true),
     mtu: values.number('mtu') || undefined,
   };
 }
 
 function daemonOptions(values: Values, facts: OptionFacts): DaemonOptions {
   checkAddresses(values);
+  if (values.flag('iptables') === false && values.flag('icc') === false) {
+    throw invalid(
+      'You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set --icc or --iptables to true',
+    );
+  }
   const bindAddress = values.text('ip');
   return {
     defaultBridge: bridgeOptions(values, facts),

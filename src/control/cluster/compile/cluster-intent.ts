@@ -102,7 +102,8 @@ export function overlayNetworkIntent(network: OverlayNetwork): NetworkIntent {
   return {
     ...{ id: network.id, driver: 'overlay', link: '', mtu: network.mtu, gateways: [] },
     subnets: network.segments.map(({ subnet }) => subnet),
-    ...{ internal: network.internal, icc: true, masquerade: false, external: false, options: {} },
+    ...{ internal: network.internal, icc: true, masquerade: false, options: {} },
+    ...{ ruled: true, external: false },
   };
 }
 
