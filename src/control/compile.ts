@@ -5,11 +5,12 @@ import type {
   HostIntent,
   NameRecord,
   NetworkIntent,
+  Opening,
   SandboxIntent,
 } from '../model/host-intent.ts';
 import type { Network } from '../model/network.ts';
 import type { DaemonOptions } from './daemon-options.ts';
-import { resolverIntent } from './host-files.ts';
+import { linkTargets, resolverIntent } from './host-files.ts';
 import { shortId } from './ids.ts';
 import { BRIDGE_OPTIONS, optionFlag } from './network-request.ts';
 import type { Registry } from './registry.ts';
@@ -86,6 +87,17 @@ function attachmentIntent(
   return [{ id, network: network.id, link, mac, addresses, gateways, ...own }];
 }
 
+/** What links open where the members of a network are kept apart; IPv4 alone. */
+function openingsOf(container: Container, context: CompileContext): Opening[] {
+  return linkTargets(container, context).flatMap(({ networkId, peer, active, joined: other }) => {
+    const network = context.registry.findNetwork(networkId);
+    const intent = network && networkIntent(network, context.options);
+    const [source, target] = [active.ipv4?.address, other.ipv4?.address];
+    if (intent?.driver !== 'bridge' || intent.icc || !source || !target) return [];
+    return peer.spec.exposed.map((port) => ({ ...port, link: intent.link, source, target }));
+  });
+}
+
 /** A container's namespace; undefined: it has none of its own now. */
 export function sandboxIntent(
   container: Container,
@@ -97,8 +109,10 @@ export function sandboxIntent(
     ipv4: gatewayAttachment(container, registry, 'ipv4'),
     ipv6: gatewayAttachment(container, registry, 'ipv6'),
   };
+  const openings = openingsOf(container, context);
   return {
     id: container.id,
+    ...(openings.length > 0 ? { openings } : {}),
     attachments: joined(container, registry).flatMap((one) => attachmentIntent(one, gateways)),
     resolver: resolverIntent(container, context),
     sysctls: container.spec.sysctls,

@@ -71,7 +71,8 @@ function parseLink(link: string): { target: string; alias: string } {
   return { target: name, alias: alias?.replace(/^.*\//, '') || name };
 }
 
-function linkTargets(container: Container, { registry }: CompileContext) {
+/** Those that a container links to by networks on which both are. */
+export function linkTargets(container: Container, { registry }: CompileContext) {
   return container.attachments.flatMap(({ request, networkId, active }) =>
     request.links.flatMap((link) => {
       const { target, alias } = parseLink(link);
@@ -79,8 +80,15 @@ function linkTargets(container: Container, { registry }: CompileContext) {
         ({ id, name }) => name === target || id.startsWith(target),
       );
       const joined = peer?.attachments.find((one) => one.networkId === networkId)?.active;
-      return active && peer && joined ? [{ networkId, alias, peer, joined }] : [];
+      return active && peer && joined ? [{ networkId, alias, peer, active, joined }] : [];
     }),
+  );
+}
+
+/** Containers with a sandbox that link to one. */
+export function linkersOf({ id }: Container, context: CompileContext): Container[] {
+  return [...context.registry.containers].filter(
+    (one) => one.sandbox && linkTargets(one, context).some(({ peer }) => peer.id === id),
   );
 }
 

@@ -10,6 +10,7 @@ import {
   networkNames,
   sandboxIntent,
 } from './compile.ts';
+import { linkersOf } from './host-files.ts';
 import type { CompileContext } from './topology.ts';
 
 /** The host refused a part of what was asked for. */
@@ -74,7 +75,10 @@ export class HostPlane {
 
   #delta(container: Container, before: Container): HostDelta {
     const { registry } = this.context;
-    const sandbox = sandboxIntent(container, this.context);
+    // Who links to it has its names and ports.
+    const sandboxes = [container, ...linkersOf(container, this.context)].flatMap(
+      (one) => sandboxIntent(one, this.context) ?? [],
+    );
     const forwards = this.context.options.rules ? forwardIntents(container, this.context) : [];
     const kept = new Set(forwards.map(({ id }) => id));
     const old = forwardIntents(before, this.context).map(({ id }) => id);
@@ -83,12 +87,12 @@ export class HostPlane {
     const networks = ids.flatMap((id) => registry.findNetwork(id) ?? []);
     return {
       put: {
-        ...(sandbox ? { sandboxes: [sandbox] } : {}),
+        sandboxes,
         forwards,
         names: networks.flatMap((network) => networkNames(network, registry)),
       },
       remove: {
-        sandboxes: sandbox || !before.sandbox ? [] : [container.id],
+        sandboxes: container.sandbox || !before.sandbox ? [] : [container.id],
         forwards: old.filter((id) => !kept.has(id)),
         names: ids,
       },

@@ -6,6 +6,7 @@ import { bindPorts, deactivate } from './attachments.ts';
 import { forwardId } from './compile.ts';
 import { needImage } from './container-order.ts';
 import { UNKNOWN_HEALTH } from './health-state.ts';
+import { hostsFile, linkersOf, resolvConf } from './host-files.ts';
 import { ApplyError } from './host-plane.ts';
 import { stamp } from './ids.ts';
 import { type ControlParts, patch, tellJoin } from './parts.ts';
@@ -64,6 +65,7 @@ export class Launcher {
   async launch(id: string, created: () => Promise<void>): Promise<TaskState> {
     try {
       const container = await this.#plug(id);
+      await this.#tellLinkers(container);
       const { agent, plane } = this.#parts;
       // The one it was made of, even if its name has gone to another.
       const image = needImage(await agent.images(), container.imageId);
@@ -153,6 +155,18 @@ export class Launcher {
         }
         for (const hostPort of others) refused.add(hostPort);
       }
+    }
+  }
+
+  /** Its address may be another now, which the hosts files of others name. */
+  async #tellLinkers(container: Container): Promise<void> {
+    const { agent, plane } = this.#parts;
+    for (const linker of linkersOf(container, plane.context)) {
+      if (linker.state.status !== 'running' && linker.state.status !== 'paused') continue;
+      await agent.updateFiles(linker.id, {
+        hosts: hostsFile(linker, plane.context),
+        resolvConf: resolvConf(linker, plane.context),
+      });
     }
   }
 

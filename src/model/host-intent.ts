@@ -73,9 +73,21 @@ export type ResolverIntent = {
   readonly ndots: number | undefined;
 };
 
+/** A port that one member of a network may reach of another where members are kept apart. */
+export type Opening = {
+  /** The network's bridge. */
+  readonly link: string;
+  /** IPv4 addresses of the two. */
+  readonly source: string;
+  readonly target: string;
+  readonly transport: Transport;
+  readonly port: number;
+};
+
 /** A network namespace and what is in it. */
 export type SandboxIntent = {
   readonly id: string;
+  readonly openings?: readonly Opening[];
   readonly attachments: readonly AttachmentIntent[];
   readonly resolver: ResolverIntent | undefined;
   readonly sysctls: Readonly<Record<string, string>>;

@@ -1,6 +1,12 @@
 import ipaddr from 'ipaddr.js';
 import { concat, quoted, type TableContent } from '../../kernel/nft-table.ts';
-import { type ForwardIntent, isWildcard, type NetworkIntent } from '../../model/host-intent.ts';
+import {
+  type ForwardIntent,
+  isWildcard,
+  type NetworkIntent,
+  type Opening,
+  type SandboxIntent,
+} from '../../model/host-intent.ts';
 import { balanceChainName, MAX_TARGETS, SLOT_MARK } from './host-table.ts';
 
 /** Elements by set, key to value. */
@@ -110,14 +116,23 @@ function addForward(elements: Elements, chains: Set<string>, forward: ForwardInt
   }
 }
 
+function addOpening(elements: Elements, opening: Opening): void {
+  const { link, source, target, transport, port } = opening;
+  put(elements, 'opened4', concat(quoted(link), source, target, transport, port));
+}
+
 /** What the host's table has to hold for an intent. */
 export function hostContent(
   networks: Iterable<NetworkIntent>,
   forwards: Iterable<ForwardIntent>,
+  sandboxes: Iterable<SandboxIntent> = [],
 ): TableContent {
   const elements: Elements = new Map();
   const chains = new Set<string>();
   for (const network of networks) addNetwork(elements, network);
   for (const forward of forwards) addForward(elements, chains, forward);
+  for (const { openings = [] } of sandboxes) {
+    for (const opening of openings) addOpening(elements, opening);
+  }
   return { elements, chains };
 }

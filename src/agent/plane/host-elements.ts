@@ -1,5 +1,5 @@
 import { contentChange, type TableChange, type TableContent } from '../../kernel/nft-table.ts';
-import type { ForwardIntent, NetworkIntent } from '../../model/host-intent.ts';
+import type { ForwardIntent, NetworkIntent, SandboxIntent } from '../../model/host-intent.ts';
 import { hostContent } from './host-content.ts';
 
 type Sets = Map<string, Map<string, string>>;
@@ -11,13 +11,25 @@ function lacking<T>(from: ById<T>, to: ById<T>): T[] {
   return [...from].flatMap(([id, one]) => (to.get(id) === one ? [] : [one]));
 }
 
-/** The elements of each object by itself. */
-function parts(networks: Iterable<NetworkIntent>, forwards: Iterable<ForwardIntent>) {
+/** The objects that the table speaks of; they are never changed in place. */
+type Objects = {
+  readonly networks: ById<NetworkIntent>;
+  readonly forwards: ById<ForwardIntent>;
+  readonly sandboxes: ById<SandboxIntent>;
+};
+
+/** The elements of each object by itself of those that are not the very same in `but`. */
+function parts(of: Objects, but: Objects): TableContent[] {
   return [
-    ...[...networks].map((network) => hostContent([network], [])),
-    ...[...forwards].map((forward) => hostContent([], [forward])),
+    ...lacking(of.networks, but.networks).map((network) => hostContent([network], [])),
+    ...lacking(of.forwards, but.forwards).map((forward) => hostContent([], [forward])),
+    ...lacking(of.sandboxes, but.sandboxes)
+      .filter(({ openings }) => openings !== undefined)
+      .map((sandbox) => hostContent([], [], [sandbox])),
   ];
 }
+
+const NONE: Objects = { networks: new Map(), forwards: new Map(), sandboxes: new Map() };
 
 function addEntry(entries: Entries, set: string, key: string, value: string): void {
   const list = entries.get(set);
@@ -30,9 +42,7 @@ function addEntry(entries: Entries, set: string, key: string, value: string): vo
  * objects cost that changed, however many there are.
  */
 export class HostElements {
-  /** The objects that were taken in last; they are never changed in place. */
-  #networks: ById<NetworkIntent> = new Map();
-  #forwards: ById<ForwardIntent> = new Map();
+  #last = NONE;
   #sets: Sets = new Map();
   #chains = new Set<string>();
   /** Two objects claim one key: what stays when one of them goes needs a look at all. */
@@ -44,23 +54,22 @@ export class HostElements {
   }
 
   /** Takes what there is to be; returns what that changes. */
-  update(networks: ById<NetworkIntent>, forwards: ById<ForwardIntent>): TableChange {
-    const change = this.#contested
-      ? this.#rebuild(networks, forwards)
-      : this.#step(networks, forwards);
-    this.#networks = new Map(networks);
-    this.#forwards = new Map(forwards);
+  update(objects: Objects): TableChange {
+    const { networks, forwards, sandboxes } = objects;
+    const change = this.#contested ? this.#rebuild(objects) : this.#step(objects);
+    this.#last = {
+      networks: new Map(networks),
+      forwards: new Map(forwards),
+      sandboxes: new Map(sandboxes),
+    };
     return change;
   }
 
-  #step(networks: ById<NetworkIntent>, forwards: ById<ForwardIntent>): TableChange {
-    const gone = this.#take(
-      parts(lacking(this.#networks, networks), lacking(this.#forwards, forwards)),
-    );
+  #step(objects: Objects): TableChange {
+    const gone = this.#take(parts(this.#last, objects));
     const added: Entries = new Map();
-    const chains = this.#put(
-      parts(lacking(networks, this.#networks), lacking(forwards, this.#forwards)),
-      (set, key, value) => addEntry(added, set, key, value),
+    const chains = this.#put(parts(objects, this.#last), (set, key, value) =>
+      addEntry(added, set, key, value),
     );
     return { gone, added, chains };
   }
@@ -104,12 +113,12 @@ export class HostElements {
     return fresh;
   }
 
-  #rebuild(networks: ById<NetworkIntent>, forwards: ById<ForwardIntent>): TableChange {
+  #rebuild(objects: Objects): TableChange {
     const before = this.content;
     this.#sets = new Map();
     this.#chains = new Set();
     this.#contested = false;
-    this.#put(parts(networks.values(), forwards.values()), () => {});
+    this.#put(parts(objects, NONE), () => {});
     return contentChange(before, this.content);
   }
 }

@@ -135,7 +135,8 @@ export class HostPlane {
     failures: Map<string, ApplyFailure>,
   ): Promise<boolean> {
     try {
-      const change = this.#elements.update(this.#intent.networks, forwards);
+      const { networks, sandboxes } = this.#intent;
+      const change = this.#elements.update({ networks, forwards, sandboxes });
       const { content } = this.#elements;
       const outcome = read
         ? await this.#firewall.verify(content, change)

@@ -71,6 +71,7 @@ iifname @internal oifname != @internal drop
 oifname @internal iifname != @internal drop
 ct status dnat accept
 iifname . oifname @same accept
+iifname . ip saddr . ip daddr . meta l4proto . th dport @opened4 accept
 oifname @bridges drop`;
 
 const POSTROUTING = `
@@ -136,6 +137,7 @@ export function hostTable(name: string): TableSpec {
       { name: 'bridges', key: ['ifname'] },
       { name: 'internal', key: ['ifname'] },
       { name: 'same', key: ['ifname', 'ifname'] },
+      { name: 'opened4', key: ['ifname', 'ipv4_addr', 'ipv4_addr', ...PORT] },
     ],
     chains: [
       { name: 'publish_exact', body: PUBLISH_EXACT },

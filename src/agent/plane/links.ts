@@ -160,21 +160,21 @@ export class LinkReconciler {
 
   async #makeNetworks(links: Links, failures: Failures): Promise<boolean> {
     const lines: OwnedLine[] = [];
-    const made: string[] = [];
+    const made: NetworkIntent[] = [];
     for (const network of this.#intent.networks.values()) {
       const plan = this.#networkPlan(network, links);
       if (plan.refusal !== undefined) {
         failures.set(network.id, { kind: 'network', id: network.id, message: plan.refusal });
       }
       lines.push(...plan.lines);
-      if (network.driver === 'bridge' && plan.refusal === undefined) made.push(network.link);
+      if (network.driver === 'bridge' && plan.refusal === undefined) made.push(network);
     }
     await this.#run(lines, failures, 'network');
     if (made.length > 0) {
       writeSysctl('net.ipv4.ip_forward', '1');
       this.#tryForwarding6();
     }
-    for (const link of made) this.#bridgeSettings(link, failures);
+    for (const network of made) this.#bridgeSettings(network, failures);
     return lines.length > 0;
   }
 
@@ -185,14 +185,18 @@ export class LinkReconciler {
     if (wanted) writeSysctl('net.ipv6.conf.all.forwarding', '1');
   }
 
-  #bridgeSettings(link: string, failures: Failures): void {
+  #bridgeSettings({ id, link, icc, ruled, external }: NetworkIntent, failures: Failures): void {
+    const name = link.replaceAll('.', '/');
     try {
       // For ports published on 127.0.0.1; the table's guard keeps the outside off.
-      writeSysctl(`net.ipv4.conf.${link.replaceAll('.', '/')}.route_localnet`, '1');
+      writeSysctl(`net.ipv4.conf.${name}.route_localnet`, '1');
+      if (icc || !ruled || external) return;
+      // Members whose ports are isolated reach each other by the host, where the table decides.
+      writeSysctl(`net.ipv4.neigh.${name}.proxy_delay`, '0');
+      writeSysctl(`net.ipv4.conf.${name}.proxy_arp_pvlan`, bridgedFramesFiltered() ? '0' : '1');
     } catch (error) {
-      const network = [...this.#intent.networks.values()].find((one) => one.link === link);
-      if (!network || failures.has(network.id)) return;
-      failures.set(network.id, { kind: 'network', id: network.id, message: errorText(error) });
+      if (failures.has(id)) return;
+      failures.set(id, { kind: 'network', id, message: errorText(error) });
     }
   }
 

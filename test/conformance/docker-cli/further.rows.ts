@@ -86,5 +86,59 @@ rows(
       const name = ['-o', 'com.docker.network.bridge.name=eth0'];
       refused(await lab.docker('network', 'create', ...name, 'n1'), /eth0.* is not a bridge/);
     }),
+    row('RN-24', 'with icc=false a link opens the ports that are exposed, one way', async (lab) => {
+      const apart = ['-o', 'com.docker.network.bridge.enable_icc=false'];
+      await lab.ok('network', 'create', ...apart, 'n1');
+      const on = ['--network', 'n1'];
+      await lab.serve(
+        'db',
+        ['tcp:80', 'udp:81', 'tcp:82'],
+        ...on,
+        '--expose',
+        '80',
+        '--expose',
+        '81/udp',
+      );
+      await lab.serve('web', ['tcp:80'], ...on, '--expose', '80', '--link', 'db:store');
+      await lab.serve('other', ['tcp:80'], ...on);
+      await eventually(() => lab.ask('web', 'tcp', 'store', 80), /^db /);
+      await eventually(() => lab.ask('web', 'udp', 'store', 81), /^db /);
+      const [web, db] = [await lab.addressOf('web', 'n1'), await lab.addressOf('db', 'n1')];
+      assert.match(await lab.ask('web', 'tcp', db, 80), new RegExp(`^db ${web}`));
+      const closed = await Promise.all([
+        lab.ask('web', 'tcp', db, 82),
+        lab.ask('db', 'tcp', web, 80),
+        lab.ask('other', 'tcp', db, 80),
+        lab.ask('other', 'tcp', web, 80),
+      ]);
+      for (const answer of closed) assert.doesNotMatch(answer, /^(db|web)/);
+      await lab.ok('rm', '-f', 'db', 'other');
+      await lab.serve('taker', ['tcp:80'], ...on);
+      await lab.serve('db', ['tcp:80'], ...on, '--expose', '80');
+      assert.notEqual(await lab.addressOf('db', 'n1'), db, 'it comes back with another address');
+      await eventually(() => lab.ask('web', 'tcp', 'store', 80), /^db /);
+      assert.doesNotMatch(
+        await lab.ask('web', 'tcp', await lab.addressOf('taker', 'n1'), 80),
+        /^taker/,
+      );
+    }),
+    row('DD-20', 'icc=false on the default bridge, opened by links', async (lab) => {
+      await lab.fresh(['--icc=false']);
+      try {
+        await lab.serve('db', ['tcp:80', 'tcp:81'], '--expose', '80');
+        await lab.serve('web', ['tcp:80'], '--link', 'db');
+        await eventually(() => lab.ask('web', 'tcp', 'db', 80), /^db /);
+        assert.doesNotMatch(await lab.ask('web', 'tcp', 'db', 81), /^db/);
+        await lab.ok('rm', '-f', 'db');
+        await lab.serve('taker', ['tcp:80']);
+        await lab.serve('db', ['tcp:80'], '--expose', '80');
+        const address = await lab.addressOf('db');
+        const hosts = await lab.ok('exec', 'web', 'cat', '/etc/hosts');
+        assert.match(hosts, new RegExp(`^${address}\\tdb `, 'm'));
+        await eventually(() => lab.ask('web', 'tcp', 'db', 80), /^db /);
+      } finally {
+        await lab.fresh([]);
+      }
+    }),
   ],
 );

@@ -6,7 +6,7 @@ import { hostContent } from '../../../src/agent/plane/host-content.ts';
 import { HostElements } from '../../../src/agent/plane/host-elements.ts';
 import { hostTable } from '../../../src/agent/plane/host-table.ts';
 import type { TableContent } from '../../../src/kernel/nft-table.ts';
-import type { ForwardIntent } from '../../../src/model/host-intent.ts';
+import type { ForwardIntent, SandboxIntent } from '../../../src/model/host-intent.ts';
 import { FakeNft } from '../../support/fake-nft.ts';
 import { bridgeNetwork, forward } from '../../support/netns.ts';
 
@@ -31,11 +31,30 @@ const anyNetwork = fc.constantFrom(
   bridgeNetwork('b', ['172.21.0.0/24'], { internal: true }),
   bridgeNetwork('c', ['172.22.0.0/24'], { icc: false, masquerade: false }),
 );
+const anySandbox = fc
+  .record({ id: fc.constantFrom('box', 'cage'), port: fc.integer({ min: 1, max: 3 }) })
+  .map(
+    ({ id, port }): SandboxIntent => ({
+      ...{ id, attachments: [], resolver: undefined, sysctls: {} },
+      openings: [
+        {
+          link: 'br-c',
+          source: `172.22.0.${id.length}`,
+          target: '172.22.0.9',
+          transport: 'tcp',
+          port,
+        },
+      ],
+    }),
+  );
 const anyObjects = fc.record({
+  sandboxes: fc.uniqueArray(anySandbox, { selector: ({ id }) => id }),
   networks: fc.uniqueArray(anyNetwork, { selector: ({ id }) => id }),
   forwards: fc.uniqueArray(anyForward, { selector: ({ id }) => id, maxLength: 8 }),
 });
-const anyContent = anyObjects.map(({ networks, forwards }) => hostContent(networks, forwards));
+const anyContent = anyObjects.map(({ networks, forwards, sandboxes }) =>
+  hostContent(networks, forwards, sandboxes),
+);
 
 test('from any content to any other by one transaction that the kernel takes', async () => {
   await fc.assert(
@@ -69,13 +88,15 @@ test('content kept from intent to intent is that of a whole pass, by the smalles
       const nft = new FakeNft();
       const firewall = new Firewall(nft, spec);
       const kept = new HostElements();
-      for (const [{ networks, forwards }, clashes] of all) {
+      for (const [{ networks, forwards, sandboxes }, clashes] of all) {
         const given = clashes ? [...forwards, clash] : forwards;
-        const change = kept.update(byId(networks), byId(given));
+        const change = kept.update({
+          ...{ networks: byId(networks), forwards: byId(given), sandboxes: byId(sandboxes) },
+        });
         await firewall.update(kept.content, change);
         const listed = await nft.list(spec);
         assert.deepEqual(listed && shown(listed), shown(kept.content));
-        const whole = hostContent(networks, given);
+        const whole = hostContent(networks, given, sandboxes);
         // Who of two that claim one key has it is not defined, but that one of them has it.
         if (clashes) assert.deepEqual(keysOf(kept.content), keysOf(whole));
         else assert.deepEqual(shown(kept.content), shown(whole));
