@@ -29,7 +29,7 @@ export const KIND = {
 /** What an operator decided for a whole cluster; times in ms. */
 export type ClusterSpec = {
   readonly labels: Readonly<Record<string, string>>;
-  /** Ended tasks kept for each slot. */
+  /** Tasks kept for each slot, the ended ones as far as there is room; -1: all of them. */
   readonly taskHistory: number;
   readonly heartbeatMs: number;
   /** Life of a node's certificate. */

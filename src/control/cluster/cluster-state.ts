@@ -93,3 +93,8 @@ export function managerAddresses(store: Store): string[] {
 export function progress(state: ClusterTaskState): number {
   return TASK_STATES.indexOf(state);
 }
+
+/** Whether a task in this state runs no more. */
+export function isOver(state: ClusterTaskState): boolean {
+  return progress(state) > progress('running');
+}

@@ -21,9 +21,9 @@ import type { Store } from '../../store/store.ts';
 import {
   clusterOf,
   findNode,
+  isOver,
   managerAddresses,
   nodesOf,
-  progress,
   tasksOf,
 } from './cluster-state.ts';
 import { digestOf, identityOf, issuerOf, type NodeIdentity } from './identity/authority.ts';
@@ -338,9 +338,9 @@ export class Dispatcher {
     const shown = Math.min(...[...this.#sessions.values()].map(({ shows }) => shows));
     const leaving = new Set<string>();
     for (const { value: task, version } of tasksOf(this.#deps.store)) {
-      if (progress(task.desired) <= progress('running')) continue;
+      if (!isOver(task.desired)) continue;
       leaving.add(task.id);
-      if (progress(task.report.state) > progress('running') || version > shown) continue;
+      if (isOver(task.report.state) || version > shown) continue;
       const session = this.#sessions.get(task.nodeId);
       if (!session || session.drained.has(task.id)) continue;
       session.drained.add(task.id);

@@ -2,7 +2,7 @@ import { errorText, SluiceError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { ClusterTask, ClusterTaskState, TaskReport } from '../../model/cluster.ts';
 import type { Container } from '../../model/container.ts';
-import { progress } from './cluster-state.ts';
+import { isOver, progress } from './cluster-state.ts';
 
 /** What the tasks of a node share. */
 export type TaskHost = {
@@ -21,10 +21,6 @@ export type TaskHost = {
 
 /** How long the word that nobody sends anything new is waited for. */
 const DRAIN_MS = 5000;
-
-function isOver(state: ClusterTaskState): boolean {
-  return progress(state) > progress('running');
-}
 
 function isUp(container: Container | undefined): boolean {
   return container?.state.status === 'running' || container?.state.status === 'paused';

@@ -93,13 +93,18 @@ export function expandSpec(spec: ContainerSpec, context: TemplateContext): Conta
   };
 }
 
+/** Which of a service's tasks one is, and those that it follows: its slot, or its node. */
+export function placeOf({ slot, nodeId }: Pick<ClusterTask, 'slot' | 'nodeId'>): string {
+  return slot === 0 ? nodeId : String(slot);
+}
+
 /** What a task's templates may speak of. */
 export function contextOf(
   { id, serviceId, slot, nodeId }: ClusterTask,
   service: { readonly name: string; readonly labels: Readonly<Record<string, string>> },
   description: NodeDescription,
 ): TemplateContext {
-  const place = slot === 0 ? nodeId : String(slot);
+  const place = placeOf({ slot, nodeId });
   const { hostname, os, arch } = description;
   return {
     service: { id: serviceId, ...service },

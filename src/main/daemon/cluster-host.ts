@@ -10,6 +10,7 @@ import { tellEvents } from '../../control/cluster/cluster-events.ts';
 import type { Orchestration } from '../../control/cluster/manager.ts';
 import { ClusterMember } from '../../control/cluster/member.ts';
 import { MembershipFile } from '../../control/cluster/membership.ts';
+import { lead } from '../../control/cluster/orchestration/orchestration.ts';
 import { type ClusterPlane, TaskWorker } from '../../control/cluster/worker.ts';
 import type { Engine } from '../../control/engine.ts';
 import { stamp } from '../../control/ids.ts';
@@ -68,9 +69,6 @@ const LOCAL_PLANE: ClusterPlane = {
   attachments: ({ template }) => template.networks,
 };
 
-/** Nothing is scheduled: tasks are where their objects say. */
-const NO_LOOPS: Orchestration = { lead: () => () => {}, assignmentFor: plainAssignment };
-
 /** This host as a node of a cluster, over its engine; yet to be started. */
 export function clusterMember(
   engine: Engine,
@@ -80,6 +78,10 @@ export function clusterMember(
 ): ClusterMember {
   const { clusterStore, dataRoot, execRoot } = settings;
   const path = join(dataRoot, 'cluster.db');
+  const orchestration: Orchestration = {
+    lead: (state) => lead({ store: state, clock: systemClock, logger }),
+    assignmentFor: plainAssignment,
+  };
   const runner = new TaskWorker({
     engine,
     files: taskFiles(execRoot, prefixOf(settings)),
@@ -96,7 +98,7 @@ export function clusterMember(
     dropStore: () => {
       for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
     },
-    orchestration: NO_LOOPS,
+    orchestration,
     runner,
     describe: () => describe(engine),
     managing: (state) => tellEvents(state, engine.events),

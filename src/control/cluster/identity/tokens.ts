@@ -20,9 +20,13 @@ function base36(bytes: Buffer, digits: number): string {
     .slice(-digits);
 }
 
-/** An id of a cluster's object: 25 random digits of base 36. */
+/** An id of a cluster's object, 25 digits of base 36, out of 16 bytes or more. */
+export function clusterId(bytes: Buffer): string {
+  return base36(bytes.subarray(0, SECRET_BYTES), ID_DIGITS);
+}
+
 export function newClusterId(): string {
-  return base36(randomBytes(SECRET_BYTES), ID_DIGITS);
+  return clusterId(randomBytes(SECRET_BYTES));
 }
 
 /** What makes a join token hard to guess: 128 random bits in base 36. */

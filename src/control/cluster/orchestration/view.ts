@@ -73,6 +73,17 @@ export class ClusterView {
     return touched;
   }
 
+  /** Everything that there is, as what a stage sees that begins anew. */
+  everything(): Touched {
+    return {
+      services: new Set([...this.services.keys(), ...this.#byService.keys()]),
+      tasks: new Set(this.tasks.keys()),
+      nodes: new Set(this.nodes.keys()),
+      networks: new Set(this.networks.keys()),
+      cluster: true,
+    };
+  }
+
   /** Follows the store; a task also touches its service. */
   apply(events: readonly StoreEvent[]): void {
     for (const { kind, id, object } of events) {

@@ -1,0 +1,16 @@
+import { Handover } from './handover.ts';
+import { Leader, type LeaderDeps } from './leader.ts';
+import { Reaper } from './reaper.ts';
+import { Replicas } from './replicas.ts';
+import type { Stage } from './stage.ts';
+
+/** What a leader does, in the order in which each part builds on what those before it wrote. */
+export function stages(): Stage[] {
+  return [new Replicas(), new Handover(), new Reaper()];
+}
+
+/** Starts a leader's loops; the returned function ends them. */
+export function lead(deps: LeaderDeps): () => void {
+  const leader = new Leader(deps, stages());
+  return () => leader.end();
+}
