@@ -1,12 +1,22 @@
+import { Global } from './global.ts';
 import { Handover } from './handover.ts';
 import { Leader, type LeaderDeps } from './leader.ts';
 import { Reaper } from './reaper.ts';
 import { Replicas } from './replicas.ts';
+import { Restarts } from './restarts.ts';
 import type { Stage } from './stage.ts';
+import { Updater } from './updater.ts';
 
 /** What a leader does, in the order in which each part builds on what those before it wrote. */
 export function stages(): Stage[] {
-  return [new Replicas(), new Handover(), new Reaper()];
+  return [
+    new Replicas(),
+    new Global(),
+    new Restarts(),
+    new Updater(),
+    new Handover(),
+    new Reaper(),
+  ];
 }
 
 /** Starts a leader's loops; the returned function ends them. */

@@ -23,5 +23,6 @@ function sameTemplate(a: TaskTemplate, b: TaskTemplate): boolean {
 
 /** Whether two tasks are the same but for where they may run. */
 export function sameWork(a: Work, b: Work): boolean {
-  return sameTemplate(a.template, b.template) && isDeepStrictEqual(kept(a.ports), kept(b.ports));
+  if (!sameTemplate(a.template, b.template)) return false;
+  return a.ports === b.ports || isDeepStrictEqual(kept(a.ports), kept(b.ports));
 }

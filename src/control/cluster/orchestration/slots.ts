@@ -11,6 +11,8 @@ import { isOver, progress, type Versioned } from '../cluster-state.ts';
 import { clusterId } from '../identity/tokens.ts';
 import { NO_REPORT } from '../report.ts';
 import { placeOf } from '../templates.ts';
+import { meets } from './constraints.ts';
+import { sameWork } from './same-work.ts';
 import type { ClusterView, Touched } from './view.ts';
 
 export type Task = Versioned<ClusterTask>;
@@ -70,6 +72,15 @@ export function isGone({ value: { report, nodeId } }: Task, view: ClusterView): 
   if (isOver(report.state) || progress(report.state) < progress('assigned')) return true;
   const node = view.nodes.get(nodeId)?.value;
   return node === undefined || node.status === 'down';
+}
+
+/** Whether a task is made as its service is now; other constraints are met where it is. */
+export function isCurrent({ value }: Task, service: ClusterService, view: ClusterView): boolean {
+  const { template } = service.spec;
+  if (!sameWork(value, { template, ports: service.ports })) return false;
+  if (template.constraints.join('\n') === value.template.constraints.join('\n')) return true;
+  const node = view.nodes.get(value.nodeId)?.value;
+  return node !== undefined && meets(node, template.constraints);
 }
 
 /** A task that is to be something else. */

@@ -1,0 +1,51 @@
+import type { ClusterService } from '../../../model/cluster.ts';
+import type { Change } from '../../../store/embedded-store.ts';
+import type { Versioned } from '../cluster-state.ts';
+import { meets } from './constraints.ts';
+import { lossOf, takesTasks } from './node-fitness.ts';
+import { emptySlot, following, hasFailed, isWanted, type Slot, slotsOf, turned } from './slots.ts';
+import type { Plan, Stage } from './stage.ts';
+import type { ClusterView, Touched } from './view.ts';
+
+/** Gives global services one task on each node that fits. */
+export class Global implements Stage {
+  plan(view: ClusterView, touched: Touched, _now: number, wall: number): Plan {
+    const ids = touched.nodes.size > 0 ? view.services.keys() : touched.services;
+    const groups = [...ids].flatMap((id) => {
+      const service = view.services.get(id);
+      return service?.value.spec.mode.kind === 'global' ? spread(view, service, wall) : [];
+    });
+    return { groups: groups.filter((group) => group.length > 0), wakeAt: undefined };
+  }
+}
+
+function spread(view: ClusterView, service: Versioned<ClusterService>, wall: number): Change[][] {
+  const slots = slotsOf(view, service.value.id);
+  const missing = [...view.nodes.values()].flatMap(({ value: node }) => {
+    const slot = slots.get(node.id) ?? emptySlot(0, node.id);
+    const fits = takesTasks(node) && meets(node, service.value.spec.template.constraints);
+    return fits && isOpen(slot) ? [[following(service, slot, view, wall)]] : [];
+  });
+  return [...missing, ...[...slots.values()].map((slot) => leaving(slot, view, wall))];
+}
+
+/** Whether a node has no task, and not because the last one ended and is not to be restarted. */
+function isOpen({ tasks }: Slot): boolean {
+  const latest = tasks.at(-1);
+  return !latest || !(tasks.some(isWanted) || hasFailed(latest));
+}
+
+function leaving({ nodeId, tasks }: Slot, view: ClusterView, wall: number): Change[] {
+  const node = view.nodes.get(nodeId)?.value;
+  if (!node) {
+    return tasks
+      .filter(({ value }) => value.desired !== 'remove')
+      .map((task) => turned(task, 'remove', wall));
+  }
+  return tasks
+    .filter(
+      (task) =>
+        isWanted(task) && (lossOf(nodeId, view) || !meets(node, task.value.template.constraints)),
+    )
+    .map((task) => turned(task, 'shutdown', wall));
+}

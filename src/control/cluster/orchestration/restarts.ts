@@ -1,0 +1,89 @@
+import type { ClusterService } from '../../../model/cluster.ts';
+import type { Change } from '../../../store/embedded-store.ts';
+import { timestamp } from '../../ids.ts';
+import { isOver, type Versioned } from '../cluster-state.ts';
+import { meets } from './constraints.ts';
+import { lossOf } from './node-fitness.ts';
+import { sameWork } from './same-work.ts';
+import {
+  following,
+  hasFailed,
+  isServing,
+  isWanted,
+  type Slot,
+  servicesOf,
+  slotsOf,
+  type Task,
+  turned,
+} from './slots.ts';
+import type { Plan, Stage } from './stage.ts';
+import type { ClusterView, Touched } from './view.ts';
+
+/**
+ * Lets another task follow one that has ended, whose node is gone, down or drained, or has other
+ * labels than the task may run on, as the restart rule has it. On nodes of a global service only
+ * what ends by itself is followed.
+ */
+export class Restarts implements Stage {
+  plan(view: ClusterView, touched: Touched, _now: number, wall: number): Plan {
+    const groups = [...servicesOf(view, touched)].flatMap((id) => {
+      const service = view.services.get(id);
+      if (!service) return [];
+      return [...slotsOf(view, id).values()].map((slot) => follow(view, service, slot, wall));
+    });
+    return { groups: groups.filter((group) => group.length > 0), wakeAt: undefined };
+  }
+}
+
+type End = 'ended' | 'lost' | 'leaves';
+
+/** Why a task that is wanted cannot stay as it is. */
+function endOf({ value }: Task, view: ClusterView): End | undefined {
+  if (isOver(value.report.state)) return 'ended';
+  if (value.nodeId === '' || value.slot === 0) return undefined;
+  const loss = lossOf(value.nodeId, view);
+  if (loss === 'gone' || loss === 'down') return 'lost';
+  const node = view.nodes.get(value.nodeId)?.value;
+  const stays = loss === undefined && node && meets(node, value.template.constraints);
+  return stays ? undefined : 'leaves';
+}
+
+function follow(
+  view: ClusterView,
+  service: Versioned<ClusterService>,
+  slot: Slot,
+  wall: number,
+): Change[] {
+  const wanted = slot.tasks.filter(isWanted);
+  const ends = new Map(wanted.map((task) => [task, endOf(task, view)]));
+  const latest = wanted.at(-1);
+  const end = latest && ends.get(latest);
+  const follows = latest && end && mayFollow(slot, latest, end, wall);
+  const startsFirst = service.value.spec.update.order === 'start-first';
+  /** One that still serves while the next one comes up goes when that one does. */
+  const lingers = (task: Task) =>
+    startsFirst && (follows || !end) && ends.get(task) === 'leaves' && isServing(task);
+  const stops = wanted
+    .filter((task) => ends.get(task) && !lingers(task))
+    .map((task) => turned(task, 'shutdown', wall));
+  return follows ? [...stops, following(service, slot, view, wall)] : stops;
+}
+
+function mayFollow({ tasks }: Slot, latest: Task, end: End, wall: number): boolean {
+  const { template, report } = latest.value;
+  const { condition, maxAttempts, windowMs } = template.restart;
+  if (condition === 'none') return false;
+  if (end !== 'ended') return true;
+  if (condition === 'on-failure' && report.state === 'complete') return false;
+  if (maxAttempts === 0) return true;
+  const ended = Date.parse(report.at) || wall;
+  const since = windowMs === 0 ? '' : timestamp(ended - windowMs);
+  const before = tasks.filter(
+    (task) =>
+      task !== latest &&
+      hasFailed(task) &&
+      task.value.report.at >= since &&
+      sameWork(task.value, latest.value),
+  );
+  return before.length < maxAttempts;
+}

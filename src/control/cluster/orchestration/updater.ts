@@ -1,0 +1,163 @@
+import {
+  type ClusterService,
+  KIND,
+  type ServiceSpec,
+  type UpdateProgress,
+  type UpdateRule,
+} from '../../../model/cluster.ts';
+import type { Change } from '../../../store/embedded-store.ts';
+import { timestamp } from '../../ids.ts';
+import type { Versioned } from '../cluster-state.ts';
+import { Agenda } from './agenda.ts';
+import {
+  following,
+  isCurrent,
+  isServing,
+  isUsed,
+  isWanted,
+  type Slot,
+  servicesOf,
+  slotsOf,
+  type Task,
+  turned,
+} from './slots.ts';
+import type { Plan, Stage } from './stage.ts';
+import { UpdateRun } from './update-run.ts';
+import type { ClusterView, Touched } from './view.ts';
+
+type State = UpdateProgress['state'];
+type Service = Versioned<ClusterService>;
+
+const PAUSED: readonly (State | undefined)[] = ['paused', 'rollback_paused'];
+const GOING: readonly (State | undefined)[] = ['updating', 'rollback_started'];
+
+/** Replaces the tasks of services that are not made as their services are now, by their rules. */
+export class Updater implements Stage {
+  readonly #agenda = new Agenda();
+  readonly #runs = new Map<string, UpdateRun>();
+
+  plan(view: ClusterView, touched: Touched, now: number, wall: number): Plan {
+    const groups: Change[][] = [];
+    for (const id of this.#agenda.take(servicesOf(view, touched), now)) {
+      const service = view.services.get(id);
+      if (service) groups.push(...this.#ofService(service, view, now, wall));
+      else this.#runs.delete(id);
+    }
+    return { groups, wakeAt: this.#agenda.wakeAt };
+  }
+
+  #ofService(service: Service, view: ClusterView, now: number, wall: number): Change[][] {
+    const { id, progress } = service.value;
+    const slots = [...slotsOf(view, id)].filter(([, slot]) => isUsed(slot));
+    const old = slots.filter(([, slot]) => isOld(slot, service.value, view));
+    const goes = GOING.includes(progress?.state);
+    if (PAUSED.includes(progress?.state) || (old.length === 0 && !goes)) {
+      this.#runs.delete(id);
+      return [];
+    }
+    const run = this.#runOf(service.value);
+    const rule = ruleOf(service.value);
+    const places = new Set(old.map(([place]) => place));
+    run.look(new Map(slots), places, service.value, view, rule, now);
+    const failed = run.failedBy(rule);
+    if (goes && failed && rule.failureAction !== 'continue') {
+      return [[stopped(service, rule, failed, wall)]];
+    }
+    if (old.length === 0) {
+      const over = run.overAt(rule);
+      if (over !== undefined && over <= now) return [[completed(service, wall)]];
+      if (over !== undefined) this.#agenda.note(id, over);
+      return [];
+    }
+    const next = run.nextAt(rule, now);
+    if (next !== undefined) this.#agenda.note(id, next);
+    const turn = inOrder(old.map(([, slot]) => slot)).slice(0, run.free(rule, now));
+    return [
+      ...(goes ? [] : [[started(service, wall)]]),
+      ...turn.map((slot) => replaced(service, slot, rule, view, wall)),
+    ];
+  }
+
+  #runOf(service: ClusterService): UpdateRun {
+    const known = this.#runs.get(service.id);
+    if (known?.specVersion === service.specVersion) return known;
+    const run = new UpdateRun(service);
+    this.#runs.set(service.id, run);
+    return run;
+  }
+}
+
+/** Whether what is the latest in a slot is not made as the service is now. */
+function isOld({ tasks }: Slot, service: ClusterService, view: ClusterView): boolean {
+  const latest = tasks.findLast(({ value }) => value.desired !== 'remove');
+  return latest !== undefined && !isCurrent(latest, service, view);
+}
+
+function ruleOf({ spec, progress }: ClusterService): UpdateRule {
+  return progress?.state === 'rollback_started' ? spec.rollback : spec.update;
+}
+
+/** Those first that do not serve, so that nothing is lost by their replacement. */
+function inOrder(slots: readonly Slot[]): Slot[] {
+  const serves = ({ tasks }: Slot) => Number(tasks.some(isServing));
+  return [...slots].sort((a, b) => serves(a) - serves(b) || a.slot - b.slot);
+}
+
+function replaced(
+  service: Service,
+  slot: Slot,
+  { order }: UpdateRule,
+  view: ClusterView,
+  wall: number,
+): Change[] {
+  const stays = (task: Task) => order === 'start-first' && isServing(task);
+  return [
+    ...slot.tasks
+      .filter((task) => isWanted(task) && !stays(task))
+      .map((task) => turned(task, 'shutdown', wall)),
+    following(service, slot, view, wall),
+  ];
+}
+
+function told(
+  { value, version }: Service,
+  state: State,
+  message: string,
+  wall: number,
+  more: Partial<ClusterService> = {},
+): Change {
+  const now = timestamp(wall);
+  const ends = state === 'completed' || state === 'rollback_completed';
+  const started = GOING.includes(value.progress?.state) ? value.progress?.started : undefined;
+  const progress: UpdateProgress = {
+    ...{ state, message, started: started ?? now, completed: ends ? now : undefined },
+  };
+  const next: ClusterService = { ...value, ...more, progress, updated: now };
+  return { kind: KIND.service, id: value.id, value: next, expected: version };
+}
+
+function started(service: Service, wall: number): Change {
+  return told(service, 'updating', 'update in progress', wall);
+}
+
+function completed(service: Service, wall: number): Change {
+  return service.value.progress?.state === 'rollback_started'
+    ? told(service, 'rollback_completed', 'rollback completed', wall)
+    : told(service, 'completed', 'update completed', wall);
+}
+
+/** What follows when too many tasks have failed. A rollback is never rolled back. */
+function stopped(service: Service, rule: UpdateRule, taskId: string, wall: number): Change {
+  const { progress, previous, specVersion } = service.value;
+  const why = `due to failure or early termination of task ${taskId}`;
+  if (progress?.state === 'rollback_started') {
+    return told(service, 'rollback_paused', `rollback paused ${why}`, wall);
+  }
+  if (rule.failureAction !== 'rollback' || !previous) {
+    return told(service, 'paused', `update paused ${why}`, wall);
+  }
+  const back: { spec: ServiceSpec } & Partial<ClusterService> = {
+    ...{ spec: previous, previous: undefined, specVersion: specVersion + 1 },
+  };
+  return told(service, 'rollback_started', `update rolled back ${why}`, wall, back);
+}

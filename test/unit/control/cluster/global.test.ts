@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ClusterLab } from '../../../support/cluster-lab.ts';
+import { aNode, aSpec } from '../../../support/cluster-objects.ts';
+
+const GLOBAL = aSpec({ mode: { kind: 'global' } });
+
+async function lab(...nodes: string[]): Promise<ClusterLab> {
+  const made = new ClusterLab();
+  await made.found(nodes.map((id) => aNode(id)));
+  return made;
+}
+
+function nodesOf(made: ClusterLab): string[] {
+  return made
+    .running('web')
+    .map(({ nodeId }) => nodeId)
+    .sort();
+}
+
+test('every node that takes tasks has one, those that come later too', async () => {
+  const made = await lab('a', 'b', 'c', 'd');
+  await made.node('c', { availability: 'pause' });
+  await made.node('d', { availability: 'drain' });
+  await made.create('web', GLOBAL);
+  await made.until('two run', () => nodesOf(made).join() === 'a,b');
+  const [task] = made.of('web', 'a');
+  assert.equal(task?.name, `web.a.${task?.id}`);
+  await made.node('c', { availability: 'active' });
+  await made.local.update([{ kind: 'node', id: 'e', value: aNode('e') }]);
+  await made.until('four run', () => nodesOf(made).join() === 'a,b,c,e');
+});
+
+test('a node that is paused keeps its task; one that is drained or down does not', async () => {
+  const made = await lab('a', 'b', 'c');
+  await made.create('web', GLOBAL);
+  await made.until('all run', () => nodesOf(made).length === 3);
+  await made.node('a', { availability: 'pause' });
+  await made.node('b', { availability: 'drain' });
+  await made.node('c', { status: 'down' });
+  await made.until('b is empty', () => made.of('web', 'b')[0]?.report.state === 'shutdown');
+  assert.equal(made.of('web').length, 3, 'nothing follows elsewhere');
+  assert.deepEqual(
+    made
+      .of('web')
+      .map(({ desired }) => desired)
+      .sort(),
+    ['running', 'shutdown', 'shutdown'],
+  );
+  await made.node('b', { availability: 'active' });
+  await made.node('c', { status: 'ready' });
+  await made.until('all run', () => nodesOf(made).join() === 'a,b,c');
+});
+
+test('a task that failed is followed on its node; nothing is left of a node that went', async () => {
+  const made = await lab('a', 'b');
+  await made.create('web', GLOBAL);
+  await made.until('all run', () => nodesOf(made).length === 2);
+  await made.report(made.of('web', 'a')[0]?.id ?? '', { state: 'failed' });
+  await made.settle();
+  assert.equal(made.of('web', 'a').at(-1)?.desired, 'ready');
+  await made.pass(5000);
+  await made.until('all run', () => nodesOf(made).join() === 'a,b');
+  await made.local.update([{ kind: 'node', id: 'a', value: undefined }]);
+  await made.settle();
+  assert.deepEqual(
+    made.of('web').map(({ nodeId }) => nodeId),
+    ['b'],
+  );
+});
+
+test('a task that ended and is not to be restarted does not come again', async () => {
+  const made = await lab('a');
+  const { template } = GLOBAL;
+  const restart = { ...template.restart, condition: 'none' as const };
+  await made.create('web', { ...GLOBAL, template: { ...template, restart } });
+  await made.until('it runs', () => nodesOf(made).length === 1);
+  await made.report(made.of('web')[0]?.id ?? '', { state: 'complete' });
+  await made.settle();
+  await made.node('a', { name: 'another' });
+  await made.pass(60_000);
+  assert.equal(made.of('web').length, 1);
+});
