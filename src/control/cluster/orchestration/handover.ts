@@ -27,21 +27,21 @@ export class Handover implements Stage {
     const groups: Change[][] = [];
     for (const id of this.#agenda.take(servicesOf(view, touched), now)) {
       for (const slot of slotsOf(view, id).values()) {
-        const waiting = slot.tasks.find(({ value }) => value.desired === 'ready');
-        if (waiting) {
-          const wait = waits(slot, waiting, view, wall);
-          if (wait === 0) groups.push([turned(waiting, 'running', wall)]);
-          else if (Number.isFinite(wait)) this.#agenda.note(id, now + wait);
-          continue;
-        }
-        const wanted = slot.tasks.filter(isWanted);
-        const next = wanted.at(-1);
-        if (wanted.length < 2 || !next || !isServing(next)) continue;
-        groups.push(wanted.slice(0, -1).map((task) => turned(task, 'shutdown', wall)));
+        groups.push(...superseded(slot).map((task) => [turned(task, 'shutdown', wall)]));
+        const next = slot.tasks.find(({ value }) => value.desired === 'ready');
+        const wait = next ? waits(slot, next, view, wall) : Number.POSITIVE_INFINITY;
+        if (next && wait === 0) groups.push([turned(next, 'running', wall)]);
+        else if (Number.isFinite(wait)) this.#agenda.note(id, now + wait);
       }
     }
     return { groups, wakeAt: this.#agenda.wakeAt };
   }
+}
+
+/** Tasks that stayed until a later one serves, which one does. */
+function superseded({ tasks }: Slot): Task[] {
+  const wanted = tasks.filter(isWanted);
+  return wanted.slice(0, Math.max(0, wanted.findLastIndex(isServing)));
 }
 
 /** How many ms a task has still to wait for its turn; infinite: until something changes. */

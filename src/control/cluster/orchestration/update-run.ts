@@ -108,8 +108,9 @@ function latestOf({ tasks }: Slot, service: ClusterService, view: ClusterView): 
 /** Whether the leader before this one has replaced what was in a slot. */
 function wasReplaced({ tasks }: Slot, latest: readonly Task[], service: ClusterService): boolean {
   const [first] = latest;
+  if (!first || latest.length === tasks.length) return false;
+  if (!isServing(first) && !hasFailed(first)) return true;
   const { progress } = service;
   const since = progress && progress.completed === undefined ? progress.started : undefined;
-  if (!first || since === undefined || latest.length === tasks.length) return false;
-  return first.value.created >= since;
+  return since !== undefined && first.value.created >= since;
 }
