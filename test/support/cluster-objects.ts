@@ -38,7 +38,7 @@ export function aNode(id: string, more: Partial<ClusterNode> = {}): ClusterNode 
     ...{ ...meta(id, ''), role: 'worker', availability: 'active', status: 'ready' },
     description: {
       ...{ hostname: id, os: 'linux', arch: 'x86_64', nanoCpus: 64e9, memoryBytes: 2 ** 38 },
-      ...{ engineVersion: '1', engineLabels: {}, networkDrivers: [] },
+      ...{ engineVersion: '1', engineLabels: {}, networkDrivers: [], epoch: '1' },
     },
     ...{ statusMessage: '', address: '192.0.2.1', dataPathAddress: '192.0.2.1' },
     ...{ managerAddress: undefined, leader: false },
@@ -75,7 +75,7 @@ export function aSpec({ update, rollback, ...more }: SpecParts = {}): ServiceSpe
   return {
     ...{ mode: { kind: 'replicated', replicas: 1 }, template: aTemplate() },
     ...{ update: { ...RULE, ...update }, rollback: { ...RULE, ...rollback } },
-    ...{ resolution: 'vip', ports: [] },
+    ...{ resolution: 'vip', ports: [], asked: undefined },
     ...more,
   };
 }
@@ -83,7 +83,7 @@ export function aSpec({ update, rollback, ...more }: SpecParts = {}): ServiceSpe
 export function aService(name: string, spec: ServiceSpec = aSpec()): ClusterService {
   return {
     ...{ ...meta(name), spec, previous: undefined, specVersion: 1, vips: {}, ports: spec.ports },
-    ...{ progress: undefined, asked: undefined },
+    progress: undefined,
   };
 }
 

@@ -1,7 +1,6 @@
 import type { ClusterService } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
 import type { Versioned } from '../cluster-state.ts';
-import { meets } from './constraints.ts';
 import { lossOf, takesTasks } from './node-fitness.ts';
 import { emptySlot, following, hasFailed, isWanted, type Slot, slotsOf, turned } from './slots.ts';
 import type { Plan, Stage } from './stage.ts';
@@ -23,8 +22,7 @@ function spread(view: ClusterView, service: Versioned<ClusterService>, wall: num
   const slots = slotsOf(view, service.value.id);
   const missing = [...view.nodes.values()].flatMap(({ value: node }) => {
     const slot = slots.get(node.id) ?? emptySlot(0, node.id);
-    const fits = takesTasks(node) && meets(node, service.value.spec.template.constraints);
-    return fits && isOpen(slot) ? [[following(service, slot, view, wall)]] : [];
+    return takesTasks(node) && isOpen(slot) ? [[following(service, slot, view, wall)]] : [];
   });
   return [...missing, ...[...slots.values()].map((slot) => leaving(slot, view, wall))];
 }
@@ -36,16 +34,12 @@ function isOpen({ tasks }: Slot): boolean {
 }
 
 function leaving({ nodeId, tasks }: Slot, view: ClusterView, wall: number): Change[] {
-  const node = view.nodes.get(nodeId)?.value;
-  if (!node) {
+  if (!view.nodes.has(nodeId)) {
     return tasks
       .filter(({ value }) => value.desired !== 'remove')
       .map((task) => turned(task, 'remove', wall));
   }
   return tasks
-    .filter(
-      (task) =>
-        isWanted(task) && (lossOf(nodeId, view) || !meets(node, task.value.template.constraints)),
-    )
+    .filter((task) => isWanted(task) && lossOf(nodeId, view))
     .map((task) => turned(task, 'shutdown', wall));
 }

@@ -2,7 +2,6 @@ import type { ClusterService } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
 import { timestamp } from '../../ids.ts';
 import { isOver, type Versioned } from '../cluster-state.ts';
-import { meets } from './constraints.ts';
 import { lossOf } from './node-fitness.ts';
 import { sameWork } from './same-work.ts';
 import {
@@ -20,9 +19,8 @@ import type { Plan, Stage } from './stage.ts';
 import type { ClusterView, Touched } from './view.ts';
 
 /**
- * Lets another task follow one that has ended, whose node is gone, down or drained, or has other
- * labels than the task may run on, as the restart rule has it. On nodes of a global service only
- * what ends by itself is followed.
+ * Lets another task follow one that has ended, whose node is gone, down or drained, as the
+ * restart rule has it. On nodes of a global service only what ends by itself is followed.
  */
 export class Restarts implements Stage {
   plan(view: ClusterView, touched: Touched, _now: number, wall: number): Plan {
@@ -43,9 +41,7 @@ function endOf({ value }: Task, view: ClusterView): End | undefined {
   if (value.nodeId === '' || value.slot === 0) return undefined;
   const loss = lossOf(value.nodeId, view);
   if (loss === 'gone' || loss === 'down') return 'lost';
-  const node = view.nodes.get(value.nodeId)?.value;
-  const stays = loss === undefined && node && meets(node, value.template.constraints);
-  return stays ? undefined : 'leaves';
+  return loss && 'leaves';
 }
 
 function follow(

@@ -11,7 +11,6 @@ import { isOver, progress, type Versioned } from '../cluster-state.ts';
 import { clusterId } from '../identity/tokens.ts';
 import { NO_REPORT } from '../report.ts';
 import { placeOf } from '../templates.ts';
-import { meets } from './constraints.ts';
 import { sameWork } from './same-work.ts';
 import type { ClusterView, Touched } from './view.ts';
 
@@ -74,13 +73,9 @@ export function isGone({ value: { report, nodeId } }: Task, view: ClusterView): 
   return node === undefined || node.status === 'down';
 }
 
-/** Whether a task is made as its service is now; other constraints are met where it is. */
-export function isCurrent({ value }: Task, service: ClusterService, view: ClusterView): boolean {
-  const { template } = service.spec;
-  if (!sameWork(value, { template, ports: service.ports })) return false;
-  if (template.constraints.join('\n') === value.template.constraints.join('\n')) return true;
-  const node = view.nodes.get(value.nodeId)?.value;
-  return node !== undefined && meets(node, template.constraints);
+/** Whether a task is made as its service is now. */
+export function isCurrent({ value }: Task, { spec, ports }: ClusterService): boolean {
+  return sameWork(value, { template: spec.template, ports });
 }
 
 /** A task that is to be something else. */

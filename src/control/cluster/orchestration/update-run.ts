@@ -1,6 +1,5 @@
 import type { ClusterService, UpdateRule } from '../../../model/cluster.ts';
 import { hasFailed, isCurrent, isServing, isWanted, type Slot, type Task } from './slots.ts';
-import type { ClusterView } from './view.ts';
 
 /** The replacement of one slot's task; times in ms of the clock's `now`. */
 type Replacement = {
@@ -31,14 +30,13 @@ export class UpdateRun {
     slots: ReadonlyMap<string, Slot>,
     old: ReadonlySet<string>,
     service: ClusterService,
-    view: ClusterView,
     { monitorMs }: UpdateRule,
     now: number,
   ): void {
     for (const place of this.#slots.keys()) if (!slots.has(place)) this.#slots.delete(place);
     for (const [place, slot] of slots) {
       const isOld = old.has(place);
-      const latest = isOld ? [] : latestOf(slot, service, view);
+      const latest = isOld ? [] : latestOf(slot, service);
       const begun = this.#isNew && wasReplaced(slot, latest, service);
       if (!this.#slots.has(place) && (isOld || begun)) this.#slots.set(place, untouched());
       const replacement = this.#slots.get(place);
@@ -101,8 +99,8 @@ function untouched(): Replacement {
 }
 
 /** The latest tasks of a slot that are made as the service is now. */
-function latestOf({ tasks }: Slot, service: ClusterService, view: ClusterView): readonly Task[] {
-  return tasks.slice(tasks.findLastIndex((task) => !isCurrent(task, service, view)) + 1);
+function latestOf({ tasks }: Slot, service: ClusterService): readonly Task[] {
+  return tasks.slice(tasks.findLastIndex((task) => !isCurrent(task, service)) + 1);
 }
 
 /** Whether the leader before this one has replaced what was in a slot. */

@@ -49,7 +49,7 @@ export class Updater implements Stage {
   #ofService(service: Service, view: ClusterView, now: number, wall: number): Change[][] {
     const { id, progress } = service.value;
     const slots = [...slotsOf(view, id)].filter(([, slot]) => isUsed(slot));
-    const old = slots.filter(([, slot]) => isOld(slot, service.value, view));
+    const old = slots.filter(([, slot]) => isOld(slot, service.value));
     const goes = GOING.includes(progress?.state);
     if (PAUSED.includes(progress?.state) || (old.length === 0 && !goes)) {
       this.#runs.delete(id);
@@ -58,7 +58,7 @@ export class Updater implements Stage {
     const run = this.#runOf(service.value);
     const rule = ruleOf(service.value);
     const places = new Set(old.map(([place]) => place));
-    run.look(new Map(slots), places, service.value, view, rule, now);
+    run.look(new Map(slots), places, service.value, rule, now);
     const failed = run.failedBy(rule);
     if (goes && failed && rule.failureAction !== 'continue') {
       return [[stopped(service, rule, failed, wall)]];
@@ -88,9 +88,9 @@ export class Updater implements Stage {
 }
 
 /** Whether what is the latest in a slot is not made as the service is now. */
-function isOld({ tasks }: Slot, service: ClusterService, view: ClusterView): boolean {
+function isOld({ tasks }: Slot, service: ClusterService): boolean {
   const latest = tasks.findLast(({ value }) => value.desired !== 'remove');
-  return latest !== undefined && !isCurrent(latest, service, view);
+  return latest !== undefined && !isCurrent(latest, service);
 }
 
 function ruleOf({ spec, progress }: ClusterService): UpdateRule {
