@@ -5,6 +5,8 @@ import type { Logger } from '../base/logger.ts';
 export interface LeaseBackend {
   /** Life of a lease that nobody renews, at the least. */
   readonly leaseMs: number;
+  /** Between two renewals of a leader; undefined: a quarter of its lease's life. */
+  readonly renewMs?: number | undefined;
   /** A new lease; its id. */
   grant(): Promise<string>;
   /** False: the lease is over. */
@@ -69,7 +71,7 @@ export class Campaign {
 
   /** From a new lease to its end. */
   async #term(): Promise<void> {
-    const { leaseMs } = this.#backend;
+    const { leaseMs, renewMs = leaseMs / RENEWALS } = this.#backend;
     let since = performance.now();
     const lease = await this.#backend.grant();
     try {
@@ -81,7 +83,7 @@ export class Campaign {
         fresh = false;
         this.#watchEnd(since);
         if (!this.#leads && (await this.#backend.lock(lease, this.#id))) this.#tell(true, since);
-        await this.#pause(this.#leads ? leaseMs / RENEWALS : RETRY_MS);
+        await this.#pause(this.#leads ? renewMs : RETRY_MS);
       }
     } finally {
       clearTimeout(this.#deadline);

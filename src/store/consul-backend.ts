@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import { Agent } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Consul from 'consul';
+import { ConsulCatalog } from './consul-catalog.ts';
 import type { Change, Stored } from './embedded-store.ts';
 import type { StoreTls } from './json-http.ts';
 import type { Feed, SharedBackend } from './shared-store.ts';
@@ -17,6 +18,7 @@ export type ConsulOptions = {
   readonly token: string | undefined;
   /** Life of the leader's session; Consul takes 10 s to a day. */
   readonly leaseMs: number;
+  readonly renewMs?: number | undefined;
 };
 
 const CALL_MS = 3000;
@@ -42,6 +44,8 @@ class QueryContext extends EventEmitter {
 /** Consul's key-value store by one agent at a time. A version is an index of its log. */
 export class ConsulBackend implements SharedBackend {
   readonly leaseMs: number;
+  readonly renewMs: number | undefined;
+  readonly catalog = new ConsulCatalog(() => this.#agent);
   readonly #options: ConsulOptions;
   readonly #agents: readonly Consul[];
   #at = 0;
@@ -49,6 +53,7 @@ export class ConsulBackend implements SharedBackend {
   constructor(options: ConsulOptions) {
     this.#options = options;
     this.leaseMs = options.leaseMs;
+    this.renewMs = options.renewMs;
     this.#agents = options.addresses.map((address) => {
       const url = new URL(`http://${address}`);
       const { tls, token } = options;

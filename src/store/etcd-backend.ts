@@ -13,6 +13,7 @@ export type EtcdOptions = {
   readonly tls: StoreTls | undefined;
   /** Life of the leader's lease, in whole seconds. */
   readonly leaseMs: number;
+  readonly renewMs?: number | undefined;
 };
 
 const CALL_MS = 3000;
@@ -49,17 +50,19 @@ const plain = (text: string | undefined) => Buffer.from(text ?? '', 'base64').to
  */
 export class EtcdBackend implements SharedBackend {
   readonly leaseMs: number;
+  readonly renewMs: number | undefined;
   readonly #addresses: readonly string[];
   readonly #members: readonly JsonHttp[];
   readonly #prefix: string;
   #at = 0;
 
-  constructor({ addresses, prefix, tls, leaseMs }: EtcdOptions) {
+  constructor({ addresses, prefix, tls, leaseMs, renewMs }: EtcdOptions) {
     const scheme = tls ? 'https' : 'http';
     this.#addresses = addresses;
     this.#members = addresses.map((address) => new JsonHttp(`${scheme}://${address}`, tls));
     this.#prefix = prefix;
     this.leaseMs = leaseMs;
+    this.renewMs = renewMs;
   }
 
   get name(): string {

@@ -1,6 +1,7 @@
 import { errorText, SluiceError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { Campaign, type LeaseBackend } from './campaign.ts';
+import type { ServiceCatalog } from './catalog.ts';
 import type { Change, Stored } from './embedded-store.ts';
 import { Mirror, type StoreListener } from './mirror.ts';
 import { checkSize, type Store, type StoreEvent } from './store.ts';
@@ -21,6 +22,7 @@ export interface SharedBackend extends LeaseBackend {
   commit(changes: readonly Change[]): Promise<{ version: number } | { stale: string }>;
   /** Follows every change until the signal fires; rejects when it cannot go on. */
   follow(feed: Feed, signal: AbortSignal): Promise<void>;
+  readonly catalog?: ServiceCatalog;
   /** Something failed: another address, if there is one, is used from now on. */
   turn(): void;
   close(): void;
@@ -65,6 +67,10 @@ export class SharedStore implements Store {
       await store.close();
       throw error;
     }
+  }
+
+  get catalog(): ServiceCatalog | undefined {
+    return this.#backend.catalog;
   }
 
   get available(): boolean {

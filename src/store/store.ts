@@ -1,4 +1,5 @@
 import { SluiceError } from '../base/errors.ts';
+import type { ServiceCatalog } from './catalog.ts';
 import type { Change, Stored } from './embedded-store.ts';
 
 /** Changes of one transaction at most: what every backend takes whole. Larger work is cut. */
@@ -29,6 +30,8 @@ export interface Store {
    * the backend was away comes as one batch. The returned function ends it.
    */
   watch(listener: (events: readonly StoreEvent[], version: number) => void): () => void;
+  /** Shows services to others; undefined: the backend is no directory of services. */
+  readonly catalog?: ServiceCatalog | undefined;
   /** Whether the backend answers now; while it does not, the mirror stands still. */
   readonly available: boolean;
   /**

@@ -22,6 +22,7 @@ import {
 import { edit } from '../../store/edit.ts';
 import { MAX_CHANGES, type Store } from '../../store/store.ts';
 import { stamp } from '../ids.ts';
+import { keepCatalog } from './catalog.ts';
 import { clusterOf, managerAddresses, nodesOf } from './cluster-state.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { digestOf, identityOf, issue, issuerOf, type Root } from './identity/authority.ts';
@@ -87,6 +88,7 @@ export class ManagerPart implements ManagerPort {
   #unwatch: () => void = () => {};
   #resign: () => Promise<void> = async () => {};
   #endLoops: () => void = () => {};
+  #endCatalog: () => void = () => {};
   #look: Timer | undefined;
   #leads = false;
 
@@ -269,11 +271,14 @@ export class ManagerPart implements ManagerPort {
     this.#look?.cancel();
     if (!leads) {
       this.#endLoops();
+      this.#endCatalog();
       this.#dispatcher.yield();
       return;
     }
     this.#dispatcher.lead();
     this.#endLoops = this.#deps.orchestration.lead(this.store);
+    const { catalog } = this.store;
+    if (catalog) this.#endCatalog = keepCatalog(this.store, catalog, this.#deps);
     void this.#claim();
     void this.#finishRotation();
     this.#lookAfterKeys();

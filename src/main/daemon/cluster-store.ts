@@ -17,14 +17,32 @@ export type ClusterStoreOptions = {
   readonly tlsFiles: { readonly ca?: string; readonly cert?: string; readonly key?: string };
   readonly token: string | undefined;
   readonly leaseMs: number;
+  /** Undefined: by the lease. */
+  readonly renewMs: number | undefined;
 };
 
-const KEYS = ['kv.cacertfile', 'kv.certfile', 'kv.keyfile', 'kv.path', 'kv.token', 'discovery.ttl'];
+const KEYS = [
+  ...['kv.cacertfile', 'kv.certfile', 'kv.keyfile', 'kv.path', 'kv.token'],
+  ...['discovery.heartbeat', 'discovery.ttl'],
+];
 const DEFAULT_PREFIX = 'sluice';
 const DEFAULT_LEASE_S = 10;
 const MIN_LEASE_S = 10;
 const MAX_LEASE_S = 3600;
 const PORTS = { consul: 8500, etcd: 2379 };
+
+function seconds(
+  options: Readonly<Record<string, string>>,
+  key: string,
+  least: number,
+  most: number,
+): number | undefined {
+  const text = options[key];
+  if (text === undefined) return undefined;
+  const value = Number(text.replace(/s$/, ''));
+  if (value >= least && value <= most) return value;
+  throw invalid(`invalid ${key}: "${text}" is not from ${least} to ${most} seconds`);
+}
 
 /** Undefined: none was given. Throws for what cannot be meant. */
 export function clusterStore(
@@ -45,11 +63,8 @@ export function clusterStore(
   if (unknown !== undefined) {
     throw invalid(`invalid cluster-store-opts: "${unknown}" is none of ${KEYS.join(', ')}`);
   }
-  const seconds = Number(options['discovery.ttl']?.replace(/s$/, '') ?? DEFAULT_LEASE_S);
-  if (!(seconds >= MIN_LEASE_S && seconds <= MAX_LEASE_S)) {
-    const range = `${MIN_LEASE_S} to ${MAX_LEASE_S} seconds`;
-    throw invalid(`invalid discovery.ttl: "${options['discovery.ttl']}" is not from ${range}`);
-  }
+  const lease = seconds(options, 'discovery.ttl', MIN_LEASE_S, MAX_LEASE_S) ?? DEFAULT_LEASE_S;
+  const beat = seconds(options, 'discovery.heartbeat', 1, lease / 2);
   const [ca, cert, key] = ['kv.cacertfile', 'kv.certfile', 'kv.keyfile'].map((one) => options[one]);
   const given = path || options['kv.path'] || DEFAULT_PREFIX;
   return {
@@ -58,7 +73,8 @@ export function clusterStore(
     prefix: given.replace(/^\/+|\/+$/g, ''),
     tlsFiles: { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) },
     token: options['kv.token'],
-    leaseMs: seconds * 1000,
+    leaseMs: lease * 1000,
+    renewMs: beat === undefined ? undefined : beat * 1000,
   };
 }
 
@@ -77,8 +93,8 @@ function readTls({ tlsFiles }: ClusterStoreOptions): StoreTls | undefined {
 
 /** Opens it with its whole state in memory. Throws when it does not answer. */
 export function openClusterStore(options: ClusterStoreOptions, logger: Logger): Promise<Store> {
-  const { kind, addresses, prefix, token, leaseMs } = options;
-  const common = { addresses, prefix, leaseMs, tls: readTls(options) };
+  const { kind, addresses, prefix, token, leaseMs, renewMs } = options;
+  const common = { addresses, prefix, leaseMs, renewMs, tls: readTls(options) };
   const backend =
     kind === 'consul' ? new ConsulBackend({ ...common, token }) : new EtcdBackend(common);
   return SharedStore.open(backend, logger);

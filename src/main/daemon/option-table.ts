@@ -172,7 +172,7 @@ export const DAEMON_OPTIONS: readonly DaemonOption[] = [
     key: 'cluster-store-opts',
     flag: '--cluster-store-opt <key=value>',
     kind: 'map',
-    help: 'kv.cacertfile, kv.certfile, kv.keyfile, kv.path, kv.token, discovery.ttl',
+    help: 'kv.cacertfile, kv.certfile, kv.keyfile, kv.path, kv.token, discovery.heartbeat, discovery.ttl',
   },
   {
     key: 'metrics-addr',

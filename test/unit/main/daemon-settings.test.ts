@@ -125,3 +125,22 @@ test('routes of the host, as its file tells them', () => {
   ].join('\n');
   assert.deepEqual(parseRoutes(text), ['172.17.0.0/16']);
 });
+
+test('the store of a cluster and its options', () => {
+  const store = (url: string, options: Record<string, string>) =>
+    settings({ 'cluster-store': url, 'cluster-store-opts': options }).clusterStore;
+  const found = store('consul://192.0.2.1,192.0.2.2:85/edge', {
+    'discovery.ttl': '30',
+    'discovery.heartbeat': '5s',
+  });
+  assert.deepEqual(found?.addresses, ['192.0.2.1:8500', '192.0.2.2:85']);
+  assert.deepEqual([found?.prefix, found?.leaseMs, found?.renewMs], ['edge', 30_000, 5000]);
+  const by = (options: Record<string, string>) => () => store('etcd://192.0.2.1', options);
+  assert.equal(by({})()?.renewMs, undefined);
+  assert.throws(by({ 'discovery.ttl': '2' }), /discovery.ttl: "2" is not from 10 to 3600 seconds/);
+  assert.throws(
+    by({ 'discovery.ttl': '30', 'discovery.heartbeat': '20' }),
+    /discovery.heartbeat: "20" is not from 1 to 15 seconds/,
+  );
+  assert.throws(by({ 'kv.user': 'me' }), /"kv.user" is none of kv.cacertfile/);
+});
