@@ -52,7 +52,7 @@ export class EngineServer {
     this.#router = new Router([
       ...systemRoutes(engine, member, facts),
       ...networkRoutes(engine, member, systemClock),
-      ...containerRoutes(engine),
+      ...containerRoutes(engine, member),
       ...streamRoutes(engine),
       ...eventRoutes(engine),
       ...imageRoutes(engine),

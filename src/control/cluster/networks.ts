@@ -131,7 +131,8 @@ export async function createNetwork(
   const value: ClusterNetwork = {
     ...{ id, name, labels, created: now, updated: now, spec: specOf(request), segments: [] },
   };
-  const hostNames = new Set([...local].map((network) => network.name));
+  const own = [...local].filter(({ scope }) => scope === 'local');
+  const hostNames = new Set(own.map((network) => network.name));
   await transact(store, () => {
     const others = networksOf(store).map((other) => other.value);
     if (hostNames.has(name) || others.some((other) => other.name === name)) {
@@ -270,4 +271,21 @@ export function networkForService(
   throw forbidden(
     `The network ${own.name} cannot be used with services. Only networks scoped to the swarm can be used, such as those created with the overlay driver.`,
   );
+}
+
+/** Throws when a container of this host is to join a network of the cluster. */
+export function refuseAttachment(member: ClusterMember, keys: readonly string[]): void {
+  const seen = networksSeen(member);
+  for (const key of keys) {
+    const network = seen.find(({ id, name }) => id === key || name === key);
+    if (!network) continue;
+    if (network.attachable) {
+      throw unsupported(
+        `Could not attach to network ${key}: only tasks of services join networks of a cluster here`,
+      );
+    }
+    throw forbidden(
+      `Could not attach to network ${key}: rpc error: code = PermissionDenied desc = network ${key} not manually attachable`,
+    );
+  }
 }

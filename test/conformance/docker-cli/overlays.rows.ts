@@ -81,6 +81,20 @@ swarmRows([
     const options = await lab.ok('network', 'inspect', '-f', '{{json .Options}}', 'sealed');
     assert.match(options, /"encrypted":""/);
   }),
+  row('ON-08', 'a container of one host does not join a network of the cluster', async (lab) => {
+    await lab.ok('network', 'create', '-d', 'overlay', 'over');
+    await lab.ok('network', 'create', '-d', 'overlay', '--attachable', 'open');
+    const text =
+      /Could not attach to network over: rpc error: code = PermissionDenied desc = network over not manually attachable/;
+    refused(await lab.docker('run', '--rm', '--network', 'over', 'host', 'true'), text, 125);
+    await lab.ok('run', '-d', '--name', 'aa', 'host', 'sleep', '60');
+    refused(await lab.docker('network', 'connect', 'over', 'aa'), text);
+    refused(
+      await lab.docker('run', '--rm', '--network', 'open', 'host', 'true'),
+      /only tasks of services join networks of a cluster here/,
+      125,
+    );
+  }),
   row('ON-16', 'there is one ingress network', async (lab) => {
     const options = ['--opt', 'com.docker.network.driver.mtu=1200'];
     const ingress = ['network', 'create', '-d', 'overlay', '--ingress', ...options];
