@@ -76,8 +76,8 @@ export function startEngine(
   return { engine, agent, store, ready: engine.start() };
 }
 
-/** An engine behind its API on a unix socket. */
-export async function serveEngine(t: Scope, agent = new FakeAgent()) {
+/** An engine behind its API on a unix socket; `port`: where nodes reach it as a manager. */
+export async function serveEngine(t: Scope, agent = new FakeAgent(), port = 0) {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-engine-'));
   const { engine, ready } = startEngine(EmbeddedStore.open(':memory:'), agent);
   await ready;
@@ -93,7 +93,7 @@ export async function serveEngine(t: Scope, agent = new FakeAgent()) {
     dataRoot: folder,
     debug: false,
   });
-  const { member } = new TestNode(0);
+  const { member } = new TestNode(port);
   const server = new EngineServer(engine, member, facts, silentLogger);
   const path = join(folder, 'engine.sock');
   await new Promise<void>((resolve) => server.createServer(undefined).listen(path, resolve));
@@ -102,7 +102,7 @@ export async function serveEngine(t: Scope, agent = new FakeAgent()) {
     server.close();
     rmSync(folder, { recursive: true, force: true });
   });
-  return { engine, agent, path, call: caller(path) };
+  return { engine, agent, member, path, call: caller(path) };
 }
 
 export type Reply = { status: number; body: unknown; headers: Record<string, unknown> };
