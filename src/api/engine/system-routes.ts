@@ -73,7 +73,7 @@ async function info(
     DriverStatus: [],
     Plugins: {
       Volume: [VOLUME_DRIVER],
-      Network: ['bridge', 'host', 'macvlan', 'null', ...remote.driverNames],
+      Network: ['bridge', 'host', 'macvlan', 'null', 'overlay', ...remote.driverNames],
       Authorization: null,
       Log: ['json-file'],
     },

@@ -36,7 +36,7 @@ function describe(engine: Engine): NodeDescription {
     memoryBytes: totalmem(),
     engineVersion: VERSION,
     engineLabels: Object.fromEntries(labels),
-    networkDrivers: ['bridge', 'host', 'macvlan', 'null', ...engine.remote.driverNames],
+    networkDrivers: ['bridge', 'host', 'macvlan', 'null', 'overlay', ...engine.remote.driverNames],
     epoch: networkEpoch(),
   };
 }
