@@ -54,6 +54,12 @@ describe('a cluster by the docker command line', { skip, timeout: 300_000 }, () 
     assert.match(demoted.err, /attempting to demote the last manager of the swarm/);
     assert.match((await manager.docker('node', 'rm', 'host3')).err, /is not down and can't be/);
 
+    for (const order of [['service'], ['secret'], ['config'], ['node']]) {
+      const { code, err } = await worker.docker(...order, 'ls');
+      assert.notEqual(code, 0, order.join(' '));
+      assert.match(err, /Worker nodes can't be used to view or modify cluster state/);
+    }
+
     await third.ok('swarm', 'leave');
     await until('it is down', async () => /host3 Down/.test(await list()), 40_000);
     await manager.ok('node', 'rm', 'host3');
