@@ -6,7 +6,7 @@ import { stamp } from '../ids.ts';
 import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
-import { claimName, releaseName } from './object-names.ts';
+import { checkRoom, claimName, releaseName } from './object-names.ts';
 import { alreadyExists, invalidArgument, outOfSequence } from './refusals.ts';
 
 type FileKind = ClusterFile['kind'];
@@ -57,7 +57,9 @@ export async function createFile(
   const data = kind === 'secret' ? manager.keys.sealFile({ id, data: order.data }) : order.data;
   const value: ClusterFile = { id, name, labels, created: now, updated: now, kind, data };
   await transact(manager.store, () => {
-    if (listFiles(manager, kind).some((file) => file.value.name === name)) {
+    const others = listFiles(manager, kind);
+    checkRoom(others.length, kind);
+    if (others.some((other) => other.value.name === name)) {
       throw alreadyExists(`${kind} ${name} already exists`);
     }
     return [{ kind: KIND.file, id, value, expected: 0 }, claimName(kind, name, id)];

@@ -19,7 +19,7 @@ import { need, networksOf, progress, servicesOf, tasksOf } from './cluster-state
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import type { ClusterMember } from './member.ts';
-import { claimName, releaseName } from './object-names.ts';
+import { checkRoom, claimName, releaseName } from './object-names.ts';
 import { alreadyExists, invalidArgument, precondition } from './refusals.ts';
 
 /** Options of overlays. */
@@ -135,6 +135,7 @@ export async function createNetwork(
   const hostNames = new Set(own.map((network) => network.name));
   await transact(store, () => {
     const others = networksOf(store).map((other) => other.value);
+    checkRoom(others.length, 'network');
     if (hostNames.has(name) || others.some((other) => other.name === name)) {
       throw conflict(`network with name ${name} already exists`);
     }

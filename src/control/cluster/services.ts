@@ -14,7 +14,7 @@ import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
-import { claimName, releaseName } from './object-names.ts';
+import { checkRoom, claimName, releaseName } from './object-names.ts';
 import { alreadyExists, invalidArgument, outOfSequence, precondition } from './refusals.ts';
 
 /** A service as it is asked for; an empty name: one is made up. Its networks are ids. */
@@ -64,6 +64,7 @@ export async function createService(
   const { labels, spec } = order;
   await transact(store, () => {
     const taken = new Set(servicesOf(store).map(({ value }) => value.name));
+    checkRoom(taken.size, 'service');
     const name = order.name || generateName(rng, (one) => taken.has(one));
     checkDnsName(name);
     if (taken.has(name)) {
