@@ -207,11 +207,9 @@ test('tasks are listed by service, node, state and version; the service counts t
     return store.update([{ kind: KIND.task, id, value, expected: 0 }]);
   };
   await put('t1', {});
-  await put('t2', {
-    desired: 'shutdown',
-    specVersion: 0,
-    report: { ...NO_REPORT, state: 'failed' },
-  });
+  const before = { ...service.spec.template, forceUpdate: 1 };
+  const failed = { ...NO_REPORT, state: 'failed' } as const;
+  await put('t2', { desired: 'shutdown', template: before, report: failed });
   await put('t3', {
     nodeId: '',
     report: { ...NO_REPORT, state: 'pending', error: 'no suitable node' },

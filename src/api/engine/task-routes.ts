@@ -1,8 +1,9 @@
 import { invalid } from '../../base/faults.ts';
-import { need, servicesOf, tasksOf } from '../../control/cluster/cluster-state.ts';
+import { need, servicesOf, tasksOf, type Versioned } from '../../control/cluster/cluster-state.ts';
 import { needNode } from '../../control/cluster/commands.ts';
 import type { ManagerPart } from '../../control/cluster/manager.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
+import { isCurrent } from '../../control/cluster/orchestration/slots.ts';
 import { needService } from '../../control/cluster/services.ts';
 import { type ClusterTask, TASK_STATES } from '../../model/cluster.ts';
 import { type Call, ok, type Route } from './http.ts';
@@ -13,7 +14,10 @@ const FILTERS = [
   ...['_up-to-date', 'desired-state', 'id', 'label', 'name', 'node', 'runtime', 'service'],
 ];
 
-function matcher(manager: ManagerPart, filters: Filters): (task: ClusterTask) => boolean {
+function matcher(
+  manager: ManagerPart,
+  filters: Filters,
+): (task: Versioned<ClusterTask>) => boolean {
   const services = new Map(servicesOf(manager.store).map(({ value }) => [value.id, value]));
   const ofServices = new Set(
     filters.values('service').map((key) => needService(manager, key).value.id),
@@ -25,7 +29,8 @@ function matcher(manager: ManagerPart, filters: Filters): (task: ClusterTask) =>
       throw invalid(`invalid filter 'desired-state=[${state}]'`);
     }
   }
-  return ({ id, name, serviceId, nodeId, desired, specVersion }) => {
+  return (task) => {
+    const { id, name, serviceId, nodeId, desired } = task.value;
     const service = services.get(serviceId);
     return (
       (ofServices.size === 0 || ofServices.has(serviceId)) &&
@@ -35,7 +40,7 @@ function matcher(manager: ManagerPart, filters: Filters): (task: ClusterTask) =>
       filters.any('desired-state', (text) => desired === text) &&
       filters.any('runtime', (text) => text === 'container') &&
       filters.labels(service?.labels ?? {}) &&
-      (!current || specVersion === service?.specVersion)
+      (!current || (service !== undefined && isCurrent(task, service)))
     );
   };
 }
@@ -45,7 +50,7 @@ export function taskRoutes(member: ClusterMember): Route[] {
   const list = ({ query }: Call) => {
     const manager = member.needManager();
     const fits = matcher(manager, Filters.parse(query.text('filters'), FILTERS));
-    const tasks = tasksOf(manager.store).filter(({ value }) => fits(value));
+    const tasks = tasksOf(manager.store).filter(fits);
     return ok(tasks.map(taskViewer(manager)));
   };
   const inspect = ({ parameters: { id = '' } }: Call) => {
