@@ -243,7 +243,7 @@ export const TASK_STATES = [
 
 export type ClusterTaskState = (typeof TASK_STATES)[number];
 
-/** What a node has seen of a task; written by the node alone. */
+/** How far a task is. */
 export type TaskReport = {
   readonly state: ClusterTaskState;
   readonly at: string;
@@ -276,6 +276,7 @@ export type ClusterTask = ObjectMeta & {
   /** The IPv6 ones beside them, of networks that have both families. */
   readonly addresses6?: Readonly<Record<string, string>>;
   readonly desired: ClusterTaskState;
+  /** Until a node is assigned written by the leader, then by that node alone. */
   readonly report: TaskReport;
 };
 
@@ -285,7 +286,7 @@ export type ClusterFile = ObjectMeta & {
   readonly data: string;
 };
 
-/** A subnet of an overlay; its VNI is 4096 to 2^24 - 1 and no other subnet's. */
+/** A subnet of an overlay; no other has its VNI, which is from 4096 up unless it was asked for. */
 export type OverlaySubnet = {
   readonly vni: number;
   readonly subnet: string;

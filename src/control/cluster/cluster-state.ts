@@ -98,3 +98,8 @@ export function progress(state: ClusterTaskState): number {
 export function isOver(state: ClusterTaskState): boolean {
   return progress(state) > progress('running');
 }
+
+/** Whether a task is to run, now or later, and has not ended. */
+export function isActive({ desired, report }: ClusterTask): boolean {
+  return !isOver(desired) && !isOver(report.state);
+}

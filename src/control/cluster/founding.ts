@@ -16,6 +16,8 @@ import { createRequest, createRoot, issue } from './identity/authority.ts';
 import { newSealingKey } from './identity/sealing.ts';
 import { formatUnlockKey, newClusterId, newJoinSecret, newUnlockKey } from './identity/tokens.ts';
 import type { Membership } from './membership.ts';
+import { claimName } from './object-names.ts';
+import { defaultIngress } from './orchestration/network-plan.ts';
 import { ManagerKeys } from './secrets.ts';
 
 /** A cluster as it is asked for; addresses are resolved. */
@@ -107,6 +109,8 @@ export async function found(
     address: advertise.host,
     dataPathAddress: order.dataPathAddress || advertise.host,
   };
+  // Made with the cluster and never again: one that an operator removes stays away.
+  const ingress = defaultIngress(newClusterId(), now);
   const { key, request } = await createRequest();
   const certificate = await issue(root, {
     ...{ nodeId, role: 'manager', clusterId: cluster.id, request, lifeMs: spec.certificateMs },
@@ -115,6 +119,8 @@ export async function found(
   await store.update([
     { kind: KIND.cluster, id: cluster.id, value: cluster, expected: 0 },
     { kind: KIND.node, id: nodeId, value: node, expected: 0 },
+    { kind: KIND.network, id: ingress.id, value: ingress, expected: 0 },
+    claimName(KIND.network, ingress.name, ingress.id),
   ]);
   const membership: Membership = {
     ...{ clusterId: cluster.id, nodeId, role: 'manager', certificate, key },

@@ -14,7 +14,9 @@ import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
+
 import { checkRoom, claimName, releaseName } from './object-names.ts';
+import { clashingPort } from './orchestration/ports.ts';
 import { alreadyExists, invalidArgument, outOfSequence, precondition } from './refusals.ts';
 
 /** A service as it is asked for; an empty name: one is made up. Its networks are ids. */
@@ -44,9 +46,12 @@ function checkFiles({ store }: ManagerPart, { template }: ServiceSpec): void {
   }
 }
 
-/** Throws when the cluster as it is cannot carry the specification out. */
-function checkSpec(manager: ManagerPart, spec: ServiceSpec): void {
+/** Throws when the cluster as it is cannot carry the specification of this service out. */
+function checkSpec(manager: ManagerPart, spec: ServiceSpec, serviceId: string): void {
   checkFiles(manager, spec);
+  const services = servicesOf(manager.store).map(({ value }) => value);
+  const clash = clashingPort(services, spec, serviceId);
+  if (clash !== undefined) throw invalidArgument(clash);
   if (needsIngress({ spec }) && !ingressOf(manager.store)) {
     throw precondition('service needs ingress network, but no ingress network is present');
   }
@@ -70,7 +75,7 @@ export async function createService(
     if (taken.has(name)) {
       throw alreadyExists(`name conflicts with an existing object: service ${name} already exists`);
     }
-    checkSpec(manager, spec);
+    checkSpec(manager, spec, id);
     const value: ClusterService = {
       ...{ id, name, labels, created: now, updated: now, spec, previous: undefined },
       ...{ specVersion: 1, vips: {}, ports: [], progress: undefined },
@@ -125,7 +130,7 @@ export async function updateService(
   if (order.spec.mode.kind !== spec.mode.kind) {
     throw unimplemented('service mode change is not allowed');
   }
-  checkSpec(manager, order.spec);
+  checkSpec(manager, order.spec, found.value.id);
   await replaceSpec(manager, found, order, stamp(clock), undefined);
 }
 
@@ -141,7 +146,7 @@ export async function rollBackService(
   if (found.version !== version) throw outOfSequence();
   const { id, previous } = found.value;
   if (!previous) throw precondition(`service ${id} does not have a previous spec`);
-  checkSpec(manager, previous);
+  checkSpec(manager, previous, id);
   const now = stamp(clock);
   const progress: UpdateProgress = {
     ...{ state: 'rollback_started', started: now, completed: undefined },

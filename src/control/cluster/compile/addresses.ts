@@ -16,7 +16,7 @@ export function within(address: string, subnet: string): boolean {
  * The segments of an overlay as links have them: an IPv6 subnet shares those of the IPv4 subnet of
  * the same place, since a member has one link for both of its addresses.
  */
-export function linkSegments({ segments }: OverlayNetwork): OverlaySegment[] {
+export function linkSegments({ segments }: Pick<OverlayNetwork, 'segments'>): OverlaySegment[] {
   const ipv4 = segments.filter(({ subnet }) => !isIpv6(subnet));
   const ipv6 = segments.filter(({ subnet }) => isIpv6(subnet));
   const leading = ipv4.length > 0 ? ipv4 : ipv6;

@@ -1,3 +1,4 @@
+import { Allocator } from './allocator.ts';
 import { Global } from './global.ts';
 import { Handover } from './handover.ts';
 import { Leader, type LeaderDeps } from './leader.ts';
@@ -9,13 +10,17 @@ import { Updater } from './updater.ts';
 
 /** What a leader does, in the order in which each part builds on what those before it wrote. */
 export function stages(): Stage[] {
+  const allocator = new Allocator();
   return [
+    allocator,
     new Replicas(),
     new Global(),
     new Restarts(),
     new Updater(),
     new Handover(),
     new Reaper(),
+    // Once more, for the tasks that are new.
+    allocator,
   ];
 }
 

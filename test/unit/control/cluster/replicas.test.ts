@@ -91,7 +91,7 @@ test('tasks of a service that goes: one without a node at once, one of a node th
   await made.until('it runs', () => made.running('web').length === 1);
   await made.node('a', { availability: 'pause' });
   await made.create('waiting', aSpec());
-  assert.equal(made.of('waiting')[0]?.report.state, 'new');
+  assert.equal(made.of('waiting')[0]?.report.state, 'pending');
   await made.drop('waiting');
   assert.equal(made.of('waiting').length, 0);
   await made.node('a', { status: 'down' });
