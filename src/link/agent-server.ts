@@ -14,11 +14,11 @@ import { encodeFrame, encodeMessage, FRAME, type Frame, FrameDecoder } from './f
 
 /** Connections at the same time; each attached terminal and followed log is one. */
 const MAX_CONNECTIONS = 4096;
-const SOCKET_MODE = 0o600;
+const [ROOT_ONLY, OWNERS] = [0o600, 0o660];
 
 export type AgentServerOptions = {
   readonly path: string;
-  /** Who may connect besides root. */
+  /** The user and the group who may connect besides root. */
   readonly owner: { readonly uid: number; readonly gid: number } | undefined;
   readonly logger: Logger;
 };
@@ -54,8 +54,8 @@ export class AgentServer {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(options.path, () => {
-        chmodSync(options.path, SOCKET_MODE);
         if (options.owner) chownSync(options.path, options.owner.uid, options.owner.gid);
+        chmodSync(options.path, options.owner ? OWNERS : ROOT_ONLY);
         resolve();
       });
     });

@@ -3,16 +3,19 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Agent } from '../agent/agent.ts';
 import { probeHost } from '../agent/doctor.ts';
+import { findAccount } from '../agent/runtime/accounts.ts';
+import { errorText } from '../base/errors.ts';
 import { AgentServer, agentAnswers } from '../link/agent-server.ts';
 import { agentTools } from './agent-tools.ts';
 import { createPinoLogger } from './pino-logger.ts';
+import { ServiceManager } from './service-manager.ts';
 
 const USAGE = `Usage: agent [options]
   --exec-root DIR    sockets, tasks and other files that end with the host (default /run/sluice)
   --log-root DIR     output of tasks (default /var/lib/sluice/logs)
   --volume-root DIR  files of volumes (default /var/lib/sluice/volumes)
   --socket PATH      where orders are taken (default EXEC-ROOT/agent.sock)
-  --owner UID:GID    who may give orders besides root
+  --owner USER:GROUP who may give orders besides root, by names or numbers
   --prefix NAME      names of our table, namespaces and links (default sluice)
   --without-koffi    work as where that optional package is missing
   --log-level LEVEL  debug, info, warn or error (default info)`;
@@ -51,8 +54,15 @@ if (!level) fail(`unknown log level "${options['log-level']}"\n${USAGE}`);
 if (!PREFIX.test(options.prefix)) {
   fail(`--prefix ${options.prefix}: lower-case letters and digits are valid, a letter first`);
 }
-const owner = /^(\d+):(\d+)$/.exec(options.owner ?? '');
-if (options.owner !== undefined && !owner) fail(`--owner ${options.owner}: UID:GID is valid`);
+
+function readOwner(text: string) {
+  try {
+    return findAccount(text, []);
+  } catch (error) {
+    fail(`--owner ${text}: ${errorText(error)}; USER:GROUP is valid`);
+  }
+}
+const owner = options.owner === undefined ? undefined : readOwner(options.owner);
 
 const logger = createPinoLogger(level);
 const execRoot = options['exec-root'];
@@ -83,15 +93,14 @@ const agent = new Agent(
   { logs: options['log-root'], volumes: options['volume-root'] },
   server.events,
 );
-await server.listen(agent, {
-  path,
-  owner: owner ? { uid: Number(owner[1]), gid: Number(owner[2]) } : undefined,
-  logger,
-});
+await server.listen(agent, { path, owner, logger });
 logger.info('the agent takes orders', { socket: path, prefix: options.prefix });
+const manager = new ServiceManager(process.env, logger);
+manager.ready('takes orders');
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.once(signal, async () => {
+    manager.stopping();
     server.close();
     await agent.close();
     process.exit(0);

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -71,6 +79,8 @@ test('kubernetes: the configuration loads, ports and names fit each other', () =
   assert.ok(dirname(container.args[1]) === container.volumeMounts[0].mountPath);
 });
 
+const UNITS = readdirSync(DEPLOY).filter((name) => /\.(service|socket)$/.test(name));
+
 const noVerify =
   spawnSync('systemd-analyze', ['--version']).status === 0 ? false : 'needs systemd-analyze';
 
@@ -78,17 +88,17 @@ test('systemd units: verified, with the daemon in place', { skip: noVerify }, (t
   const root = mkdtempSync(join(tmpdir(), 'sluice-units-'));
   t.after(() => rmSync(root, { recursive: true }));
   mkdirSync(join(root, 'units'));
-  for (const name of ['sluice.service', 'sluice.socket']) {
+  for (const name of UNITS) {
     writeFileSync(
       join(root, 'units', name),
-      text(name).replaceAll(/\/usr\/bin\/(sluiced?)\b/g, '/bin/true'),
+      text(name).replaceAll(/\/usr\/bin\/sluice[\w-]*/g, '/bin/true'),
     );
   }
-  const units = ['sluice.service', 'sluice.socket'].map((name) => join(root, 'units', name));
+  const units = UNITS.map((name) => join(root, 'units', name));
   const { status, stderr } = spawnSync('systemd-analyze', ['verify', ...units], {
     encoding: 'utf8',
   });
-  const own = stderr.split('\n').filter((line) => /sluice\.(service|socket)/.test(line));
+  const own = stderr.split('\n').filter((line) => /sluice[\w-]*\.(service|socket)/.test(line));
   assert.deepEqual(own, []);
   if (status !== 0) t.diagnostic(stderr);
 });

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,35 +8,9 @@ import { Backend } from '../support/backend.ts';
 import { eventually, freePorts, Gateway, type StartOptions } from '../support/gateway.ts';
 import { failures, pacedLoad } from '../support/paced-load.ts';
 import { endAll, isAlive } from '../support/processes.ts';
+import { activated, noNotify, noPerl, receive } from '../support/systemd.ts';
 
-const runs = (program: string) => spawnSync(program, ['--version']).status === 0;
-const noNotify = runs('systemd-notify') && runs('perl') ? false : 'needs systemd-notify and perl';
-const noPerl = runs('perl') ? false : 'needs perl';
 const noRoot = process.getuid?.() === 0 ? false : 'needs root';
-
-/** Prints what is sent to a datagram socket, as systemd would take it; Node has no such sockets. */
-const RECEIVER = `use Socket; $| = 1; my $name = shift;
-socket(my $s, AF_UNIX, SOCK_DGRAM, 0) or die; $name =~ s/^@/\\0/;
-bind($s, pack("S", AF_UNIX) . $name) or die "$!"; print "bound\\n";
-while (defined recv($s, my $text, 4096, 0)) { print "$text\\n" }`;
-
-/** Starts a program with a listening socket as descriptor 3, as systemd would. */
-const ACTIVATOR = `use Socket; use POSIX (); $^F = 255; my $port = shift;
-socket(my $s, PF_INET, SOCK_STREAM, 0) or die; setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1);
-bind($s, pack_sockaddr_in($port, inet_aton("127.0.0.1"))) or die "$!"; listen($s, 128);
-POSIX::dup2(fileno($s), 3); $ENV{LISTEN_PID} = $$; $ENV{LISTEN_FDS} = 1;
-$ENV{LISTEN_FDNAMES} = "web"; exec @ARGV;`;
-
-async function receive(t: TestContext, name: string): Promise<() => string> {
-  const receiver = spawn('perl', ['-e', RECEIVER, name], { stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => receiver.kill());
-  let text = '';
-  receiver.stdout.on('data', (data) => {
-    text += data;
-  });
-  await eventually('the socket is bound', () => text.includes('bound'));
-  return () => text;
-}
 
 async function start(t: TestContext, bind: string, options: StartOptions, more = '') {
   const [backendPort = 0] = await freePorts(1);
@@ -86,7 +59,7 @@ test('a socket of the service manager serves, also after an upgrade', {
 }, async (t) => {
   const [port = 0] = await freePorts(1);
   const { gateway, config } = await start(t, 'fd:web', {
-    prefix: ['perl', '-e', ACTIVATOR, String(port)],
+    prefix: activated('web', port),
   });
   assert.deepEqual(failures(await pacedLoad(port, { perSecond: 50, seconds: 0.5 })), []);
   // Given up and taken again: the manager's socket has stayed open.
@@ -106,7 +79,7 @@ test('a name that the service manager has not passed is refused with those that 
   const [port = 0] = await freePorts(1);
   if (noPerl) t.skip(noPerl);
   else {
-    const options = { prefix: ['perl', '-e', ACTIVATOR, String(port)] };
+    const options = { prefix: activated('web', port) };
     await assert.rejects(start(t, 'fd:other', options), /no such socket \(passed: web\)/);
   }
 });

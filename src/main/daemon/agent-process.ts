@@ -145,7 +145,10 @@ class AgentKeeper implements AgentEvents {
     const roots = ['--exec-root', execRoot, ...kept];
     const names = ['--prefix', prefixOf(this.#settings), '--log-level', logLevel];
     const argv = [...process.execArgv, AGENT_ENTRY, ...roots, ...names];
+    // The service manager is told of the daemon alone.
+    const { NOTIFY_SOCKET: _, ...env } = process.env;
     const child = spawn(process.execPath, argv, {
+      env,
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit'],
     });
