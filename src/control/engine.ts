@@ -110,6 +110,13 @@ export class Engine implements AgentEvents {
   /** Stops what runs by itself. */
   close(): void {
     this.remote.debts.close();
+    this.containers.lifecycle.close();
+  }
+
+  /** The same, and resolves when nothing is under way that another engine would not know of. */
+  async retire(): Promise<void> {
+    this.close();
+    await this.#parts.lock.settled();
   }
 
   taskExited(id: string, exit: TaskExit): void {

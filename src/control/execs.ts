@@ -25,7 +25,7 @@ const KEPT = 1000;
 /** How long the exit code may come after the end of the output. */
 const EXIT_GRACE_MS = 2000;
 
-/** Further commands in running containers. They live in memory: none outlives the daemon. */
+/** Further commands in running containers. They live in memory, and pass from daemon to daemon. */
 export class Execs {
   readonly #parts: ControlParts;
   readonly #execs = new Map<string, Exec>();
@@ -44,6 +44,15 @@ export class Execs {
     this.#trim();
     tell(this.#parts, `exec_create: ${order.argv.join(' ')}`, container, { execID: spec.id });
     return exec;
+  }
+
+  get all(): Exec[] {
+    return [...this.#execs.values()];
+  }
+
+  /** Knows what another daemon has made. */
+  adopt(execs: readonly Exec[]): void {
+    for (const exec of execs) this.#execs.set(exec.spec.id, exec);
   }
 
   get(id: string): Exec {

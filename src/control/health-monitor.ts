@@ -39,6 +39,10 @@ export class HealthMonitor {
     this.#watches.delete(id);
   }
 
+  close(): void {
+    for (const id of [...this.#watches.keys()]) this.stop(id);
+  }
+
   #schedule(id: string, check: ContainerHealthCheck, watch: Watch): void {
     const health = this.#parts.registry.findContainer(id)?.state.health ?? UNKNOWN_HEALTH;
     const delayMs = checkDelay(health, check, this.#parts.clock.now() - watch.since);

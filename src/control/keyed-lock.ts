@@ -12,4 +12,9 @@ export class KeyedLock {
     });
     return result;
   }
+
+  /** Resolves when nothing runs or waits. */
+  async settled(): Promise<void> {
+    while (this.#tails.size > 0) await Promise.all(this.#tails.values());
+  }
 }

@@ -150,6 +150,11 @@ export class Lifecycle {
     return streams;
   }
 
+  /** Whether somebody is attached to a container that is yet to start. */
+  get startsAwaited(): boolean {
+    return [...this.#pending.values()].some((all) => [...all].some(({ closed }) => !closed));
+  }
+
   /** The agent tells that a task has ended. */
   ended(id: string, exit: TaskExit): Promise<void> {
     return this.#parts.lock.run(id, () => this.#finish(id, exit));
@@ -197,6 +202,12 @@ export class Lifecycle {
     this.#health.stop(id);
     for (const streams of this.#pending.get(id) ?? []) streams.end();
     this.#pending.delete(id);
+  }
+
+  /** Nothing starts, and no health is asked for, by itself any more. */
+  close(): void {
+    for (const id of [...this.#restarts.keys()]) this.#forgetRestart(id);
+    this.#health.close();
   }
 
   async #launch(id: string): Promise<void> {

@@ -23,7 +23,7 @@ import { OwnSockets } from './own-sockets.ts';
 import type { LeveledLogger } from './pino-logger.ts';
 import type { RunDirectory } from './run-directory.ts';
 import type { ServiceManager } from './service-manager.ts';
-import { startSuccessor } from './succession.ts';
+import { type Estate, type Send, startSuccessor } from './succession.ts';
 
 const WORKER_ENTRY = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
@@ -57,6 +57,10 @@ export type GatewayHostDeps = {
   readonly onLeft: () => void;
   /** Where the node agent takes orders when the configuration does not say. */
   readonly agentSocket?: string | undefined;
+  /** What passes to a successor beside the gateway. */
+  readonly engine?: () => Estate | undefined;
+  /** Starts, as the last part, what a successor can only have when its predecessor lets go. */
+  readonly claim?: () => Promise<void>;
 };
 
 /** The supervisor with all that stands around it in its process, from its start to its end. */
@@ -70,7 +74,7 @@ export class GatewayHost implements DaemonPart {
   readonly #demo = new Demo();
   #stopMaterial: () => void = () => {};
   #rotation: { everyMs: number; timer: NodeJS.Timeout } | undefined;
-  #state: 'serving' | 'upgrading' | 'ending' = 'serving';
+  #state: 'starting' | 'serving' | 'upgrading' | 'ending' = 'starting';
   #superseded = false;
   #stopSuccessor: () => void = () => {};
 
@@ -117,6 +121,7 @@ export class GatewayHost implements DaemonPart {
       if (!succeeds) await this.#admin.apply(config, this.#sockets);
       await this.supervisor.start();
       if (succeeds) await this.#admin.apply(config, this.#sockets);
+      await this.#deps.claim?.();
     } catch (error) {
       await this.supervisor.drain(ABANDON_MS);
       this.#code.remove();
@@ -127,6 +132,7 @@ export class GatewayHost implements DaemonPart {
     this.supervisor.offerAdoption();
     this.#stopMaterial = watchMaterial(this.supervisor, source, logger);
     this.#rotateEvery(config.tickets.rotate);
+    if (this.#state === 'starting') this.#state = 'serving';
   }
 
   #stopTimers(): void {
@@ -203,15 +209,9 @@ export class GatewayHost implements DaemonPart {
     this.#state = 'upgrading';
     const { logger } = this.#deps;
     try {
-      const pid = await startSuccessor(
-        (send) => {
-          this.#sockets.handOver(send);
-          this.supervisor.handOver(send);
-        },
-        (stop) => {
-          this.#stopSuccessor = stop;
-        },
-      );
+      const pid = await startSuccessor(this.#estate, (stop) => {
+        this.#stopSuccessor = stop;
+      });
       logger.info('a new daemon has taken over', { pid });
       void this.#leave();
       return pid;
@@ -222,6 +222,23 @@ export class GatewayHost implements DaemonPart {
     } finally {
       this.#stopSuccessor = () => {};
     }
+  }
+
+  get #estate(): Estate {
+    const engine = this.#deps.engine?.();
+    return {
+      handOver: (send: Send) => {
+        engine?.handOver(send);
+        this.#sockets.handOver(send);
+        this.supervisor.handOver(send);
+      },
+      release: async () => {
+        if (!engine) throw new Error('there is no engine to take over');
+        return engine.release();
+      },
+      resume: async () => engine?.resume(),
+      leave: async (passOn) => engine?.leave(passOn),
+    };
   }
 
   /** Finishes the work under way; asked again, at once. */
@@ -262,7 +279,11 @@ export class GatewayHost implements DaemonPart {
 
   #mustServe(what: string): void {
     if (this.#state === 'serving') return;
-    const why = { upgrading: 'an upgrade is under way', ending: 'this daemon is ending' };
+    const why = {
+      starting: 'this daemon is starting',
+      upgrading: 'an upgrade is under way',
+      ending: 'this daemon is ending',
+    };
     throw new SluiceError('E_BUSY', `no ${what} now: ${why[this.#state]}`);
   }
 

@@ -6,15 +6,22 @@ import { type NativeHandle, openDescriptor } from '../net/handles.ts';
 import { adopt, checkPlace } from './adoption.ts';
 import { printBanner } from './banner.ts';
 import { ConfigSource } from './config-source.ts';
-import { startAgentProcess } from './daemon/agent-process.ts';
-import { EngineHost } from './daemon/engine-host.ts';
+import { EngineHost, type EngineOrder } from './daemon/engine-host.ts';
 import { engineFlags, givenFlags, idleFlags } from './daemon/flags.ts';
 import { GatewayHost } from './gateway-host.ts';
 import { PidFile } from './pid-file.ts';
 import { createPinoLogger } from './pino-logger.ts';
 import { openRunDirectory, type RunDirectory } from './run-directory.ts';
 import { ServiceManager } from './service-manager.ts';
-import { answerPredecessor, inherit, isSuccessor } from './succession.ts';
+import {
+  claim,
+  inherit,
+  isSuccessor,
+  type Legacy,
+  startSuccessor,
+  takeClients,
+  tellPredecessor,
+} from './succession.ts';
 import { VERSION } from './version.ts';
 
 const FIRST_PASSED_DESCRIPTOR = 3;
@@ -39,35 +46,48 @@ function passedDescriptors(env: NodeJS.ProcessEnv): Map<string, NativeHandle> {
   return descriptors;
 }
 
-/** Everything that this process takes over: of a predecessor, of its orphans, of the manager. */
+/** Everything that the gateway takes over: of a predecessor, of its orphans, of the manager. */
 async function takeOver(
-  succeeds: boolean,
+  legacy: Legacy | undefined,
   directory: RunDirectory | undefined,
   logger: Logger,
   passed: Descriptors,
 ): Promise<Inheritance> {
-  const predecessor = succeeds ? await inherit() : undefined;
-  if (directory && !succeeds) await checkPlace(directory);
-  const left = directory && !succeeds ? await adopt(directory, logger) : undefined;
-  const inheritance = predecessor ?? left ?? new InheritanceBuilder().result;
+  if (directory && !legacy) await checkPlace(directory);
+  const left = directory && !legacy ? await adopt(directory, logger) : undefined;
+  const inheritance = legacy?.gateway ?? left ?? new InheritanceBuilder().result;
   return { ...inheritance, descriptors: new Map([...inheritance.descriptors, ...passed]) };
 }
 
-/** The engine when it is asked for, or nothing else is. */
-function startEngine(options: Options, passed: Descriptors): Promise<EngineHost> | undefined {
+/** What the engine is started from, when it is asked for or nothing else is. */
+function engineOrder(
+  options: Options,
+  descriptors: Descriptors,
+  legacy: Legacy | undefined,
+): EngineOrder | undefined {
   const flags = givenFlags(options);
   const { pidfile: _, ...own } = flags;
   const asked = Object.keys(own).length > 0 || options.configFile !== undefined;
   if (!asked && options.config) return undefined;
-  const order = { flags, configFile: options.configFile, descriptors: passed };
-  return EngineHost.start(order, startAgentProcess, createPinoLogger);
+  return {
+    ...{ flags, configFile: options.configFile },
+    sockets: { descriptors, inherited: legacy?.fronts ?? new Map() },
+    claim: legacy && legacy.fronts.size > 0 ? claim : undefined,
+    onLost: () => process.exit(1),
+  };
+}
+
+async function startEngine(order: EngineOrder): Promise<EngineHost> {
+  const engine = await EngineHost.start(order, createPinoLogger);
+  takeClients((key, socket) => engine.take(key, socket));
+  return engine;
 }
 
 async function runGateway(
   paths: readonly string[],
   { pidfile }: Options,
-  succeeds: boolean,
-  engine: EngineHost | undefined,
+  legacy: Legacy | undefined,
+  order: EngineOrder | undefined,
   passed: Descriptors,
 ): Promise<void> {
   // A reader of the banner that is gone, or a full disk, is no reason to end.
@@ -76,20 +96,25 @@ async function runGateway(
   const loaded = source.load();
   const logger = createPinoLogger(loaded.config.log.level);
   const directory = openRunDirectory(process.env, paths, logger);
-  // An engine has held it from its start; a predecessor holds it until this one serves.
-  const pid = new PidFile(engine ? undefined : pidfile);
+  // An engine has one of its own; a predecessor holds it until this one serves.
+  const pid = new PidFile(order ? undefined : pidfile);
   process.once('exit', () => pid.release());
-  if (!succeeds) pid.hold();
+  if (!legacy) pid.hold();
+  let engine = order && !legacy ? await startEngine(order) : undefined;
   const gateway = new GatewayHost({
     source,
     loaded,
     logger,
-    inheritance: await takeOver(succeeds, directory, logger, passed),
+    inheritance: await takeOver(legacy, directory, logger, passed),
     directory,
-    succeeds,
+    succeeds: legacy !== undefined,
     manager: new ServiceManager(process.env, logger),
-    onLeft: () => process.exit(0),
-    agentSocket: engine?.agentSocket,
+    onLeft: () => void (engine?.left ?? Promise.resolve()).then(() => process.exit(0)),
+    agentSocket: order && EngineHost.agentSocket(order),
+    engine: () => engine,
+    claim: async () => {
+      if (order) engine ??= await startEngine(order);
+    },
   });
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.on(signal, async () => {
@@ -98,52 +123,70 @@ async function runGateway(
       process.exit(0);
     });
   }
-  await gateway.start();
-  if (succeeds) pid.hold(true);
-  await answerPredecessor({ type: 'ready' });
-  gateway.announce();
-  printBanner(loaded.config, gateway.supervisor);
   process.on('SIGHUP', () => {
     gateway.reload();
     engine?.reload();
   });
   process.on('SIGUSR1', () => gateway.reopenLogs());
-  process.on('SIGUSR2', () => {
-    if (engine) logger.warn('no upgrade: a daemon with an engine is restarted, which cuts nothing');
-    // A refusal has been logged where it was found.
-    else gateway.upgrade().catch(() => {});
-  });
+  // A refusal has been logged where it was found.
+  process.on('SIGUSR2', () => void gateway.upgrade().catch(() => {}));
+  try {
+    await gateway.start();
+  } catch (error) {
+    await engine?.close();
+    throw error;
+  }
+  if (legacy) pid.hold(true);
+  await tellPredecessor({ type: 'ready' });
+  gateway.announce();
+  printBanner(loaded.config, gateway.supervisor);
 }
 
-function runEngine(engine: EngineHost): void {
-  const manager = new ServiceManager(process.env, engine.logger);
-  let stopping = false;
+async function runEngine(order: EngineOrder): Promise<void> {
+  const engine = await startEngine(order);
+  const { logger } = engine;
+  const manager = new ServiceManager(process.env, logger);
+  let state: 'serving' | 'upgrading' | 'stopping' = 'serving';
+  let stopSuccessor = () => {};
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.on(signal, async () => {
-      if (stopping) return;
-      stopping = true;
+      if (state === 'stopping') return;
+      state = 'stopping';
+      stopSuccessor();
       manager.stopping();
       await engine.close();
       process.exit(0);
     });
   }
+  const upgrade = async () => {
+    if (state !== 'serving') return;
+    state = 'upgrading';
+    try {
+      const pid = await startSuccessor(engine, (stop) => {
+        stopSuccessor = stop;
+      });
+      logger.info('a new daemon has taken over', { pid });
+      manager.close();
+      await engine.left;
+      await logger.settle();
+      process.exit(0);
+    } catch (error) {
+      logger.error('upgrade refused, this daemon serves on', { why: errorText(error) });
+    }
+    if (state === 'upgrading') state = 'serving';
+  };
   process.on('SIGHUP', () => engine.reload());
+  process.on('SIGUSR2', () => void upgrade());
+  await tellPredecessor({ type: 'ready' });
   manager.ready('the engine serves');
 }
 
 async function run(options: Options, succeeds: boolean): Promise<void> {
   const passed = passedDescriptors(process.env);
-  const engine = await startEngine(options, passed);
-  if (!options.config) {
-    if (engine) runEngine(engine);
-    return;
-  }
-  try {
-    await runGateway(options.config, options, succeeds, engine, passed);
-  } catch (error) {
-    await engine?.close();
-    throw error;
-  }
+  const legacy = succeeds ? await inherit() : undefined;
+  const order = engineOrder(options, passed, legacy);
+  if (options.config) await runGateway(options.config, options, legacy, order, passed);
+  else if (order) await runEngine(order);
 }
 
 const program = new Command('sluiced')
@@ -165,7 +208,7 @@ program.action(async (options: Options) => {
     const code = error instanceof SluiceError ? ` (${error.code})` : '';
     const why = `${errorText(error)}${code}`;
     process.stderr.write(`${why}\n`);
-    if (succeeds) await answerPredecessor({ type: 'failed', why });
+    if (succeeds) await tellPredecessor({ type: 'failed', why });
     process.exit(1);
   }
 });

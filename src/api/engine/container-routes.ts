@@ -111,6 +111,7 @@ async function wait(engine: Engine, call: Call): Promise<undefined> {
   const { response } = call;
   response.writeHead(200, { 'content-type': 'application/json' });
   response.flushHeaders();
+  call.lasts();
   response.on('close', waiting.cancel);
   const { exitCode, error } = await waiting.result;
   const answer = {
@@ -138,6 +139,7 @@ async function stats(engine: Engine, call: Call): Promise<undefined> {
     return undefined;
   }
   await send();
+  call.lasts(() => response.end());
   const timer = setInterval(() => {
     send().catch(() => response.end());
   }, STATS_EVERY_MS);

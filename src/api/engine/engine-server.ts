@@ -9,6 +9,7 @@ import type { Logger } from '../../base/logger.ts';
 import { systemRng } from '../../base/rng.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
 import type { Engine } from '../../control/engine.ts';
+import { CallsUnderWay } from './calls.ts';
 import { containerRoutes } from './container-routes.ts';
 import { eventRoutes } from './event-routes.ts';
 import { Fields } from './fields.ts';
@@ -38,19 +39,32 @@ export type EngineTls = { readonly cert: string; readonly key: string; readonly 
 
 /** The Engine API over any number of listeners. */
 export class EngineServer {
-  readonly #router: Router;
-  readonly #member: ClusterMember;
+  #router: Router;
+  #member: ClusterMember;
   readonly #facts: () => EngineFacts;
   readonly #logger: Logger;
   readonly #servers = new Set<Server>();
   readonly #upgraded = new Set<Duplex>();
+  readonly #calls = new CallsUnderWay();
+  #phase: 'serving' | 'leaving' | 'left' = 'serving';
 
   constructor(engine: Engine, member: ClusterMember, facts: () => EngineFacts, logger: Logger) {
     this.#facts = facts;
     this.#member = member;
     this.#logger = logger;
-    this.#router = new Router([
-      ...systemRoutes(engine, member, facts),
+    this.#router = this.#routerOf(engine, member);
+  }
+
+  /** Serves another engine from now on. */
+  serve(engine: Engine, member: ClusterMember): void {
+    this.#member = member;
+    this.#router = this.#routerOf(engine, member);
+    this.#phase = 'serving';
+  }
+
+  #routerOf(engine: Engine, member: ClusterMember): Router {
+    return new Router([
+      ...systemRoutes(engine, member, this.#facts),
       ...networkRoutes(engine, member, systemClock),
       ...containerRoutes(engine, member),
       ...streamRoutes(engine),
@@ -81,8 +95,35 @@ export class EngineServer {
     server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) => {
       this.#upgrade(request, stream, head);
     });
+    const connected = (socket: Socket) => this.#calls.connected(socket);
+    server.on('connection', connected);
+    server.on('secureConnection', connected);
     this.#servers.add(server);
     return server;
+  }
+
+  /** From now on every answer is the last one of its connection. */
+  leave(): void {
+    this.#phase = 'leaving';
+    this.#calls.closeConnections();
+  }
+
+  /** `leave` is over: all goes on as before. */
+  stay(): void {
+    this.#phase = 'serving';
+  }
+
+  /** Resolves when only lasting answers are left, or with what is in the way at the deadline. */
+  brief(deadlineMs: number): Promise<string[]> {
+    return this.#calls.brief(deadlineMs);
+  }
+
+  /** Ends what can be ended in order; resolves when the rest has ended by itself. */
+  left(): Promise<void> {
+    this.#phase = 'left';
+    this.#calls.endLasting();
+    for (const server of this.#servers) server.closeIdleConnections();
+    return this.#calls.none();
   }
 
   /** Lets go of every client. */
@@ -109,6 +150,13 @@ export class EngineServer {
     response: ServerResponse,
     upgraded: Upgraded | undefined,
   ): Promise<void> {
+    if (this.#phase === 'left') {
+      request.socket.destroy();
+      return;
+    }
+    const name = `${request.method} ${request.url}`;
+    const underWay = this.#calls.begin(name, response, upgraded?.socket);
+    if (this.#phase === 'leaving') response.shouldKeepAlive = false;
     response.setHeader('Api-Version', API_VERSION);
     response.setHeader('Ostype', 'linux');
     response.setHeader('Docker-Experimental', 'false');
@@ -116,11 +164,13 @@ export class EngineServer {
     response.setHeader('Server', `Sluice/${this.#facts().version} (linux)`);
     let answer: Answer;
     try {
-      answer = await this.#route(request, response, upgraded);
+      answer = await this.#route(request, response, upgraded, underWay.lasts);
     } catch (error) {
       answer = faultAnswer(error);
       const fields = { method: request.method, url: request.url, reason: errorText(error) };
       this.#logger.debug('refused', fields);
+    } finally {
+      underWay.answered();
     }
     if (!answer) return;
     if (response.headersSent) response.end();
@@ -131,7 +181,12 @@ export class EngineServer {
     }
   }
 
-  #route(request: IncomingMessage, response: ServerResponse, upgraded: Upgraded | undefined) {
+  #route(
+    request: IncomingMessage,
+    response: ServerResponse,
+    upgraded: Upgraded | undefined,
+    lasts: Call['lasts'],
+  ) {
     const url = new URL(`http://engine${request.url ?? '/'}`);
     const { path, version } = splitVersion(url.pathname);
     const { route, parameters } = this.#router.match(request.method ?? 'GET', path);
@@ -149,6 +204,7 @@ export class EngineServer {
         body ??= readBody(request, left).then((text) => Fields.parse(text));
         return body;
       },
+      lasts,
     };
     return route.run(call);
   }

@@ -48,7 +48,7 @@ function fits(event: EngineEvent, filters: Filters): boolean {
   );
 }
 
-function stream({ events }: Engine, { query, response }: Call): undefined {
+function stream({ events }: Engine, { query, response, lasts }: Call): undefined {
   const filters = Filters.parse(query.text('filters'), FILTERS);
   const [since, until] = [query.time('since'), query.time('until')];
   response.writeHead(200, { 'content-type': 'application/json' });
@@ -67,6 +67,7 @@ function stream({ events }: Engine, { query, response }: Call): undefined {
     response.end();
     return undefined;
   }
+  lasts(() => response.end());
   const unsubscribe = events.subscribe(send);
   const timer =
     leftMs === undefined

@@ -17,6 +17,8 @@ export type Call = {
   /** Minor number of the API version: 50 for 1.50. */
   readonly version: number;
   readonly body: () => Promise<Fields>;
+  /** The answer takes as long as the client wants; `end` ends it when the daemon has to leave. */
+  readonly lasts: (end?: () => void) => void;
 };
 
 /** A connection that leaves HTTP, with what was read of it already. */

@@ -42,14 +42,15 @@ export function logRequest({ query }: Call) {
  * stand before it, after its time.
  */
 export function beginLogs(
-  { response }: Call,
-  { wanted, timestamps }: ReturnType<typeof logRequest>,
+  { response, lasts }: Call,
+  { wanted, timestamps, query }: ReturnType<typeof logRequest>,
   tty: boolean,
 ) {
   response.writeHead(200, {
     'content-type': `application/vnd.docker.${tty ? 'raw' : 'multiplexed'}-stream`,
   });
   response.flushHeaders();
+  if (query.follow) lasts(() => response.end());
   return {
     write({ stream, timeNs, line }: LogEntry, details = '') {
       if (!wanted[stream]) return;

@@ -39,6 +39,7 @@ function contentType(tty: boolean, version: number): string {
  */
 export function beginStream(call: Call, tty: boolean): { input: Readable; output: Writable } {
   const type = contentType(tty, call.version);
+  call.lasts();
   if (!call.upgraded) {
     call.response.writeHead(200, { 'content-type': type });
     call.response.flushHeaders();

@@ -219,6 +219,12 @@ export class ClusterMember {
     await this.#vanish();
   }
 
+  /** What opens what this manager keeps; undefined where nothing is locked. */
+  get unlockKey(): string | undefined {
+    const manager = this.#manager;
+    return manager && unlockKeyText(manager.keys, manager.store);
+  }
+
   /** Opens what this manager keeps; `text` is the unlock key. */
   async unlock(text: string): Promise<void> {
     if (this.#state === 'inactive') throw unavailable(NOT_A_MEMBER);
@@ -425,8 +431,7 @@ export class ClusterMember {
   }
 
   #unlockKey(keys: ManagerKeys, store: Store): Buffer | undefined {
-    const cluster = clusterOf(store)?.value;
-    const text = cluster?.spec.autolock ? keys.unlockKey(cluster) : undefined;
+    const text = unlockKeyText(keys, store);
     return text === undefined ? undefined : parseUnlockKey(text);
   }
 
@@ -465,6 +470,11 @@ export class ClusterMember {
       logger.warn('tasks of the cluster remain', { reason: errorText(error) });
     });
   }
+}
+
+function unlockKeyText(keys: ManagerKeys, store: Store): string | undefined {
+  const cluster = clusterOf(store)?.value;
+  return cluster?.spec.autolock ? keys.unlockKey(cluster) : undefined;
 }
 
 /** Throws when the peer is not what the token stands for. */

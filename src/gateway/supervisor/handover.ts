@@ -33,9 +33,6 @@ export type HandoverMessage =
   | { type: 'orphan'; pid: number }
   | { type: 'knowledge'; knowledge: Knowledge };
 
-/** A successor's answer. */
-export type SuccessorMessage = { type: 'ready' } | { type: 'failed'; why: string };
-
 /** Gathers the messages of one or more handovers. */
 export class InheritanceBuilder {
   readonly #sockets = new Map<string, (NativeHandle | undefined)[]>();

@@ -48,17 +48,24 @@ function answers(path: string): Promise<boolean> {
  * The agent of a daemon. One that answers is used; else one is started, and again whenever it is
  * gone. It outlives the daemon as long as tasks run, so that their names and ports live on.
  */
-class AgentKeeper implements AgentEvents {
+export class AgentKeeper implements AgentEvents {
   readonly #settings: DaemonSettings;
   readonly #events: AgentEvents;
   readonly #logger: Logger;
   readonly #client: AgentClient;
   #pid: number | undefined;
+  #child = false;
   #fault = '';
   #seen = false;
   #closed = false;
 
-  constructor(settings: DaemonSettings, events: AgentEvents, logger: Logger) {
+  constructor(
+    settings: DaemonSettings,
+    events: AgentEvents,
+    logger: Logger,
+    pid: number | undefined,
+  ) {
+    this.#pid = pid;
     this.#settings = settings;
     this.#events = events;
     this.#logger = logger;
@@ -70,7 +77,7 @@ class AgentKeeper implements AgentEvents {
   }
 
   /** Resolves when it answers. */
-  async start(): Promise<AgentPort> {
+  async start(): Promise<void> {
     if (!(await answers(this.#socket))) {
       if (process.getuid?.() !== 0) throw new SluiceError('E_NODE_UNAVAILABLE', this.#noAgent());
       this.#spawn();
@@ -84,6 +91,9 @@ class AgentKeeper implements AgentEvents {
       }
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     }
+  }
+
+  get agent(): AgentPort {
     return this.#client;
   }
 
@@ -104,10 +114,28 @@ class AgentKeeper implements AgentEvents {
     // The first connection is the start's own: the engine synchronizes by itself then.
     if (this.#seen) this.#events.connected(up);
     this.#seen = true;
-    if (!up) setTimeout(() => void this.#revive(), RESTART_AFTER_MS).unref();
+    if (up) return;
+    // Of one that is no child of this process nothing else tells that it has ended.
+    if (!this.#child) this.#pid = undefined;
+    setTimeout(() => void this.#revive(), RESTART_AFTER_MS).unref();
+  }
+
+  /** The process that this daemon, or one before it, has started. */
+  get pid(): number | undefined {
+    return this.#pid;
+  }
+
+  /** Leaves the agent to another daemon; what is open goes on until `disconnect`. */
+  leave(): void {
+    this.#closed = true;
+  }
+
+  disconnect(): void {
+    this.#client.close();
   }
 
   async close(): Promise<void> {
+    if (this.#closed) return;
     this.#closed = true;
     const busy = await this.#busy();
     this.#client.close();
@@ -152,6 +180,7 @@ class AgentKeeper implements AgentEvents {
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit'],
     });
+    this.#child = true;
     this.#pid = child.pid;
     child.once('exit', (code) => {
       this.#pid = undefined;
@@ -161,13 +190,17 @@ class AgentKeeper implements AgentEvents {
   }
 }
 
-/** Connects to the agent of a daemon, and starts it where there is none. Needs root for that. */
+/**
+ * Connects to the agent of a daemon, and starts it where there is none. Needs root for that. `pid`:
+ * of an agent that a daemon before has started.
+ */
 export async function startAgentProcess(
   settings: DaemonSettings,
   events: AgentEvents,
   logger: Logger,
-): Promise<{ agent: AgentPort; close: () => Promise<void> }> {
-  const keeper = new AgentKeeper(settings, events, logger);
-  const agent = await keeper.start();
-  return { agent, close: () => keeper.close() };
+  pid?: number,
+): Promise<AgentKeeper> {
+  const keeper = new AgentKeeper(settings, events, logger, pid);
+  await keeper.start();
+  return keeper;
 }

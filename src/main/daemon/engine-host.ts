@@ -1,29 +1,18 @@
 import { chmodSync, mkdirSync, readFileSync, statSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import { arch, cpus, hostname, release, totalmem, version } from 'node:os';
-import { join } from 'node:path';
+import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { LINGER_MS } from '../../api/engine/calls.ts';
 import { EngineServer } from '../../api/engine/engine-server.ts';
-import type { EngineFacts } from '../../api/engine/system-routes.ts';
-import { systemClock } from '../../base/clock.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import { invalid } from '../../base/faults.ts';
-import type { Logger } from '../../base/logger.ts';
-import { systemRng } from '../../base/rng.ts';
-import { Engine } from '../../control/engine.ts';
-import { newId } from '../../control/ids.ts';
-import { ENGINE_METRICS, engineSamples } from '../../control/metrics.ts';
-import { Exposition } from '../../gateway/metrics/exposition.ts';
-import type { AgentEvents, AgentPort } from '../../link/agent-port.ts';
-import { splitHostPort } from '../../model/address.ts';
-import type { NativeHandle } from '../../net/handles.ts';
-import { EmbeddedStore } from '../../store/embedded-store.ts';
 import { PidFile } from '../pid-file.ts';
 import type { LeveledLogger } from '../pino-logger.ts';
-import { VERSION } from '../version.ts';
-import { agentSocketOf, prefixOf } from './agent-process.ts';
-import { clusterMember } from './cluster-host.ts';
-import { hostFacts, optionFacts } from './host-facts.ts';
-import { listenAll } from './listen.ts';
+import type { Estate, PassOn, Send } from '../succession.ts';
+import { agentSocketOf } from './agent-process.ts';
+import { type Bequest, EngineCore } from './engine-core.ts';
+import type { Front } from './front.ts';
+import { optionFacts } from './host-facts.ts';
+import { type EngineSockets, openFronts } from './listen.ts';
 import { type DaemonSettings, daemonSettings } from './settings.ts';
 
 /** What the engine of a daemon is started from. */
@@ -32,15 +21,12 @@ export type EngineOrder = {
   readonly flags: Readonly<Record<string, unknown>>;
   /** daemon.json; undefined: none. */
   readonly configFile: string | undefined;
-  readonly descriptors: ReadonlyMap<string, NativeHandle>;
+  readonly sockets: EngineSockets;
+  /** What a daemon before has to leave; resolves when it is left. Undefined: there is none. */
+  readonly claim: (() => Promise<Bequest>) | undefined;
+  /** Called when neither this process nor its successor can go on with the engine. */
+  readonly onLost: () => void;
 };
-
-/** Makes the connection to the agent of a daemon; resolves when it answers. */
-export type AgentStarter = (
-  settings: DaemonSettings,
-  events: AgentEvents,
-  logger: Logger,
-) => Promise<{ agent: AgentPort; close: () => Promise<void> }>;
 
 type LoggerMaker = (level: DaemonSettings['logLevel']) => LeveledLogger;
 
@@ -81,175 +67,84 @@ function makeFolder(path: string, mode: number): void {
   }
 }
 
-/** The id of this daemon, made when its store is new. */
-function identity(store: EmbeddedStore): string {
-  const [found] = store.list('daemon');
-  if (found) return found.id;
-  const id = newId();
-  store.write([{ kind: 'daemon', id, value: {} }]);
-  return id;
-}
-
-/** Events of the agent for an engine that is made after its agent. */
-class EventRelay implements AgentEvents {
-  target: AgentEvents | undefined;
-
-  taskExited(...args: Parameters<AgentEvents['taskExited']>): void {
-    this.target?.taskExited(...args);
-  }
-
-  execExited(...args: Parameters<AgentEvents['execExited']>): void {
-    this.target?.execExited(...args);
-  }
-
-  degraded(reason: string): void {
-    this.target?.degraded(reason);
-  }
-
-  connected(up: boolean): void {
-    this.target?.connected(up);
-  }
-}
-
-function osName(): string {
-  try {
-    const text = readFileSync('/etc/os-release', 'utf8');
-    return /^PRETTY_NAME="?([^"\n]*)/m.exec(text)?.[1] ?? version();
-  } catch {
-    return version();
-  }
-}
-
-function machineFacts(id: string, settings: DaemonSettings): EngineFacts {
-  return {
-    version: VERSION,
-    name: hostname(),
-    id,
-    kernel: release(),
-    os: osName(),
-    arch: arch() === 'x64' ? 'amd64' : arch(),
-    cpus: cpus().length,
-    memoryBytes: totalmem(),
-    dataRoot: settings.dataRoot,
-    debug: settings.logLevel === 'debug',
-  };
-}
-
-function serveMetrics(engine: Engine, address: string): Promise<Server> {
-  const parts = splitHostPort(address);
-  if (!parts) throw invalid(`invalid metrics-addr: "${address}" is not HOST:PORT`);
-  const exposition = new Exposition(ENGINE_METRICS);
-  const server = createServer((request, response) => {
-    if (request.url !== '/metrics') {
-      response.writeHead(404).end('page not found\n');
-      return;
-    }
-    void exposition.render(engineSamples(engine)).then((text) => {
-      response.writeHead(200, { 'content-type': exposition.contentType }).end(text);
-    });
-  });
-  return new Promise((resolve, reject) => {
-    const refused = (error: Error) => {
-      const message = `cannot serve metrics on ${address}: ${error.message}`;
-      reject(new SluiceError('E_BIND_FAILED', message, { cause: error }));
-    };
-    server.once('error', refused);
-    server.listen({ host: parts.host || '127.0.0.1', port: Number(parts.port) }, () => {
-      resolve(server);
-    });
-  });
-}
+/** How long calls may take that an upgrade waits for. */
+const BRIEF_MS = 10_000;
+const LOOK_EVERY_MS = 20;
 
 /** The engine of a daemon with everything around it. */
-export class EngineHost {
+export class EngineHost implements Estate {
   readonly #order: EngineOrder;
-  readonly #id: string;
-  readonly #engine: Engine;
+  readonly #settings: DaemonSettings;
+  readonly #pid: PidFile;
   readonly logger: LeveledLogger;
-  /** Where the agent of this daemon takes orders. */
-  readonly agentSocket: string;
-  readonly #close: (() => void | Promise<void>)[];
+  #core: EngineCore;
+  readonly #api: EngineServer;
+  #fronts: readonly Front[] = [];
+  /** When everything is over that a successor could not take over. */
+  #left: Promise<void> = Promise.resolve();
+  /** What `release` has given away. */
+  #bequest: Bequest | undefined;
+  #state: 'serving' | 'released' | 'succeeded' | 'ended' = 'serving';
 
   private constructor(
     order: EngineOrder,
     settings: DaemonSettings,
-    id: string,
-    engine: Engine,
+    pid: PidFile,
     logger: LeveledLogger,
-    close: (() => void | Promise<void>)[],
+    core: EngineCore,
   ) {
     this.#order = order;
-    this.#id = id;
-    this.agentSocket = agentSocketOf(settings);
-    this.#engine = engine;
+    this.#settings = settings;
+    this.#pid = pid;
     this.logger = logger;
-    this.#close = close;
+    this.#core = core;
+    const { engine, member } = core;
+    this.#api = new EngineServer(engine, member, () => this.#core.facts, logger);
   }
 
   /** Resolves when the API listens. Throws when flags, file, store, agent or address refuse. */
-  static async start(
-    order: EngineOrder,
-    startAgent: AgentStarter,
-    makeLogger: LoggerMaker,
-  ): Promise<EngineHost> {
-    const close: (() => void | Promise<void>)[] = [];
+  static async start(order: EngineOrder, makeLogger: LoggerMaker): Promise<EngineHost> {
+    const settings = readSettings(order, '');
+    const logger = makeLogger(settings.logLevel);
+    for (const warning of settings.warnings) logger.warn(warning);
+    makeFolder(settings.dataRoot, 0o710);
+    makeFolder(settings.execRoot, 0o711);
+    const pid = new PidFile(settings.pidfile);
+    if (!order.claim) pid.hold();
     try {
-      return await EngineHost.#start(order, startAgent, makeLogger, close);
+      const bequest = await order.claim?.();
+      const read = (id: string) => readSettings(order, id);
+      const core = await EngineCore.start(settings.dataRoot, read, logger, bequest);
+      const host = new EngineHost(order, settings, pid, logger, core);
+      await host.#listen();
+      pid.hold(true);
+      return host;
     } catch (error) {
-      for (const one of close.reverse()) await one();
+      pid.release();
       throw error;
     }
   }
 
-  static async #start(
-    order: EngineOrder,
-    startAgent: AgentStarter,
-    makeLogger: LoggerMaker,
-    close: (() => void | Promise<void>)[],
-  ): Promise<EngineHost> {
-    const draft = readSettings(order, '');
-    const logger = makeLogger(draft.logLevel);
-    for (const warning of draft.warnings) logger.warn(warning);
-    makeFolder(draft.dataRoot, 0o710);
-    makeFolder(draft.execRoot, 0o711);
-    const pid = new PidFile(draft.pidfile);
-    pid.hold();
-    close.push(() => pid.release());
-    const store = EmbeddedStore.open(join(draft.dataRoot, 'state.db'));
-    close.push(() => store.close());
-    const id = identity(store);
-    const settings = readSettings(order, id);
-    const relay = new EventRelay();
-    const { agent, close: closeAgent } = await startAgent(settings, relay, logger);
-    close.push(closeAgent);
-    const engine = new Engine({
-      ...{ store, agent, logger, options: settings.options, facts: hostFacts(prefixOf(settings)) },
-      ...{ clock: systemClock, rng: systemRng, plugins: settings.plugins },
-    });
-    relay.target = engine;
-    close.push(() => engine.close());
-    await engine.start();
-    const member = clusterMember(engine, store, settings, logger);
-    close.push(() => member.close());
-    await member.start();
-    if (settings.metricsAddress !== undefined) {
-      const metrics = await serveMetrics(engine, settings.metricsAddress);
-      close.push(
-        () => void metrics.close(),
-        () => metrics.closeAllConnections(),
-      );
+  async #listen(): Promise<void> {
+    try {
+      const { sockets } = this.#order;
+      this.#fronts = await openFronts(this.#api, this.#settings, sockets, this.logger);
+    } catch (error) {
+      await this.#core.close();
+      throw error;
     }
-    const api = new EngineServer(engine, member, () => machineFacts(id, settings), logger);
-    close.push(() => api.close());
-    await listenAll(api, settings, order.descriptors, logger);
-    return new EngineHost(order, settings, id, engine, logger, close);
+  }
+
+  /** Where the agent of a daemon takes orders. */
+  static agentSocket(order: EngineOrder): string {
+    return agentSocketOf(readSettings(order, ''));
   }
 
   /** Reads the file again; what cannot change while it runs stays. A fault changes nothing. */
   reload(): void {
     try {
-      const { options, logLevel } = readSettings(this.#order, this.#id);
-      this.#engine.reload(options);
+      const { options, logLevel } = readSettings(this.#order, this.#core.id);
+      this.#core.engine.reload(options);
       this.logger.setLevel(logLevel);
       this.logger.info('engine options reloaded');
     } catch (error) {
@@ -257,8 +152,87 @@ export class EngineHost {
     }
   }
 
+  handOver(send: Send): void {
+    for (const { key, handle } of this.#fronts) send({ type: 'front', key }, handle);
+  }
+
+  /**
+   * Answers what is under way, keeps new clients waiting, and lets go of the state. Throws when calls
+   * take too long; then all goes on as before.
+   */
+  async release(): Promise<Bequest> {
+    const end = performance.now() + BRIEF_MS;
+    this.#api.leave();
+    await delay(LINGER_MS);
+    for (;;) {
+      for (const front of this.#fronts) front.hold();
+      const late = await this.#api.brief(Math.max(0, end - performance.now()));
+      const { startsAwaited } = this.#core.engine.containers.lifecycle;
+      if (late.length === 0 && !startsAwaited) break;
+      // Whoever is attached to a container that is yet to start is about to start it.
+      for (const front of this.#fronts) front.release();
+      if (performance.now() > end) {
+        this.#api.stay();
+        const what = late[0] ?? 'a client is attached to a container that is yet to start';
+        throw new SluiceError('E_UPGRADE_REFUSED', `still under way after 10 s: ${what}`);
+      }
+      await delay(LOOK_EVERY_MS);
+    }
+    this.#state = 'released';
+    const core = this.#core;
+    this.#left = this.#api.left().then(() => core.disconnect());
+    this.#bequest = await core.retire();
+    return this.#bequest;
+  }
+
+  /** Takes the state back, and goes on as it was. */
+  async resume(): Promise<void> {
+    if (this.#state !== 'released') return;
+    const { settings } = this.#core;
+    try {
+      // Not what the files say now, which may be what the successor has failed of.
+      this.#core = await EngineCore.start(
+        settings.dataRoot,
+        () => settings,
+        this.logger,
+        this.#bequest,
+      );
+    } catch (error) {
+      this.logger.error('the engine does not come back', { reason: errorText(error) });
+      this.#order.onLost();
+      return;
+    }
+    this.#state = 'serving';
+    this.#api.serve(this.#core.engine, this.#core.member);
+    for (const front of this.#fronts) front.release();
+  }
+
+  async leave(passOn: PassOn): Promise<void> {
+    this.#state = 'succeeded';
+    for (const front of this.#fronts) {
+      await front.passOn((socket) => passOn({ type: 'client', key: front.key }, socket));
+    }
+  }
+
+  /** Resolves, after `leave`, when the streams that this process still carries have ended. */
+  get left(): Promise<void> {
+    return this.#left;
+  }
+
+  /** Serves a client that the daemon before has accepted. */
+  take(key: string, socket: Socket): void {
+    const front = this.#fronts.find((one) => one.key === key);
+    if (front) front.take(socket);
+    else socket.destroy();
+  }
+
   /** Lets go of clients and agent. Containers run on. */
   async close(): Promise<void> {
-    for (const one of this.#close.reverse()) await one();
+    const before = this.#state;
+    this.#state = 'ended';
+    if (before !== 'succeeded') for (const front of this.#fronts) front.close();
+    this.#api.close();
+    if (before === 'serving') await this.#core.close();
+    this.#pid.release();
   }
 }

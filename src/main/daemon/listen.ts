@@ -1,14 +1,14 @@
+import { lookup } from 'node:dns/promises';
 import { chownSync, mkdirSync, readFileSync, statSync } from 'node:fs';
-import type { Server } from 'node:http';
-import type { ListenOptions } from 'node:net';
 import { dirname } from 'node:path';
-import type { EngineServer } from '../../api/engine/engine-server.ts';
-import { listenOnPath } from '../../api/unix-socket.ts';
+import type { EngineServer, EngineTls } from '../../api/engine/engine-server.ts';
+import { answers } from '../../api/unix-socket.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import { invalid } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
-import { splitHostPort } from '../../model/address.ts';
-import type { NativeHandle } from '../../net/handles.ts';
+import { formatHostPort, splitHostPort } from '../../model/address.ts';
+import { bindExclusive, type NativeHandle, removePath } from '../../net/handles.ts';
+import { Front } from './front.ts';
 import type { DaemonSettings } from './settings.ts';
 
 /** Where the API listens, read from a `-H` value. */
@@ -17,6 +17,16 @@ export type EngineAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'fd'; readonly name: string };
 
+/** Sockets that this process was given. */
+export type EngineSockets = {
+  /** Of the service manager, by name. */
+  readonly descriptors: ReadonlyMap<string, NativeHandle>;
+  /** Of the daemon before, by their keys. */
+  readonly inherited: ReadonlyMap<string, NativeHandle>;
+};
+
+/** Begins the keys of sockets in the file system. */
+const UNIX = 'unix:';
 const PLAIN_PORT = 2375;
 const TLS_PORT = 2376;
 
@@ -49,81 +59,94 @@ function groupId(name: string): number | undefined {
   return number === undefined ? undefined : Number(number);
 }
 
-async function listenUnix(server: Server, path: string, group: string): Promise<void> {
+/** A socket with mode 0660 for the group. A live one there, and any other file, is refused. */
+async function bindUnix(path: string, group: string): Promise<NativeHandle> {
   mkdirSync(dirname(path), { recursive: true });
-  await listenOnPath(server, path);
+  if (await answers(path)) throw new Error('another process answers there');
+  const handle = bindExclusive({ kind: 'unix', path });
   const gid = groupId(group);
   if (gid !== undefined && process.getuid?.() === 0) chownSync(path, statSync(path).uid, gid);
+  return handle;
 }
 
-function listenTcp(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ host, port }, resolve);
-  });
+async function bindTcp(host: string, port: number): Promise<NativeHandle> {
+  const { address } = await lookup(host);
+  return bindExclusive({ kind: 'ip', host: address, port, dualStack: false });
 }
 
 function passed(
   name: string,
   descriptors: ReadonlyMap<string, NativeHandle>,
 ): readonly NativeHandle[] {
-  if (name === '') return [...descriptors.values()];
-  const handle = descriptors.get(name);
-  return handle ? [handle] : [];
-}
-
-async function listenOn(
-  api: EngineServer,
-  address: EngineAddress,
-  { tls, group }: DaemonSettings,
-  descriptors: ReadonlyMap<string, NativeHandle>,
-): Promise<void> {
-  if (address.kind === 'unix') {
-    await listenUnix(api.createServer(undefined), address.path, group);
-    return;
-  }
-  if (address.kind === 'tcp') {
-    const { host, port } = address;
-    if (!tls && !isLoopback(host)) {
-      throw new Error(
-        'without TLS anybody who reaches it is root here; give --tlsverify with --tlscacert, --tlscert and --tlskey, or a loopback address',
-      );
-    }
-    const read = (path: string) => readFileSync(path, 'utf8');
-    const material = tls && { ca: read(tls.ca), cert: read(tls.cert), key: read(tls.key) };
-    await listenTcp(api.createServer(material), host, port);
-    return;
-  }
-  const handles = passed(address.name, descriptors);
+  const found = name === '' ? [...descriptors.values()] : [descriptors.get(name)];
+  const handles = found.flatMap((handle) => handle ?? []);
   if (handles.length === 0) throw new Error('the service manager passed no such socket');
-  for (const handle of handles) {
-    await new Promise<void>((resolve, reject) => {
-      const server = api.createServer(undefined);
-      server.once('error', reject);
-      // exempt(as): Node listens on its own handles, which its types do not say
-      server.listen({ _handle: handle } as ListenOptions, resolve);
-    });
-  }
+  return handles;
 }
 
-/** Serves the API on every address of the settings. Throws `E_BIND_FAILED`. */
-export async function listenAll(
+function readTls({ tls }: DaemonSettings): EngineTls | undefined {
+  const read = (path: string) => readFileSync(path, 'utf8');
+  return tls && { ca: read(tls.ca), cert: read(tls.cert), key: read(tls.key) };
+}
+
+/** Sockets of an address, by their keys. */
+async function socketsOf(
+  address: EngineAddress,
+  { group, tls }: DaemonSettings,
+  { descriptors, inherited }: EngineSockets,
+): Promise<ReadonlyMap<string, NativeHandle>> {
+  if (address.kind === 'fd') {
+    const prefix = `fd:${address.name}#`;
+    const kept = [...inherited].filter(([key]) => key.startsWith(prefix));
+    if (kept.length > 0) return new Map(kept);
+    const handles = passed(address.name, descriptors);
+    return new Map(handles.map((handle, index) => [`${prefix}${index}`, handle]));
+  }
+  if (address.kind === 'tcp' && !tls && !isLoopback(address.host)) {
+    throw new Error(
+      'without TLS anybody who reaches it is root here; give --tlsverify with --tlscacert, --tlscert and --tlskey, or a loopback address',
+    );
+  }
+  const unix = address.kind === 'unix';
+  const key = unix ? `${UNIX}${address.path}` : `tcp:${formatHostPort(address.host, address.port)}`;
+  const bind = () => (unix ? bindUnix(address.path, group) : bindTcp(address.host, address.port));
+  return new Map([[key, inherited.get(key) ?? (await bind())]]);
+}
+
+/**
+ * Serves the API on every address of the settings; what is inherited and not among them is closed.
+ * Throws `E_BIND_FAILED`, and then nothing is left open.
+ */
+export async function openFronts(
   api: EngineServer,
   settings: DaemonSettings,
-  descriptors: ReadonlyMap<string, NativeHandle>,
+  sockets: EngineSockets,
   logger: Logger,
-): Promise<void> {
+): Promise<Front[]> {
+  const fronts: Front[] = [];
   for (const text of settings.hosts) {
     const address = parseEngineAddress(text, settings.tls !== undefined);
+    const path = address.kind === 'unix' ? address.path : undefined;
     try {
-      await listenOn(api, address, settings, descriptors);
+      const tls = address.kind === 'tcp' ? readTls(settings) : undefined;
+      for (const [key, handle] of await socketsOf(address, settings, sockets)) {
+        fronts.push(await Front.open(key, handle, api.createServer(tls), path));
+      }
     } catch (error) {
-      throw new SluiceError(
-        'E_BIND_FAILED',
-        `cannot serve the Engine API on ${text}: ${errorText(error)}`,
-        { cause: error },
-      );
+      for (const front of fronts) {
+        if (sockets.inherited.has(front.key)) front.abandon();
+        else front.close();
+      }
+      const why = `cannot serve the Engine API on ${text}: ${errorText(error)}`;
+      throw new SluiceError('E_BIND_FAILED', why, { cause: error });
     }
     logger.info('Engine API listens', { host: text });
   }
+  const used = new Set(fronts.map(({ key }) => key));
+  for (const [key, handle] of sockets.inherited) {
+    if (used.has(key)) continue;
+    handle.close();
+    if (key.startsWith(UNIX)) removePath(key.slice(UNIX.length));
+  }
+  return fronts;
 }

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DockerDaemon, type Outcome, run } from '../../support/docker-daemon.ts';
+import { endAll, isAlive } from '../../support/processes.ts';
 
 const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../../src/main/sluiced.ts', import.meta.url));
@@ -35,6 +36,7 @@ let labs = 0;
 export class Lab extends DockerDaemon {
   readonly #name = `slr-${process.pid}-${labs++}`;
   #daemon: ChildProcess | undefined;
+  #successor: number | undefined;
   #flags: readonly string[] = [];
   #generation = 0;
   /** What the daemon is started through. */
@@ -68,8 +70,13 @@ export class Lab extends DockerDaemon {
     }
   }
 
+  /** The process that serves: another one than was started, after an upgrade. */
   get daemonPid(): number {
-    return this.#daemon?.pid ?? 0;
+    return this.#successor ?? this.#daemon?.pid ?? 0;
+  }
+
+  set daemonPid(pid: number) {
+    this.#successor = pid;
   }
 
   /** Runs a command in the host's namespace. */
@@ -202,6 +209,7 @@ export class Lab extends DockerDaemon {
   /** Starts the daemon without waiting for it. */
   async launch(flags: readonly string[]): Promise<ChildProcess> {
     this.#flags = flags;
+    this.#successor = undefined;
     const own = ['-H', `unix://${this.socket}`, ...this.roots(), '-l', 'debug'];
     const enter = [`--net=/run/netns/${this.#name}h`, ...this.#prefix];
     const argv = [...enter, process.execPath, SLUICED, ...own, ...flags];
@@ -209,7 +217,11 @@ export class Lab extends DockerDaemon {
     writeFileSync(log, '', { flag: 'a' });
     this.#daemon = spawn('sh', ['-c', `exec nsenter "$@" >>${log} 2>&1`, 'sh', ...argv], {
       stdio: 'ignore',
-      env: { ...process.env, ...this.#podmanEnv() },
+      env: {
+        ...process.env,
+        ...this.#podmanEnv(),
+        RUNTIME_DIRECTORY: join(this.folder, 'run'),
+      },
     });
     return this.#daemon;
   }
@@ -243,6 +255,10 @@ export class Lab extends DockerDaemon {
   /** Ends the daemon; `SIGKILL` leaves it no time for anything. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.#daemon;
+    if (this.#successor !== undefined) {
+      endAll([this.#successor], signal);
+      await this.#until('the successor ends', async () => !isAlive(this.#successor ?? 0));
+    }
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     child.kill(signal);
