@@ -9,7 +9,12 @@ import type { TicketKeys } from './ticket-keys.ts';
 /** A finished handshake. */
 export type SecureSocket = { readonly socket: tls.TLSSocket; readonly info: TlsInfo };
 
-const HANDSHAKE_RECORD = 0x16;
+/** What OpenSSL calls a first record that is none: most often plain HTTP. */
+const NO_TLS = new Set([
+  'ERR_SSL_HTTP_REQUEST',
+  'ERR_SSL_HTTPS_PROXY_REQUEST',
+  'ERR_SSL_WRONG_VERSION_NUMBER',
+]);
 const SPEAK_TLS = 'This port speaks TLS: use https.\n';
 const PLAIN_ANSWER = [
   'HTTP/1.1 400 Bad Request',
@@ -56,37 +61,41 @@ export class TlsTerminator {
    * with 400, an unknown name, or none, under `strictSni` with an alert.
    */
   handshake(socket: Socket, done: (result: SecureSocket | string) => void): void {
+    if (this.#strict) this.#judgeName(socket, done);
+    else this.#begin(socket, done);
+  }
+
+  /**
+   * Reads the first message before OpenSSL does. Without need it costs 8 KiB for as long as the
+   * connection lives: what is put back fills the small buffer that Node reads into otherwise.
+   */
+  #judgeName(socket: Socket, done: (result: SecureSocket | string) => void): void {
     let bytes: Buffer = Buffer.alloc(0);
     const onGone = () => done('ECONNRESET');
     const onData = (data: Buffer) => {
       bytes = Buffer.concat([bytes, data]);
-      const refusal = this.#refusal(bytes);
-      if (refusal === 'need-more') return;
+      const hello = readClientHello(bytes);
+      if (hello.kind === 'need-more') return;
       socket.pause();
       socket.off('data', onData).off('end', onGone).off('error', onGone);
-      if (refusal) {
-        socket.on('error', () => {});
-        socket.end(refusal.answer, () => socket.destroy());
-        done(refusal.reason);
+      if (hello.kind === 'error' || (hello.sni !== undefined && this.#find(hello.sni))) {
+        socket.unshift(bytes);
+        this.#begin(socket, done);
         return;
       }
-      socket.unshift(bytes);
-      this.#waiting.set(socket, done);
-      this.#server.emit('connection', socket);
+      // Node itself sends no alert for an unknown name.
+      answerAndClose(socket, UNRECOGNIZED_NAME_ALERT);
+      done('UNRECOGNIZED_NAME');
     };
     socket.on('data', onData).once('end', onGone).once('error', onGone);
     socket.resume();
   }
 
-  /** What to answer instead of a handshake; Node itself sends no alert for an unknown name. */
-  #refusal(bytes: Buffer): { answer: Buffer | string; reason: string } | 'need-more' | undefined {
-    if (bytes[0] !== HANDSHAKE_RECORD) return { answer: PLAIN_ANSWER, reason: 'HTTP_REQUEST' };
-    if (!this.#strict) return;
-    const hello = readClientHello(bytes);
-    if (hello.kind === 'need-more') return 'need-more';
-    if (hello.kind === 'error') return;
-    if (hello.sni !== undefined && this.#find(hello.sni)) return;
-    return { answer: UNRECOGNIZED_NAME_ALERT, reason: 'UNRECOGNIZED_NAME' };
+  #begin(socket: Socket, done: (result: SecureSocket | string) => void): void {
+    this.#waiting.set(socket, done);
+    // Who ends its side before the handshake is done is gone; afterwards it may still want to hear.
+    socket.allowHalfOpen = false;
+    this.#server.emit('connection', socket);
   }
 
   /**
@@ -118,12 +127,17 @@ export class TlsTerminator {
       SNICallback: (name, done) => this.#choose(name, done),
     });
     this.#tickets.attach(server);
-    server.on('secureConnection', (socket) =>
-      this.#settle(socket, { socket, info: this.#info(socket) }),
-    );
+    server.on('secureConnection', (socket) => {
+      socket.allowHalfOpen = true;
+      this.#settle(socket, { socket, info: this.#info(socket) });
+    });
     server.on('tlsClientError', (error, socket) => {
       const code = 'code' in error ? String(error.code) : 'handshake-failed';
-      this.#settle(socket, socket.authorizationError ? 'CLIENT_CERT' : code);
+      const raw = NO_TLS.has(code) ? rawOf(socket) : undefined;
+      if (raw) {
+        answerAndClose(raw, PLAIN_ANSWER);
+        this.#settle(socket, 'HTTP_REQUEST');
+      } else this.#settle(socket, socket.authorizationError ? 'CLIENT_CERT' : code);
     });
     return server;
   }
@@ -197,8 +211,7 @@ export class TlsTerminator {
   }
 
   #settle(socket: tls.TLSSocket, result: SecureSocket | string): void {
-    // Node has no public way from a TLS socket to the socket that it was made on.
-    const raw = '_parent' in socket ? (socket._parent as Socket) : undefined;
+    const raw = rawOf(socket);
     const waiting = raw && this.#waiting.get(raw);
     if (!raw || !waiting) {
       socket.destroy();
@@ -207,6 +220,16 @@ export class TlsTerminator {
     this.#waiting.delete(raw);
     waiting(result);
   }
+}
+
+/** The socket that a TLS socket was made on, to which Node has no public way. */
+function rawOf(socket: tls.TLSSocket): Socket | undefined {
+  return '_parent' in socket ? (socket._parent as Socket) : undefined;
+}
+
+function answerAndClose(socket: Socket, answer: Buffer | string): void {
+  socket.on('error', () => {});
+  socket.end(answer, () => socket.destroy());
 }
 
 function namesOf(certificate: X509Certificate): string[] {

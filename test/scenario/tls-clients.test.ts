@@ -5,6 +5,8 @@ import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
+import tls from 'node:tls';
+import { exchange } from '../support/attack.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 import { Pki, noOpenssl as skip } from '../support/pki.ts';
 
@@ -154,6 +156,27 @@ test('plain HTTP on a TLS port is told so', { skip }, async (t) => {
   assert.match(answer, /^HTTP\/1\.1 400 .*speaks TLS/s);
   const plain = 'sluice_tls_failures_total{listener="web",reason="plain-http"}';
   assert.equal(await gateway.metric(plain), 1);
+});
+
+test('who ends within a handshake is gone; who ends after a request is answered', {
+  skip,
+}, async (t) => {
+  const { port, gateway } = await setUp(t, 'minVersion: TLSv1.2');
+  for (const begin of ['', '\x16\x03\x01\x01\x00\x01\x00']) {
+    assert.notEqual((await exchange(port, begin, { half: true })).ending, 'open');
+  }
+  const failures = 'sluice_tls_failures_total{listener="web"';
+  await eventually(
+    'both are counted',
+    async () => (await gateway.metric(`${failures},reason="reset"}`)) === 2,
+  );
+  assert.equal(await gateway.metric(`${failures},reason="timeout"}`), undefined);
+  const raw = net.connect({ port, host: HOST, allowHalfOpen: true });
+  const socket = tls.connect({ socket: raw, rejectUnauthorized: false });
+  socket.end('GET / HTTP/1.1\r\nhost: web.example.com\r\n\r\n');
+  let text = '';
+  for await (const data of socket) text += data.toString();
+  assert.match(text, /^HTTP\/1\.1 200 /);
 });
 
 test('sessions are resumed by every worker', { skip }, async (t) => {
