@@ -170,6 +170,7 @@ export type TaskTemplate = {
   readonly constraints: readonly string[];
   /** Labels that tasks are spread over, such as `node.labels.zone`. */
   readonly spread: readonly string[];
+  /** 0: no limit. */
   readonly maxReplicasPerNode: number;
   readonly reservations: { readonly nanoCpus: number; readonly memoryBytes: number };
   /** Changes force a replacement of every task. */
@@ -276,6 +277,8 @@ export type ClusterTask = ObjectMeta & {
   /** The IPv6 ones beside them, of networks that have both families. */
   readonly addresses6?: Readonly<Record<string, string>>;
   readonly desired: ClusterTaskState;
+  /** Why it is to end, where neither an operator nor another version of its service asks for that. */
+  readonly reason?: string;
   /** Until a node is assigned written by the leader, then by that node alone. */
   readonly report: TaskReport;
 };

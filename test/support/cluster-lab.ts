@@ -2,9 +2,9 @@ import { ManualClock } from '../../src/base/clock.ts';
 import { type Logger, silentLogger } from '../../src/base/logger.ts';
 import { isOver, nodesOf, progress, tasksOf } from '../../src/control/cluster/cluster-state.ts';
 import { Leader } from '../../src/control/cluster/orchestration/leader.ts';
+import { defaultIngress } from '../../src/control/cluster/orchestration/network-plan.ts';
 import { stages } from '../../src/control/cluster/orchestration/orchestration.ts';
-import type { Plan, Stage } from '../../src/control/cluster/orchestration/stage.ts';
-import type { ClusterView } from '../../src/control/cluster/orchestration/view.ts';
+import type { Stage } from '../../src/control/cluster/orchestration/stage.ts';
 import { isNews } from '../../src/control/cluster/report.ts';
 import { timestamp } from '../../src/control/ids.ts';
 import {
@@ -20,29 +20,6 @@ import type { Change } from '../../src/store/embedded-store.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
 import { MAX_CHANGES, type Store } from '../../src/store/store.ts';
 import { aCluster, aService } from './cluster-objects.ts';
-
-/** Gives each task the node that has fewest, as long as nothing better is there. */
-export class Placement implements Stage {
-  plan(view: ClusterView): Plan {
-    const load = new Map(
-      [...view.nodes.values()].map(({ value }) => [value.id, view.tasksOfNode(value.id).size]),
-    );
-    const groups: Change[][] = [];
-    for (const { value, version } of view.tasks.values()) {
-      if (progress(value.report.state) >= progress('assigned') || isOver(value.desired)) continue;
-      const free = [...view.nodes.values()]
-        .filter((one) => one.value.status === 'ready' && one.value.availability === 'active')
-        .map((one) => one.value.id)
-        .sort((a, b) => (load.get(a) ?? 0) - (load.get(b) ?? 0) || (a < b ? -1 : 1));
-      const nodeId = value.nodeId || free[0];
-      if (!nodeId || !free.includes(nodeId)) continue;
-      load.set(nodeId, (load.get(nodeId) ?? 0) + 1);
-      const next = { ...value, nodeId, report: { ...value.report, state: 'assigned' as const } };
-      groups.push([{ kind: KIND.task, id: value.id, value: next, expected: version }]);
-    }
-    return { groups, wakeAt: undefined };
-  }
-}
 
 /** What a simulated node makes of a task that it is about to start or that runs. */
 export type Fate = (task: ClusterTask) => 'failed' | 'complete' | 'stuck' | undefined;
@@ -60,7 +37,7 @@ export class ClusterLab {
   fate: Fate = () => undefined;
 
   constructor(
-    all = () => [...stages(), new Placement()],
+    all: () => readonly Stage[] = stages,
     wrap: (store: Store) => Store = (store) => store,
     logger: Logger = silentLogger,
   ) {
@@ -92,8 +69,10 @@ export class ClusterLab {
 
   async found(nodes: readonly ClusterNode[], taskHistory = 5): Promise<void> {
     const cluster = aCluster(taskHistory);
+    const ingress = defaultIngress('ingress', cluster.created);
     const changes = [
       { kind: KIND.cluster, id: cluster.id, value: cluster },
+      { kind: KIND.network, id: ingress.id, value: ingress },
       ...nodes.map((value) => ({ kind: KIND.node, id: value.id, value })),
     ];
     for (let at = 0; at < changes.length; at += MAX_CHANGES) {

@@ -6,6 +6,7 @@ import { NO_REPORT } from '../../src/control/cluster/report.ts';
 import { plainAttachment } from '../../src/control/cluster/task-order.ts';
 import {
   type ClusterNetwork,
+  type ClusterNode,
   type ClusterService,
   type ClusterTask,
   KIND,
@@ -15,9 +16,24 @@ import {
 } from '../../src/model/cluster.ts';
 import type { Change } from '../../src/store/embedded-store.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
-import { aService, aSpec, aTemplate } from './cluster-objects.ts';
+import { aNode, aService, aSpec, aTemplate } from './cluster-objects.ts';
 
 const CREATED = '2026-01-01T00:00:00.000000000Z';
+
+/** A node of four processors and 8 GiB. */
+export function nodeOf(
+  id: string,
+  {
+    description,
+    ...change
+  }: Partial<Omit<ClusterNode, 'description'>> & {
+    readonly description?: Partial<ClusterNode['description']>;
+  } = {},
+): ClusterNode {
+  const node = aNode(id, change);
+  const size = { nanoCpus: 4e9, memoryBytes: 8 * 2 ** 30 };
+  return { ...node, description: { ...node.description, ...size, ...description } };
+}
 
 /** An overlay that asks for these subnets. */
 export function aNetwork(

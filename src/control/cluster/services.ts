@@ -16,6 +16,7 @@ import type { ManagerPart } from './manager.ts';
 import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
 
 import { checkRoom, claimName, releaseName } from './object-names.ts';
+import { parseConstraint } from './orchestration/constraints.ts';
 import { clashingPort } from './orchestration/ports.ts';
 import { alreadyExists, invalidArgument, outOfSequence, precondition } from './refusals.ts';
 
@@ -49,6 +50,7 @@ function checkFiles({ store }: ManagerPart, { template }: ServiceSpec): void {
 /** Throws when the cluster as it is cannot carry the specification of this service out. */
 function checkSpec(manager: ManagerPart, spec: ServiceSpec, serviceId: string): void {
   checkFiles(manager, spec);
+  for (const constraint of spec.template.constraints) parseConstraint(constraint);
   const services = servicesOf(manager.store).map(({ value }) => value);
   const clash = clashingPort(services, spec, serviceId);
   if (clash !== undefined) throw invalidArgument(clash);

@@ -1,7 +1,8 @@
 import type { ClusterService } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
 import type { Versioned } from '../cluster-state.ts';
-import { lossOf, takesTasks } from './node-fitness.ts';
+import { meets, readConstraint } from './constraints.ts';
+import { lossOf, takesTasks, unmetBy } from './node-fitness.ts';
 import { emptySlot, following, hasFailed, isWanted, type Slot, slotsOf, turned } from './slots.ts';
 import type { Plan, Stage } from './stage.ts';
 import type { ClusterView, Touched } from './view.ts';
@@ -20,9 +21,11 @@ export class Global implements Stage {
 
 function spread(view: ClusterView, service: Versioned<ClusterService>, wall: number): Change[][] {
   const slots = slotsOf(view, service.value.id);
+  const constraints = service.value.spec.template.constraints.map(readConstraint);
   const missing = [...view.nodes.values()].flatMap(({ value: node }) => {
     const slot = slots.get(node.id) ?? emptySlot(0, node.id);
-    return takesTasks(node) && isOpen(slot) ? [[following(service, slot, view, wall)]] : [];
+    const fits = takesTasks(node) && constraints.every((constraint) => meets(node, constraint));
+    return fits && isOpen(slot) ? [[following(service, slot, view, wall)]] : [];
   });
   return [...missing, ...[...slots.values()].map((slot) => leaving(slot, view, wall))];
 }
@@ -40,6 +43,6 @@ function leaving({ nodeId, tasks }: Slot, view: ClusterView, wall: number): Chan
       .map((task) => turned(task, 'remove', wall));
   }
   return tasks
-    .filter((task) => isWanted(task) && lossOf(nodeId, view))
-    .map((task) => turned(task, 'shutdown', wall));
+    .filter((task) => isWanted(task) && (lossOf(nodeId, view) ?? unmetBy(task.value, view)))
+    .map((task) => turned(task, 'shutdown', wall, unmetBy(task.value, view)));
 }

@@ -1,4 +1,5 @@
-import type { ClusterNode } from '../../../model/cluster.ts';
+import type { ClusterNode, ClusterTask } from '../../../model/cluster.ts';
+import { meets, obstacleOf, readConstraint } from './constraints.ts';
 import type { ClusterView } from './view.ts';
 
 /** Whether a node may get tasks. */
@@ -12,4 +13,12 @@ export function lossOf(nodeId: string, view: ClusterView): 'gone' | 'down' | 'dr
   if (!node) return 'gone';
   if (node.status === 'down') return 'down';
   return node.availability === 'drain' ? 'drained' : undefined;
+}
+
+/** The constraint that the node of a task no longer meets, in words; undefined: it meets all. */
+export function unmetBy({ template, nodeId }: ClusterTask, view: ClusterView): string | undefined {
+  const node = view.nodes.get(nodeId)?.value;
+  if (!node || template.constraints.length === 0) return undefined;
+  const unmet = template.constraints.map(readConstraint).find((one) => !meets(node, one));
+  return unmet && `node ${node.description.hostname} ${obstacleOf(unmet).one}`;
 }

@@ -5,6 +5,7 @@ import { Leader, type LeaderDeps } from './leader.ts';
 import { Reaper } from './reaper.ts';
 import { Replicas } from './replicas.ts';
 import { Restarts } from './restarts.ts';
+import { Scheduler } from './scheduler.ts';
 import type { Stage } from './stage.ts';
 import { Updater } from './updater.ts';
 
@@ -21,6 +22,7 @@ export function stages(): Stage[] {
     new Reaper(),
     // Once more, for the tasks that are new.
     allocator,
+    new Scheduler(),
   ];
 }
 

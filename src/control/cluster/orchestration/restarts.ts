@@ -2,7 +2,7 @@ import type { ClusterService } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
 import { timestamp } from '../../ids.ts';
 import { isOver, type Versioned } from '../cluster-state.ts';
-import { lossOf } from './node-fitness.ts';
+import { lossOf, unmetBy } from './node-fitness.ts';
 import { sameWork } from './same-work.ts';
 import {
   following,
@@ -19,8 +19,8 @@ import type { Plan, Stage } from './stage.ts';
 import type { ClusterView, Touched } from './view.ts';
 
 /**
- * Lets another task follow one that has ended, whose node is gone, down or drained, as the
- * restart rule has it. On nodes of a global service only what ends by itself is followed.
+ * Lets another task follow one that has ended, whose node is gone, down or drained or no longer
+ * meets its constraints, as the restart rule has it. On nodes of a global service only what ends by itself is followed.
  */
 export class Restarts implements Stage {
   plan(view: ClusterView, touched: Touched, _now: number, wall: number): Plan {
@@ -41,7 +41,7 @@ function endOf({ value }: Task, view: ClusterView): End | undefined {
   if (value.nodeId === '' || value.slot === 0) return undefined;
   const loss = lossOf(value.nodeId, view);
   if (loss === 'gone' || loss === 'down') return 'lost';
-  return loss && 'leaves';
+  return loss || unmetBy(value, view) !== undefined ? 'leaves' : undefined;
 }
 
 function follow(
@@ -61,7 +61,7 @@ function follow(
     startsFirst && (follows || !end) && ends.get(task) === 'leaves' && isServing(task);
   const stops = wanted
     .filter((task) => ends.get(task) && !lingers(task))
-    .map((task) => turned(task, 'shutdown', wall));
+    .map((task) => turned(task, 'shutdown', wall, unmetBy(task.value, view)));
   return follows ? [...stops, following(service, slot, view, wall)] : stops;
 }
 

@@ -78,9 +78,14 @@ export function isCurrent({ value }: Task, { spec, ports }: ClusterService): boo
   return sameWork(value, { template: spec.template, ports });
 }
 
-/** A task that is to be something else. */
-export function turned({ version, value }: Task, desired: ClusterTaskState, wall: number): Change {
-  const next: ClusterTask = { ...value, desired, updated: timestamp(wall) };
+/** A task that is to be something else; `reason`: why the cluster wants that. */
+export function turned(
+  { version, value }: Task,
+  desired: ClusterTaskState,
+  wall: number,
+  reason?: string,
+): Change {
+  const next = { ...value, desired, updated: timestamp(wall), ...(reason && { reason }) };
   return { kind: KIND.task, id: value.id, value: next, expected: version };
 }
 
