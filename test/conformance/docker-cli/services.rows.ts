@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Lab } from './lab.ts';
-import { refused, row } from './rows.ts';
+import { eventually, refused, row } from './rows.ts';
 import { swarmRows } from './swarm.ts';
 
 const SLEEP = ['host', 'sleep', '600'];
@@ -261,6 +261,49 @@ swarmRows([
       /missing mandatory field 'target'/,
       125,
     );
+  }),
+  row('RM-14', 'a port of the mesh is of one service', async (lab) => {
+    const id = await made(lab, 'a', '-p', '53:53');
+    refused(
+      await create(lab, 'b', '-p', '53:5353'),
+      new RegExp(`port '53' is already in use by service 'a' \\(${id}\\) as an ingress port`),
+    );
+    await made(lab, 'b', '-p', '53:53/udp');
+  }),
+  row('RM-03', 'ports that nobody chose are from 30000 up, and stay', async (lab) => {
+    await made(lab, 'web', '-p', '80');
+    const ports = () => lab.ok('service', 'inspect', '-f', '{{json .Endpoint.Ports}}', 'web');
+    await eventually(ports, /"PublishedPort":30000,/);
+    await update(lab, 'update', '-d', '--publish-add', '81', 'web');
+    await eventually(ports, /"TargetPort":80,"PublishedPort":30000,.*"PublishedPort":30001,/);
+    const asked = await lab.ok('service', 'inspect', '-f', '{{json .Endpoint.Spec.Ports}}', 'web');
+    assert.doesNotMatch(asked, /PublishedPort/);
+  }),
+  row('RA-39', 'a service has an address in each of its networks', async (lab) => {
+    await lab.ok('network', 'create', '-d', 'overlay', '--subnet', '10.77.0.0/24', 'mynet');
+    await made(lab, 'web', '--network', 'mynet', '-p', '8080:80');
+    const addresses = '{{range .Endpoint.VirtualIPs}}{{.Addr}} {{end}}';
+    await eventually(
+      () => lab.ok('service', 'inspect', '-f', addresses, 'web'),
+      /^(?=.*10\.77\.0\.\d+\/24)(?=.*10\.0\.0\.\d+\/24)/,
+    );
+  }),
+  row('DS-32', 'a task that no node fits says why, until one does', async (lab) => {
+    await made(lab, 'web', '--constraint', 'node.labels.region==east');
+    const tasks = () =>
+      lab.ok('service', 'ps', '--no-trunc', '--format', '{{.CurrentState}} {{.Error}}', 'web');
+    await eventually(tasks, /Pending.*no node fits: 1 node misses label region=east/);
+    assert.match(await tasks(), /scheduling constraints not satisfied on 1 node/);
+    const node = await lab.ok('node', 'ls', '-q');
+    await lab.ok('node', 'update', '--label-add', 'region=East', node);
+    await eventually(tasks, /^(?!.*Pending)/s);
+  }),
+  row('DS-35', 'constraints are read before the service is made', async (lab) => {
+    refused(
+      await create(lab, 'web', '--constraint', 'node.role=manager'),
+      /constraint expected one operator from ==, !=/,
+    );
+    refused(await create(lab, 'web', '--constraint', '-x==1'), /key '-x' is invalid/);
   }),
   row('RM-17', 'ports of the node itself', async (lab) => {
     await made(
