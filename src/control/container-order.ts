@@ -1,8 +1,10 @@
 import { conflict, invalid, notFound } from '../base/faults.ts';
 import type {
   AttachmentRequest,
+  ContainerHealthCheck,
   ContainerPort,
   ContainerSpec,
+  HealthRequest,
   NetworkMode,
   RestartRule,
 } from '../model/container.ts';
@@ -15,7 +17,7 @@ export type ContainerOrder = {
   readonly name: string | undefined;
   readonly spec: Omit<
     ContainerSpec,
-    'mode' | 'entrypoint' | 'cwd' | 'user' | 'stopSignal' | 'image' | 'mounts'
+    'mode' | 'entrypoint' | 'cwd' | 'user' | 'stopSignal' | 'image' | 'mounts' | 'health'
   >;
   readonly mounts: MountOrder;
   readonly image: string;
@@ -24,6 +26,7 @@ export type ContainerOrder = {
   readonly cwd: string | undefined;
   readonly user: string | undefined;
   readonly stopSignal: string | undefined;
+  readonly health: HealthRequest | undefined;
   readonly uts: 'own' | 'host';
   /** `bridge`, `none`, `host`, `container:NAME`, or a network. */
   readonly networkMode: string;
@@ -34,6 +37,13 @@ export type ContainerOrder = {
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 const RULES = ['no', 'always', 'unless-stopped', 'on-failure'];
 const DEFAULT_SIGNAL = 'SIGTERM';
+const DEFAULT_HEALTH = {
+  intervalMs: 30_000,
+  timeoutMs: 30_000,
+  startPeriodMs: 0,
+  startIntervalMs: 5000,
+  retries: 3,
+};
 
 /** Throws when it is no name that a container may have. */
 export function checkName(name: string): void {
@@ -175,6 +185,23 @@ function mergeEnv(image: readonly string[], own: readonly string[]): string[] {
   return [...image.filter((entry) => !set.has(name(entry))), ...own];
 }
 
+/** The check that is asked for, completed by the image's; undefined: none. */
+function healthOf(
+  asked: HealthRequest | undefined,
+  image: HealthRequest | undefined,
+): ContainerHealthCheck | undefined {
+  if (asked === 'none') return undefined;
+  const {
+    argv,
+    shell = false,
+    ...times
+  } = {
+    ...(image === 'none' ? {} : image),
+    ...asked,
+  };
+  return argv === undefined ? undefined : { ...DEFAULT_HEALTH, ...times, argv, shell };
+}
+
 /** The specification that an order and its image come to, but for its mounts. Throws when nothing is to be run. */
 export function completeSpec(
   order: ContainerOrder,
@@ -197,6 +224,7 @@ export function completeSpec(
     cwd: order.cwd ?? image.cwd,
     user: order.user ?? image.user,
     labels: { ...image.labels, ...spec.labels },
+    health: healthOf(order.health, image.health),
     stopSignal: order.stopSignal ?? image.stopSignal ?? DEFAULT_SIGNAL,
     exposed:
       mode.kind === 'container'

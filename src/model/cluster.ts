@@ -1,4 +1,4 @@
-import type { AttachmentRequest, ContainerSpec } from './container.ts';
+import type { AttachmentRequest, ContainerTemplate } from './container.ts';
 import type { Transport } from './host-intent.ts';
 import type { Network } from './network.ts';
 
@@ -161,7 +161,7 @@ export type FileReference = {
 /** What each task of a service is made of. */
 export type TaskTemplate = {
   /** Templates in hostname, environment and mounts are not yet expanded. */
-  readonly container: ContainerSpec;
+  readonly container: ContainerTemplate;
   readonly files: readonly FileReference[];
   readonly networks: readonly AttachmentRequest[];
   readonly restart: TaskRestartRule;

@@ -112,6 +112,9 @@ export type ContainerMount = TaskMount & {
   readonly mode?: string;
 };
 
+/** A health check as it is asked for or comes with an image; what is absent is not said. */
+export type HealthRequest = 'none' | Partial<ContainerHealthCheck>;
+
 /** A container as it was asked for, complete. */
 export type ContainerSpec = {
   readonly image: string;
@@ -155,6 +158,11 @@ export type ContainerSpec = {
     readonly nanoCpus: number | undefined;
     readonly pids: number | undefined;
   };
+};
+
+/** A container of a service, whose image has a say yet in how its health is found out. */
+export type ContainerTemplate = Omit<ContainerSpec, 'health'> & {
+  readonly health: HealthRequest | undefined;
 };
 
 export type HealthStatus = 'starting' | 'healthy' | 'unhealthy';

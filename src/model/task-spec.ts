@@ -1,3 +1,5 @@
+import type { HealthRequest } from './container.ts';
+
 /** A directory, file, volume or memory file system that a task sees at `target`. */
 export type TaskMount = {
   /** An empty volume gets what the image has at its target, unless an option is `nocopy`. */
@@ -84,6 +86,8 @@ export type ImageInfo = {
   readonly volumes: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly stopSignal: string | undefined;
+  /** Where its container says nothing. */
+  readonly health: HealthRequest | undefined;
 };
 
 /** One more command in a running task. */

@@ -25,6 +25,7 @@ const IMAGE: ImageInfo = {
   volumes: [],
   labels: {},
   stopSignal: undefined,
+  health: undefined,
 };
 
 class FakeStreams implements TaskStreams {

@@ -38,6 +38,7 @@ const HOST_IMAGE: ImageInfo = {
   volumes: [],
   labels: {},
   stopSignal: undefined,
+  health: undefined,
 };
 
 /** Where a command is, for scripts that run with an environment that is not ours. */

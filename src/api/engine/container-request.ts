@@ -3,8 +3,8 @@ import { invalid } from '../../base/faults.ts';
 import type { ContainerOrder } from '../../control/container-order.ts';
 import type {
   AttachmentRequest,
-  ContainerHealthCheck,
   ContainerPort,
+  HealthRequest,
   PortRequest,
   RestartRule,
 } from '../../model/container.ts';
@@ -15,13 +15,6 @@ import { attachmentRequest } from './network-view.ts';
 const NS_PER_MS = 1_000_000;
 const MAX_PORT = 65_535;
 const DEFAULT_STOP_S = 10;
-const DEFAULT_HEALTH = {
-  intervalMs: 30_000,
-  timeoutMs: 30_000,
-  startPeriodMs: 0,
-  startIntervalMs: 5000,
-  retries: 3,
-};
 /** What a container keeps unless it is taken away. */
 const DEFAULT_CAPABILITIES = [
   'CHOWN',
@@ -125,27 +118,35 @@ function publishedPorts(host: Fields): PortRequest[] {
   });
 }
 
-function duration(fields: Fields, name: string, fallbackMs: number): number {
-  const ns = fields.number(name);
-  if (ns === 0) return fallbackMs;
-  if (ns < NS_PER_MS) throw invalid(`${name} in Healthcheck cannot be less than 1ms`);
-  return ns / NS_PER_MS;
-}
+/** Fields of a health check that are times in ns, and what they are called here. */
+const HEALTH_TIMES = {
+  Interval: 'intervalMs',
+  Timeout: 'timeoutMs',
+  StartPeriod: 'startPeriodMs',
+  StartInterval: 'startIntervalMs',
+} as const;
 
-/** The health check that a body sets up; undefined: none. */
-export function healthCheck(config: Fields): ContainerHealthCheck | undefined {
+/** The health check that a body sets up; undefined: it says nothing of one. */
+export function healthCheck(config: Fields): HealthRequest | undefined {
   const fields = config.optionalFields('Healthcheck');
-  const [kind, ...argv] = fields?.texts('Test') ?? [];
-  if (!fields || kind === undefined || kind === 'NONE') return undefined;
-  if (kind !== 'CMD' && kind !== 'CMD-SHELL') throw invalid(`Unknown type of health check ${kind}`);
+  if (!fields) return undefined;
+  const [kind, ...argv] = fields.texts('Test');
+  if (kind === 'NONE') return 'none';
+  if (kind !== undefined && kind !== 'CMD' && kind !== 'CMD-SHELL') {
+    throw invalid(`Unknown type of health check ${kind}`);
+  }
+  const times = Object.entries(HEALTH_TIMES).flatMap(([name, own]) => {
+    const ns = fields.number(name);
+    if (ns !== 0 && ns < NS_PER_MS) {
+      throw invalid(`${name} in Healthcheck cannot be less than 1ms`);
+    }
+    return ns === 0 ? [] : [[own, ns / NS_PER_MS] as const];
+  });
+  const retries = fields.number('Retries');
   return {
-    argv,
-    shell: kind === 'CMD-SHELL',
-    intervalMs: duration(fields, 'Interval', DEFAULT_HEALTH.intervalMs),
-    timeoutMs: duration(fields, 'Timeout', DEFAULT_HEALTH.timeoutMs),
-    startPeriodMs: duration(fields, 'StartPeriod', DEFAULT_HEALTH.startPeriodMs),
-    startIntervalMs: duration(fields, 'StartInterval', DEFAULT_HEALTH.startIntervalMs),
-    retries: fields.number('Retries') || DEFAULT_HEALTH.retries,
+    ...(kind === undefined ? {} : { argv, shell: kind === 'CMD-SHELL' }),
+    ...Object.fromEntries(times),
+    ...(retries === 0 ? {} : { retries }),
   };
 }
 
@@ -228,6 +229,7 @@ export function containerOrder(
     name: name?.replace(/^\//, ''),
     image: body.text('Image'),
     mounts: mountOrder(body),
+    health: healthCheck(body),
     entrypoint:
       entrypoint?.join('') === '' && entrypoint.length > 0 ? [] : emptyAsUnset(entrypoint),
     cwd: body.optionalText('WorkingDir'),
@@ -250,7 +252,6 @@ export function containerOrder(
       stopTimeoutMs: (body.optionalNumber('StopTimeout') ?? DEFAULT_STOP_S) * 1000,
       autoRemove: host.flag('AutoRemove'),
       restart: restartRule(host),
-      health: healthCheck(body),
       exposed: exposedPorts(body),
       ports: publishedPorts(host),
       publishAll: host.flag('PublishAllPorts'),

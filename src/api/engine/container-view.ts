@@ -7,8 +7,8 @@ import { VOLUME_DRIVER } from '../../control/volumes.ts';
 import type {
   Attachment,
   Container,
-  ContainerHealthCheck,
   ContainerState,
+  HealthRequest,
   PortBinding,
 } from '../../model/container.ts';
 import { humanDuration } from './durations.ts';
@@ -171,14 +171,22 @@ function stateView(state: ContainerState): Record<string, unknown> {
   };
 }
 
-function healthCheckView(check: ContainerHealthCheck): Record<string, unknown> {
+/** A health check as the API writes it; what is not said is left out. */
+export function healthCheckView(check: HealthRequest): Record<string, unknown> {
+  if (check === 'none') return { Test: ['NONE'] };
+  const { argv = [], shell, retries } = check;
+  const times = {
+    Interval: check.intervalMs,
+    Timeout: check.timeoutMs,
+    StartPeriod: check.startPeriodMs,
+    StartInterval: check.startIntervalMs,
+  };
   return {
-    Test: [check.shell ? 'CMD-SHELL' : 'CMD', ...check.argv],
-    Interval: check.intervalMs * NS_PER_MS,
-    Timeout: check.timeoutMs * NS_PER_MS,
-    StartPeriod: check.startPeriodMs * NS_PER_MS,
-    StartInterval: check.startIntervalMs * NS_PER_MS,
-    Retries: check.retries,
+    Test: [shell ? 'CMD-SHELL' : 'CMD', ...argv],
+    ...Object.fromEntries(
+      Object.entries(times).flatMap(([name, ms]) => (ms ? [[name, ms * NS_PER_MS]] : [])),
+    ),
+    ...(retries === undefined ? {} : { Retries: retries }),
   };
 }
 

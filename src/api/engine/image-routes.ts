@@ -3,6 +3,7 @@ import { linearRegex } from '../../base/regex.ts';
 import type { Engine } from '../../control/engine.ts';
 import { imageName, uploadAnswer } from '../../control/images.ts';
 import type { ImageInfo, ImageUpload } from '../../model/task-spec.ts';
+import { healthCheckView } from './container-view.ts';
 import { type Answer, type Call, created, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
 
@@ -47,6 +48,7 @@ function detail(image: ImageInfo): Record<string, unknown> {
       Labels: labels,
       ExposedPorts: Object.fromEntries(image.exposed.map((port) => [port, {}])),
       ...volumesOf(image),
+      ...(image.health === undefined ? {} : { Healthcheck: healthCheckView(image.health) }),
     },
     RootFS: { Type: 'layers', Layers: [] },
   };

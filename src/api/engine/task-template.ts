@@ -2,7 +2,7 @@ import { unsupported } from '../../base/faults.ts';
 import { invalidArgument } from '../../control/cluster/refusals.ts';
 import { plainAttachment } from '../../control/cluster/task-order.ts';
 import type { FileReference, TaskRestartRule, TaskTemplate } from '../../model/cluster.ts';
-import type { AttachmentRequest, ContainerSpec } from '../../model/container.ts';
+import type { AttachmentRequest, ContainerTemplate } from '../../model/container.ts';
 import type { Network } from '../../model/network.ts';
 import { capabilities, healthCheck, isEmpty } from './container-request.ts';
 import type { Fields } from './fields.ts';
@@ -96,7 +96,7 @@ function fileReferences(container: Fields): FileReference[] {
   return files;
 }
 
-function containerSpec(container: Fields, limits: Fields, shared: boolean): ContainerSpec {
+function containerSpec(container: Fields, limits: Fields, shared: boolean): ContainerTemplate {
   const image = container.text('Image');
   if (image === '') throw invalidArgument('ContainerSpec: image reference must be provided');
   const privileges = container.fields('Privileges');

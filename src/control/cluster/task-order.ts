@@ -42,10 +42,11 @@ export function taskOrder(
 ): ContainerOrder {
   const { template, ports } = task;
   const spec = expandSpec(template.container, context);
-  const { mode, entrypoint, cwd, user, stopSignal, image, mounts: own, ...rest } = spec;
+  const { mode, entrypoint, cwd, user, stopSignal, image, mounts: own, health, ...rest } = spec;
   return {
     name: context.task.name,
     image,
+    health,
     mounts: { mounts: [...own, ...mounts], from: [], anonymous: [] },
     spec: {
       ...rest,

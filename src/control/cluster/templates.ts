@@ -1,6 +1,6 @@
 import { invalid } from '../../base/faults.ts';
 import type { ClusterTask, NodeDescription } from '../../model/cluster.ts';
-import type { ContainerSpec } from '../../model/container.ts';
+import type { ContainerTemplate } from '../../model/container.ts';
 
 /** What templates in a task's specification may speak of. */
 export type TemplateContext = {
@@ -69,7 +69,7 @@ export function expand(text: string, context: TemplateContext): string {
 }
 
 /** A container with its templates expanded: host name, values of variables, mounts. */
-export function expandSpec(spec: ContainerSpec, context: TemplateContext): ContainerSpec {
+export function expandSpec(spec: ContainerTemplate, context: TemplateContext): ContainerTemplate {
   const within = (what: string, text: string) => {
     try {
       return expand(text, context);

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, symlinkSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Lab } from './lab.ts';
 import { row } from './rows.ts';
@@ -57,4 +57,16 @@ export async function needImage(lab: Lab): Promise<string | undefined> {
 /** A row that is skipped where there is no podman. */
 export function imageRow(id: string, what: string, run: (lab: Lab) => Promise<unknown>) {
   return row(id, what, async (lab) => (await needImage(lab)) ?? run(lab));
+}
+
+/** Makes an image by what a Containerfile says after its first line; nothing of it may run. */
+export async function buildImage(lab: Lab, name: string, ...lines: string[]): Promise<void> {
+  const file = join(lab.folder, 'Containerfile');
+  const [from] = JSON.parse(await lab.ok('image', 'inspect', '-f', '{{json .RepoTags}}', 'bb:1'));
+  const stored = (await lab.podman('images', '--format', '{{.Repository}}:{{.Tag}}'))
+    .split('\n')
+    .find((one) => one.endsWith(from));
+  writeFileSync(file, [`FROM ${stored}`, ...lines, ''].join('\n'));
+  const how = ['--format=docker', '--isolation=chroot', '--pull=never', `--file=${file}`];
+  await lab.podman('build', ...how, `--tag=docker.io/library/${name}`, lab.folder);
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { imageRow, makeArchive } from './busybox.ts';
+import { buildImage, imageRow, makeArchive } from './busybox.ts';
 import { HOST } from './lab.ts';
 import { eventually, refused, rows } from './rows.ts';
 
@@ -115,13 +115,15 @@ rows(
       );
     }),
     imageRow('DD-27', 'containers of images outlive the daemon and its agent', async (lab) => {
-      await lab.ok('run', '-d', '--name', 'c2', 'bb:1', 'sh', '-c', 'sleep 3; echo later; exit 4');
+      const script = 'while ! ls /tmp/go; do sleep 0.1; done; echo later; exit 4';
+      await lab.ok('run', '-d', '--name', 'c2', 'bb:1', 'sh', '-c', script);
       const before = await lab.inspect('c2', '{{.State.Pid}}');
       const agents = lab.agents();
       await lab.stop('SIGKILL');
       for (const pid of agents) process.kill(pid, 'SIGKILL');
       await lab.start();
       assert.equal(await lab.inspect('c2', '{{.State.Pid}}'), before);
+      await lab.ok('exec', 'c2', 'touch', '/tmp/go');
       assert.equal(await lab.ok('wait', 'c2'), '4');
       assert.match(await lab.ok('logs', 'c2'), /later/);
     }),
@@ -141,6 +143,26 @@ rows(
       await eventually(() => lab.inspect('c3', '{{.State.Health.Status}}'), /^healthy/);
       await lab.ok('exec', 'c3', 'rm', '/tmp/fine');
       await eventually(() => lab.inspect('c3', '{{.State.Health.Status}}'), /^unhealthy/, 10_000);
+    }),
+    imageRow('RE-20', 'the health check that an image brings along', async (lab) => {
+      const check = 'HEALTHCHECK --interval=200ms --retries=2 CMD ls /tmp/fine';
+      await buildImage(lab, 'checked:1', check, 'CMD ["sleep", "60"]');
+      const shown = await lab.inspect('checked:1', '{{json .Config.Healthcheck}}');
+      assert.deepEqual(JSON.parse(shown), {
+        ...{ Test: ['CMD-SHELL', 'ls /tmp/fine'], Interval: 200_000_000, Retries: 2 },
+      });
+      await lab.ok('run', '-d', '--name', 'c1', 'checked:1');
+      await eventually(() => lab.inspect('c1', '{{.State.Health.Status}}'), /^unhealthy/);
+      await lab.ok('exec', 'c1', 'touch', '/tmp/fine');
+      await eventually(() => lab.inspect('c1', '{{.State.Health.Status}}'), /^healthy/);
+      await lab.ok('run', '-d', '--name', 'c2', '--no-healthcheck', 'checked:1');
+      assert.equal(await lab.inspect('c2', '{{if .State.Health}}has{{else}}none{{end}}'), 'none');
+      const slower = ['--health-interval', '7s', 'checked:1'];
+      await lab.ok('create', '--name', 'c3', ...slower);
+      const format = '{{.Config.Healthcheck.Test}} {{.Config.Healthcheck.Interval}}';
+      assert.equal(await lab.inspect('c3', format), '[CMD-SHELL ls /tmp/fine] 7s');
+      await lab.ok('rm', '-f', 'c1', 'c2', 'c3');
+      await lab.ok('rmi', 'checked:1');
     }),
     imageRow('IMG-01', 'save by podman, load, tag, and remove', async (lab) => {
       const archive = join(lab.folder, 'saved.tar');

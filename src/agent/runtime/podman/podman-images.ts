@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { errorText } from '../../../base/errors.ts';
 import type { TaskStreams } from '../../../link/agent-port.ts';
+import type { HealthRequest } from '../../../model/container.ts';
 import type { ImageInfo, ImageUpload } from '../../../model/task-spec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
 import { type Podman, podmanReason } from './podman.ts';
@@ -11,6 +12,7 @@ import { type Podman, podmanReason } from './podman.ts';
 /** Images looked at by one command. */
 const INSPECTED_AT_ONCE = 200;
 const MAX_ANSWER_BYTES = 64 * 1024;
+const NS_PER_MS = 1_000_000;
 
 /** The part of what podman tells of an image that matters here. */
 type Told = {
@@ -18,6 +20,13 @@ type Told = {
   readonly RepoTags?: readonly string[] | null;
   readonly Created?: string;
   readonly Size?: number;
+  readonly Healthcheck?: {
+    readonly Test?: readonly string[];
+    readonly Interval?: number;
+    readonly Timeout?: number;
+    readonly StartPeriod?: number;
+    readonly Retries?: number;
+  };
   readonly Config?: {
     readonly Entrypoint?: readonly string[] | null;
     readonly Cmd?: readonly string[] | null;
@@ -44,7 +53,23 @@ export function canonicalName(name: string): string {
   return rest.length === 0 ? `docker.io/library/${name}` : `docker.io/${name}`;
 }
 
-function imageInfo({ Id, RepoTags, Created, Size, Config = {} }: Told): ImageInfo {
+/** Podman tells times in ns; 0 is not said. */
+function healthOf({ Healthcheck }: Told): HealthRequest | undefined {
+  const { Test = [], Interval, Timeout, StartPeriod, Retries } = Healthcheck ?? {};
+  const [kind, ...argv] = Test;
+  if (kind === 'NONE') return 'none';
+  if (kind !== 'CMD' && kind !== 'CMD-SHELL') return undefined;
+  return {
+    ...{ argv, shell: kind === 'CMD-SHELL' },
+    ...(Interval ? { intervalMs: Interval / NS_PER_MS } : {}),
+    ...(Timeout ? { timeoutMs: Timeout / NS_PER_MS } : {}),
+    ...(StartPeriod ? { startPeriodMs: StartPeriod / NS_PER_MS } : {}),
+    ...(Retries ? { retries: Retries } : {}),
+  };
+}
+
+function imageInfo(told: Told): ImageInfo {
+  const { Id, RepoTags, Created, Size, Config = {} } = told;
   return {
     id: `sha256:${Id}`,
     names: (RepoTags ?? []).map(familiarName),
@@ -60,6 +85,7 @@ function imageInfo({ Id, RepoTags, Created, Size, Config = {} }: Told): ImageInf
     volumes: Object.keys(Config.Volumes ?? {}),
     labels: Config.Labels ?? {},
     stopSignal: Config.StopSignal || undefined,
+    health: healthOf(told),
   };
 }
 
