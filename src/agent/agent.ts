@@ -14,6 +14,8 @@ import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
   ExecSpec,
+  FileOrder,
+  FileStat,
   ImageInfo,
   ImageUpload,
   TaskLimits,
@@ -128,6 +130,14 @@ export class Agent implements AgentPort {
 
   async updateFiles(id: string, files: { hosts: string; resolvConf: string }): Promise<void> {
     this.#tasks.updateFiles(id, files);
+  }
+
+  statFile(id: string, path: string): Promise<FileStat> {
+    return this.#tasks.statFile(id, path);
+  }
+
+  openFiles(order: FileOrder): Promise<TaskStreams> {
+    return this.#tasks.openFiles(order);
   }
 
   async signalTask(id: string, signal: string): Promise<void> {

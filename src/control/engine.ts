@@ -6,6 +6,7 @@ import type { AgentEvents, AgentPort } from '../link/agent-port.ts';
 import type { TaskExit } from '../model/task-spec.ts';
 import type { PluginOptions } from '../plugin/plugin-host.ts';
 import type { EmbeddedStore } from '../store/embedded-store.ts';
+import { ContainerFiles } from './container-files.ts';
 import { Containers } from './containers.ts';
 import type { DaemonOptions, HostFacts } from './daemon-options.ts';
 import { EventLog } from './event-log.ts';
@@ -40,6 +41,7 @@ export class Engine implements AgentEvents {
   readonly containers: Containers;
   readonly images: Images;
   readonly volumes: Volumes;
+  readonly files: ContainerFiles;
   readonly agent: AgentPort;
   readonly facts: HostFacts;
   readonly remote: RemoteDrivers;
@@ -82,6 +84,7 @@ export class Engine implements AgentEvents {
     this.volumes = new Volumes(this.#parts);
     this.containers = new Containers(this.#parts, this.volumes);
     this.images = new Images(this.#parts);
+    this.files = new ContainerFiles(this.#parts);
   }
 
   get options(): DaemonOptions {

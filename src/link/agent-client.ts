@@ -6,6 +6,8 @@ import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
   ExecSpec,
+  FileOrder,
+  FileStat,
   ImageInfo,
   ImageUpload,
   TaskLimits,
@@ -275,6 +277,14 @@ export class AgentClient implements AgentPort {
 
   updateFiles(id: string, files: { hosts: string; resolvConf: string }): Promise<void> {
     return this.#call('updateFiles', id, files);
+  }
+
+  statFile(id: string, path: string): Promise<FileStat> {
+    return this.#call('statFile', id, path);
+  }
+
+  openFiles(order: FileOrder): Promise<TaskStreams> {
+    return this.#stream({ open: 'files', order });
   }
 
   signalTask(id: string, signal: string): Promise<void> {

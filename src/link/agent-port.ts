@@ -3,6 +3,8 @@ import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
   ExecSpec,
+  FileOrder,
+  FileStat,
   ImageInfo,
   ImageUpload,
   TaskExit,
@@ -141,6 +143,16 @@ export interface AgentPort {
   startTask(id: string): Promise<TaskState>;
   /** Replaces /etc/hosts and /etc/resolv.conf of a task, also while it runs. */
   updateFiles(id: string, files: { hosts: string; resolvConf: string }): Promise<void>;
+  /**
+   * What a path of a task names, whether it runs or not; a link is told as a link. Rejects with
+   * `E_OBJECT_NOT_FOUND`.
+   */
+  statFile(id: string, path: string): Promise<FileStat>;
+  /**
+   * Files of a task as an archive. It is read from `stdout`, where one piece on `stderr` says why it
+   * is not whole, or written; then one piece of output answers as for images.
+   */
+  openFiles(order: FileOrder): Promise<TaskStreams>;
   /** `SIGTERM`, …; to a task's first process or to a further command by its id. */
   signalTask(id: string, signal: string): Promise<void>;
   /** Replaces its limits. Rejects when the host cannot enforce them; then the old ones hold. */

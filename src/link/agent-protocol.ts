@@ -1,6 +1,6 @@
 import { ERROR_CODES, type ErrorCode } from '../base/error-codes.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
-import type { ExecSpec, ImageUpload } from '../model/task-spec.ts';
+import type { ExecSpec, FileOrder, ImageUpload } from '../model/task-spec.ts';
 import type { AgentEvents, AgentPort, LogEntry, LogQuery } from './agent-port.ts';
 import { encodeFrame, FRAME, type Frame } from './frames.ts';
 
@@ -21,6 +21,7 @@ export const CALLS = [
   'createTask',
   'startTask',
   'updateFiles',
+  'statFile',
   'signalTask',
   'limitTask',
   'pauseTask',
@@ -38,6 +39,7 @@ export type Hello =
   | { readonly open: 'calls' }
   | { readonly open: 'attach'; readonly task: string }
   | { readonly open: 'exec'; readonly spec: ExecSpec }
+  | { readonly open: 'files'; readonly order: FileOrder }
   | { readonly open: 'upload'; readonly upload: ImageUpload }
   | { readonly open: 'logs'; readonly task: string; readonly query: WireLogQuery };
 

@@ -114,6 +114,8 @@ export class AgentServer {
         return openStream(socket, agent.attachTask(hello.task));
       case 'exec':
         return openStream(socket, agent.startExec(hello.spec));
+      case 'files':
+        return openStream(socket, agent.openFiles(hello.order));
       case 'upload':
         return openStream(socket, agent.uploadImage(hello.upload));
       case 'logs': {

@@ -90,6 +90,31 @@ export type ImageInfo = {
   readonly health: HealthRequest | undefined;
 };
 
+/** What a path of a task names. */
+export type FileStat = {
+  readonly name: string;
+  /** Type and rights. Source: inode(7). */
+  readonly mode: number;
+  readonly size: number;
+  /** Since 1970. */
+  readonly mtimeMs: number;
+  /** Where a link leads; empty: it is none. */
+  readonly link: string;
+};
+
+/** Files of a task as an archive, which comes or goes as a stream. Source: tar(5). */
+export type FileOrder =
+  | { readonly kind: 'read'; readonly task: string; readonly path: string }
+  | {
+      readonly kind: 'write';
+      readonly task: string;
+      readonly path: string;
+      /** Files become those of the task's user. */
+      readonly own: boolean;
+    }
+  /** Everything but what is mounted. */
+  | { readonly kind: 'export'; readonly task: string };
+
 /** One more command in a running task. */
 export type ExecSpec = {
   readonly id: string;

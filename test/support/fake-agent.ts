@@ -173,6 +173,14 @@ export class FakeAgent implements AgentPort {
     this.files.set(id, files);
   }
 
+  async statFile(_: string, path: string) {
+    return { name: path, mode: 0o100644, size: 0, mtimeMs: 0, link: '' };
+  }
+
+  async openFiles(): Promise<TaskStreams> {
+    return new FakeStreams();
+  }
+
   async signalTask(id: string, signal: string): Promise<void> {
     const task = this.#task(id);
     if (signal === 'SIGTERM' && task.spec.argv[0] === 'ignore') return;

@@ -5,11 +5,16 @@ import type { TaskMount } from '../../model/task-spec.ts';
 
 const EXECUTABLE = 0o111;
 
-/** Where a path that a task sees is on the host; undefined: in a file system that is new. */
-export function hostPath(path: string, mounts: readonly TaskMount[]): string | undefined {
-  const within = mounts
+/** The mount that a path lies in. */
+export function mountOf(path: string, mounts: readonly TaskMount[]): TaskMount | undefined {
+  return mounts
     .filter(({ target }) => path === target || path.startsWith(`${target.replace(/\/$/, '')}/`))
     .sort((a, b) => b.target.length - a.target.length)[0];
+}
+
+/** Where a path that a task sees is on the host; undefined: in a file system that is new. */
+export function hostPath(path: string, mounts: readonly TaskMount[]): string | undefined {
+  const within = mountOf(path, mounts);
   if (!within) return path;
   if (within.kind === 'tmpfs') return undefined;
   return posix.join(within.source, path.slice(within.target.replace(/\/$/, '').length));
@@ -17,8 +22,7 @@ export function hostPath(path: string, mounts: readonly TaskMount[]): string | u
 
 type Verdict = 'fine' | 'missing' | 'denied' | 'directory';
 
-function judge(path: string, mounts: readonly TaskMount[]): Verdict {
-  const at = hostPath(path, mounts);
+function judge(at: string | undefined): Verdict {
   if (at === undefined) return 'missing';
   try {
     const stat = statSync(at);
@@ -29,12 +33,15 @@ function judge(path: string, mounts: readonly TaskMount[]): Verdict {
   }
 }
 
-/** Refuses a command that cannot be found or run, in the words that container users know. */
+/**
+ * Refuses a command that cannot be found or run, in the words that container users know. `locate`:
+ * where a path that the command would see is on the host.
+ */
 export function checkCommand(
   command: string,
   env: readonly string[],
   cwd: string,
-  mounts: readonly TaskMount[],
+  locate: (path: string) => string | undefined,
 ): void {
   const refuse = (why: string) => {
     throw new SluiceError('E_AGENT_EXEC', `exec: "${command}": ${why}`);
@@ -42,7 +49,7 @@ export function checkCommand(
   if (command === '') refuse('executable file not found in $PATH');
   if (command.includes('/')) {
     const path = posix.resolve(cwd || '/', command);
-    const verdict = judge(path, mounts);
+    const verdict = judge(locate(path));
     if (verdict === 'missing') refuse(`stat ${command}: no such file or directory`);
     if (verdict === 'directory') refuse('is a directory: permission denied');
     if (verdict === 'denied') refuse('permission denied');
@@ -52,7 +59,7 @@ export function checkCommand(
   const verdicts = path
     .split(':')
     .filter((folder) => folder.startsWith('/'))
-    .map((folder) => judge(posix.join(folder, command), mounts));
+    .map((folder) => judge(locate(posix.join(folder, command))));
   if (verdicts.includes('fine')) return;
   refuse(verdicts.includes('denied') ? 'permission denied' : 'executable file not found in $PATH');
 }

@@ -1,11 +1,13 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { unsupported } from '../../base/faults.ts';
 import { netnsPath } from '../../kernel/netns.ts';
+import type { TaskStreams } from '../../link/agent-port.ts';
 import type { ExecSpec } from '../../model/task-spec.ts';
 import { findAccount } from './accounts.ts';
 import type { Command } from './command.ts';
 import { becomeCommand, mountTable, taskEnv, unsharePrefix } from './command-line.ts';
-import { checkCommand } from './command-lookup.ts';
+import { checkCommand, hostPath } from './command-lookup.ts';
 import type { ProcessId } from './holder.ts';
 import { emptyVolumes, takeOwner } from './mount-sources.ts';
 import { BECOME_SCRIPT, ENTER_SCRIPT, JOIN_SCRIPT } from './scripts.ts';
@@ -45,7 +47,7 @@ export class ProcessTask extends Task {
     const { folder, tool } = this.home;
     const account = findAccount(spec.user, spec.groups);
     const env = taskEnv(spec, account, spec.hostname);
-    checkCommand(spec.argv[0] ?? '', env, spec.cwd, spec.mounts);
+    checkCommand(spec.argv[0] ?? '', env, spec.cwd, (path) => hostPath(path, spec.mounts));
     this.#joinable();
     const netns =
       spec.sandbox === 'host' ? undefined : netnsPath(this.tools.naming.netns(spec.sandbox));
@@ -77,7 +79,8 @@ export class ProcessTask extends Task {
     const account = findAccount(exec.user || spec.user, spec.groups);
     const env = taskEnv({ env: [...spec.env, ...exec.env], tty: exec.tty }, account, spec.hostname);
     const cwd = exec.cwd || spec.cwd;
-    checkCommand(exec.argv[0] ?? '', env, cwd, spec.mounts);
+    // As it sees them: a memory file system has files by now.
+    checkCommand(exec.argv[0] ?? '', env, cwd, (path) => `/proc/${pid}/root${path}`);
     return [
       '/bin/sh',
       '-c',
@@ -102,6 +105,16 @@ export class ProcessTask extends Task {
   protected execPid(_: string, command: Command): number | undefined {
     const [first = 0] = children(command.waiterPid ?? 0);
     return this.spec.pidHost ? first : children(first)[0];
+  }
+
+  protected async withRoot<T>(use: (root: string) => T): Promise<T> {
+    return use('/');
+  }
+
+  async export(): Promise<TaskStreams> {
+    throw unsupported(
+      'the files of the image "host" are those of the host, which are not exported',
+    );
   }
 
   protected async discard(): Promise<void> {}

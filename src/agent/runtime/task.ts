@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { SluiceError } from '../../base/errors.ts';
 import { Cgroup, type CgroupMounts, type GroupLimits } from '../../kernel/cgroup.ts';
 import type { TaskStats, TaskStreams } from '../../link/agent-port.ts';
-import type { ExecSpec, TaskExit, TaskSpec, TaskState } from '../../model/task-spec.ts';
+import type { ExecSpec, FileStat, TaskExit, TaskSpec, TaskState } from '../../model/task-spec.ts';
 import type { AgentTools } from '../plane/tools.ts';
 import { Command } from './command.ts';
 import type { ToolPaths } from './command-line.ts';
 import { isAlive, type ProcessId, signalProcess, startOf } from './holder.ts';
 import { provideSources } from './mount-sources.ts';
+import { type FileView, readFiles, statFile, viewOf, writeFiles } from './task-files.ts';
 import { TaskLog } from './task-log.ts';
 
 /** Further commands of one task at the same time. */
@@ -81,6 +82,10 @@ export abstract class Task {
   protected abstract execArgv(spec: ExecSpec, process: ProcessId): string[];
   /** The process of a further command, by its number on the host. */
   protected abstract execPid(id: string, command: Command): number | undefined;
+  /** Lends the folder of its image's files, with what it has written itself. */
+  protected abstract withRoot<T>(use: (root: string) => T): Promise<T>;
+  /** Its files as one archive. Throws where that makes no sense. */
+  abstract export(): Promise<TaskStreams>;
   /** Takes away what the runtime keeps of a task that has ended. */
   protected abstract discard(): Promise<void>;
 
@@ -234,6 +239,26 @@ export abstract class Task {
 
   findExec(id: string): Command | undefined {
     return this.#execs.get(id);
+  }
+
+  /** Looks at files as the task sees them or, when it does not run, as it would. */
+  protected async withFiles<T>(path: string, use: (view: FileView) => T): Promise<T> {
+    const pid = this.command.running ? this.#process?.pid : undefined;
+    if (pid !== undefined) return use({ root: `/proc/${pid}/root`, path });
+    return this.withRoot((root) => use(viewOf(path, this.spec.mounts, root)));
+  }
+
+  statFile(path: string): Promise<FileStat> {
+    return this.withFiles(path, (view) => statFile(view, path));
+  }
+
+  readFiles(path: string): Promise<TaskStreams> {
+    return this.withFiles(path, (view) => readFiles(view, path, this.home.tool));
+  }
+
+  /** `own`: files become those of the task's user. */
+  writeFiles(path: string, _own: boolean): Promise<TaskStreams> {
+    return this.withFiles(path, (view) => writeFiles(view, path, this.home.tool));
   }
 
   /** Signals a further command. */

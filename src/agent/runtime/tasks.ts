@@ -12,6 +12,8 @@ import { COMMAND_PATH, must } from '../../kernel/exec.ts';
 import type { LogEntry, LogQuery, TaskStats, TaskStreams } from '../../link/agent-port.ts';
 import type {
   ExecSpec,
+  FileOrder,
+  FileStat,
   ImageInfo,
   ImageUpload,
   TaskLimits,
@@ -163,6 +165,17 @@ export class Tasks {
 
   updateFiles(id: string, files: { hosts: string; resolvConf: string }): void {
     this.#find(id).updateFiles(files);
+  }
+
+  statFile(id: string, path: string): Promise<FileStat> {
+    return this.#find(id).statFile(path);
+  }
+
+  async openFiles(order: FileOrder): Promise<TaskStreams> {
+    const task = this.#find(order.task);
+    if (order.kind === 'export') return task.export();
+    if (order.kind === 'read') return task.readFiles(order.path);
+    return task.writeFiles(order.path, order.own);
   }
 
   signal(id: string, name: string): void {

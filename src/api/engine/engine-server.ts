@@ -9,6 +9,7 @@ import type { Logger } from '../../base/logger.ts';
 import { systemRng } from '../../base/rng.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
 import type { Engine } from '../../control/engine.ts';
+import { archiveRoutes } from './archive-routes.ts';
 import { CallsUnderWay } from './calls.ts';
 import { containerRoutes } from './container-routes.ts';
 import { eventRoutes } from './event-routes.ts';
@@ -71,6 +72,7 @@ export class EngineServer {
       ...eventRoutes(engine),
       ...imageRoutes(engine),
       ...volumeRoutes(engine),
+      ...archiveRoutes(engine),
       ...serviceRoutes(engine, member, { clock: systemClock, rng: systemRng }),
       ...taskRoutes(member),
       ...taskLogRoutes(member),

@@ -1,8 +1,9 @@
 import { notFound, unsupported } from '../../base/faults.ts';
 import { linearRegex } from '../../base/regex.ts';
 import type { Engine } from '../../control/engine.ts';
-import { imageName, uploadAnswer } from '../../control/images.ts';
-import type { ImageInfo, ImageUpload } from '../../model/task-spec.ts';
+import { imageName } from '../../control/images.ts';
+import type { ImageInfo } from '../../model/task-spec.ts';
+import { takeBody } from './archive-routes.ts';
 import { healthCheckView } from './container-view.ts';
 import { type Answer, type Call, created, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
@@ -62,24 +63,8 @@ function volumesOf({ volumes }: ImageInfo): Record<string, unknown> {
 const NO_PULL =
   'pull access denied: images are not pulled here; `host` runs commands of the host, others have to be in podman already (podman pull, docker load, docker import)';
 
-/** Sends the body of a call as images; resolves with what its runtime answered. */
-async function upload({ images }: Engine, call: Call, order: ImageUpload): Promise<string> {
-  const streams = await images.upload(order);
-  const answer = uploadAnswer(streams);
-  const { request } = call;
-  request.on('data', (data: Buffer) => {
-    if (!streams.write(data)) request.pause();
-  });
-  streams.onDrain = () => request.resume();
-  request.on('end', () => streams.endInput());
-  request.on('close', () => {
-    if (!request.complete) streams.close();
-  });
-  return answer;
-}
-
 async function load(engine: Engine, call: Call): Promise<Answer> {
-  const said = await upload(engine, call, { kind: 'load' });
+  const said = await takeBody(await engine.images.upload({ kind: 'load' }), call.request);
   const names = said.split('\n').flatMap((line) => {
     const [, list] = /^Loaded image(?:\(s\))?: (.*)$/.exec(line) ?? [];
     return list?.split(',') ?? [];
@@ -105,7 +90,7 @@ async function importImage(engine: Engine, call: Call): Promise<Answer> {
   const name = repository === '' ? '' : imageName(repository, query.text('tag'));
   const changes = query.texts('changes');
   const order = { kind: 'import', name, changes, message: query.text('message') } as const;
-  const said = await upload(engine, call, order);
+  const said = await takeBody(await engine.images.upload(order), call.request);
   const id = /(?:sha256:)?([0-9a-f]{64})\s*$/.exec(said)?.[1] ?? '';
   engine.images.uploaded('import', `sha256:${id}`, name);
   return ok({ status: `sha256:${id}` });

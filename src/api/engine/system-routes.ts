@@ -138,11 +138,7 @@ const UNSERVED: readonly (readonly [Route['method'], string, string])[] = [
   ['GET', '/images/search', 'there is no registry to search'],
   ['GET', '/images/get', 'images are not saved here: use podman save'],
   ['GET', '/images/:name*/get', 'images are not saved here: use podman save'],
-  ['GET', '/containers/:id/export', 'the files of a container cannot be exported'],
   ['GET', '/containers/:id/changes', 'the files of a container are not compared'],
-  ['HEAD', '/containers/:id/archive', 'files are not copied: bind a path of the host'],
-  ['GET', '/containers/:id/archive', 'files are not copied: bind a path of the host'],
-  ['PUT', '/containers/:id/archive', 'files are not copied: bind a path of the host'],
   ['POST', '/containers/:id/attach/ws', 'streams are not served over WebSocket: use attach'],
   ['GET', '/containers/:id/attach/ws', 'streams are not served over WebSocket: use attach'],
 ];

@@ -1,17 +1,15 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
 import { errorText } from '../../../base/errors.ts';
 import type { TaskStreams } from '../../../link/agent-port.ts';
 import type { HealthRequest } from '../../../model/container.ts';
 import type { ImageInfo, ImageUpload } from '../../../model/task-spec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
+import { UploadStreams } from '../child-streams.ts';
 import { type Podman, podmanReason } from './podman.ts';
 
 /** Images looked at by one command. */
 const INSPECTED_AT_ONCE = 200;
-const MAX_ANSWER_BYTES = 64 * 1024;
 const NS_PER_MS = 1_000_000;
 
 /** The part of what podman tells of an image that matters here. */
@@ -193,8 +191,7 @@ export class PodmanImages {
             '-',
             ...(upload.name === '' ? [] : [canonicalName(upload.name)]),
           ];
-    const [file = '', ...rest] = this.#podman.argv(...args);
-    return new UploadStreams(spawn(file, rest, { stdio: ['pipe', 'pipe', 'pipe'] }));
+    return new UploadStreams(this.#podman.spawn(...args), podmanReason);
   }
 }
 
@@ -205,46 +202,4 @@ function versionOf(path: string): string {
   } catch {
     return '';
   }
-}
-
-class UploadStreams implements TaskStreams {
-  readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
-  onDrain: () => void = () => {};
-  onOutput: TaskStreams['onOutput'] = () => {};
-  onEnd: () => void = () => {};
-
-  constructor(child: ChildProcessByStdio<Writable, Readable, Readable>) {
-    this.#child = child;
-    const said = { stdout: '', stderr: '' };
-    for (const name of ['stdout', 'stderr'] as const) {
-      child[name].on('data', (data: Buffer) => {
-        if (said[name].length < MAX_ANSWER_BYTES) said[name] += data.toString();
-      });
-    }
-    // One that has failed already does not read; its reason follows.
-    child.stdin.on('error', () => this.onDrain());
-    child.stdin.on('drain', () => this.onDrain());
-    const finish = (code: number | null, reason: string) => {
-      if (code === 0) this.onOutput('stdout', Buffer.from(said.stdout.trim()));
-      else this.onOutput('stderr', Buffer.from(reason || `podman failed with ${code}`));
-      this.onEnd();
-    };
-    child.on('error', (error) => finish(-1, error.message));
-    child.on('close', (code) => finish(code, podmanReason(said.stderr)));
-  }
-
-  write(data: Buffer): boolean {
-    return this.#child.stdin.destroyed || this.#child.stdin.write(data);
-  }
-
-  endInput(): void {
-    this.#child.stdin.end();
-  }
-
-  /** The client is gone: half an image is none. */
-  close(): void {
-    if (this.#child.exitCode === null) this.#child.kill('SIGTERM');
-  }
-
-  pauseOutput(): void {}
 }

@@ -1,17 +1,29 @@
-import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { errorText, SluiceError } from '../../../base/errors.ts';
 import { Cgroup, removeGroups } from '../../../kernel/cgroup.ts';
 import { must } from '../../../kernel/exec.ts';
-import { netnsPath } from '../../../kernel/netns.ts';
+import { NETNS_FOLDER, netnsPath } from '../../../kernel/netns.ts';
+import type { TaskStreams } from '../../../link/agent-port.ts';
 import type { ExecSpec, TaskSpec } from '../../../model/task-spec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
+import { UploadStreams } from '../child-streams.ts';
 import { emptyVolumes } from '../mount-sources.ts';
+import { findPlace, type Place } from '../scoped-path.ts';
 import { BECOME_SCRIPT } from '../scripts.ts';
 import { Task, type TaskEvents, type TaskHome } from '../task.ts';
+import { checkDirectory, readAll } from '../task-files.ts';
 import { createArguments } from './create-arguments.ts';
-import { pathWithin } from './image-content.ts';
-import { type Podman, ulimits } from './podman.ts';
+import { type Podman, podmanReason, ulimits } from './podman.ts';
 
 const START_LOOK_MS = 5;
 const START_TRIES = 4000;
@@ -25,6 +37,16 @@ function read(path: string): string {
     return readFileSync(path, 'utf8');
   } catch {
     return '';
+  }
+}
+
+/** The directory that a path leads to. */
+function placeIfAny(root: string, path: string): Place | undefined {
+  try {
+    return findPlace(root, path, true);
+  } catch (error) {
+    if (error instanceof SluiceError && error.code === 'E_OBJECT_NOT_FOUND') return undefined;
+    throw error;
   }
 }
 
@@ -83,7 +105,7 @@ export class PodmanTask extends Task {
   protected async layOut(): Promise<void> {
     const { code } = await this.#podman.run('container', 'exists', this.#name);
     if (code === 0) return;
-    await this.#podman.must(...this.#create());
+    await this.#createContainer();
     try {
       await this.#fillVolumes();
     } catch (error) {
@@ -92,21 +114,64 @@ export class PodmanTask extends Task {
     }
   }
 
+  /** One whose files are wanted before its start has no network yet, of which podman wants a file. */
+  async #createContainer(): Promise<void> {
+    const { sandbox } = this.spec;
+    const netns = netnsPath(this.tools.naming.netns(sandbox));
+    if (sandbox === 'host' || existsSync(netns)) {
+      await this.#podman.must(...this.#create());
+      return;
+    }
+    mkdirSync(NETNS_FOLDER, { recursive: true });
+    writeFileSync(netns, '');
+    try {
+      await this.#podman.must(...this.#create());
+    } finally {
+      rmSync(netns, { force: true });
+    }
+  }
+
   /** Empty volumes get what the image has where they are mounted. */
   async #fillVolumes(): Promise<void> {
     const empty = emptyVolumes(this.spec.mounts);
     if (empty.length === 0) return;
+    await this.withRoot(async (root) => {
+      for (const { source, target } of empty) await this.#fill(source, root, target);
+    });
+  }
+
+  async #fill(source: string, root: string, target: string): Promise<void> {
+    const place = placeIfAny(root, target);
+    if (!place) return;
+    // The command finds it by our descriptor.
+    const from = `/proc/${process.pid}/fd/${place.directory}/.`;
+    try {
+      const copy = ['cp', '--archive', '--no-target-directory', from, source];
+      await must(this.tools.exec, copy, { timeoutMs: COPY_TIMEOUT_MS });
+    } finally {
+      closeSync(place.directory);
+    }
+  }
+
+  protected async withRoot<T>(use: (root: string) => T): Promise<T> {
     const root = await this.#podman.must('mount', this.#name);
     try {
-      for (const { source, target } of empty) {
-        const from = pathWithin(root, target);
-        if (!statSync(from, { throwIfNoEntry: false })?.isDirectory()) continue;
-        const copy = ['cp', '--archive', '--no-target-directory', `${from}/.`, source];
-        await must(this.tools.exec, copy, { timeoutMs: COPY_TIMEOUT_MS });
-      }
+      return await use(root);
     } finally {
+      // Whoever has a folder open keeps it.
       await this.#podman.must('unmount', this.#name);
     }
+  }
+
+  /** By podman: links in the container must lead nowhere else while files are made. */
+  override async writeFiles(path: string, own: boolean): Promise<TaskStreams> {
+    await this.withFiles(path, (view) => checkDirectory(view, path));
+    const order = ['cp', `--archive=${own}`, '--overwrite', '-', `${this.#name}:${path}`];
+    return new UploadStreams(this.#podman.spawn(...order), podmanReason);
+  }
+
+  export(): Promise<TaskStreams> {
+    return this.withRoot((root) => readAll(root, this.home.tool));
   }
 
   async start(): Promise<void> {

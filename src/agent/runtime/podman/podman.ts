@@ -1,8 +1,10 @@
+import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { SluiceError } from '../../../base/errors.ts';
 import type { CgroupMounts } from '../../../kernel/cgroup.ts';
 import { COMMAND_PATH, type CommandResult } from '../../../kernel/exec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
+import type { PipedChild } from '../child-streams.ts';
 
 /** Making the files of a container from a large image takes its time on a slow disk. */
 const TIMEOUT_MS = 120_000;
@@ -74,6 +76,12 @@ export class Podman {
 
   run(...args: string[]): Promise<CommandResult> {
     return this.#tools.exec(this.argv(...args), { timeoutMs: TIMEOUT_MS });
+  }
+
+  /** Starts a command that is fed or read. */
+  spawn(...args: string[]): PipedChild {
+    const [file = '', ...rest] = this.argv(...args);
+    return spawn(file, rest, { stdio: ['pipe', 'pipe', 'pipe'] });
   }
 
   /** Rejects with the reason that podman gives. */
