@@ -68,12 +68,16 @@ export class Agent implements AgentPort {
     this.#tasks.adopt();
   }
 
-  sync(intent: HostIntent): Promise<ApplyReport> {
-    return this.#plane.sync(intent);
+  async sync(intent: HostIntent): Promise<ApplyReport> {
+    const report = await this.#plane.sync(intent);
+    await this.#cluster.networksChanged();
+    return report;
   }
 
-  apply(delta: HostDelta): Promise<ApplyReport> {
-    return this.#plane.apply(delta);
+  async apply(delta: HostDelta): Promise<ApplyReport> {
+    const report = await this.#plane.apply(delta);
+    if (delta.put.networks || delta.remove.networks) await this.#cluster.networksChanged();
+    return report;
   }
 
   join(cluster: ClusterIntent): Promise<ApplyReport> {

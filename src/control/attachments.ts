@@ -100,6 +100,8 @@ function activate(
   const lease = (family: 4 | 6, wanted: string | undefined): AttachmentLease | undefined => {
     if (leases) return family === 4 ? leases.ipv4 : leases.ipv6;
     if (wanted !== undefined) return addresses.reserve(wanted);
+    // The cluster hands them out.
+    if (network.driver === 'overlay') return undefined;
     return addresses.has(family) ? addresses.allocate(family) : undefined;
   };
   const ipv4 = lease(4, request.ipv4);

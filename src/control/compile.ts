@@ -9,6 +9,7 @@ import type {
   SandboxIntent,
 } from '../model/host-intent.ts';
 import type { Network } from '../model/network.ts';
+import { overlayRoutes } from './cluster/compile/cluster-intent.ts';
 import type { DaemonOptions } from './daemon-options.ts';
 import { linkTargets, resolverIntent } from './host-files.ts';
 import { shortId } from './ids.ts';
@@ -57,7 +58,7 @@ export function networkIntent(
     subnets: ipam.blocks.map(({ subnet }) => subnet),
     internal,
     icc: flag(BRIDGE_OPTIONS.icc),
-    masquerade: flag(BRIDGE_OPTIONS.masquerade),
+    masquerade: driver !== 'overlay' && flag(BRIDGE_OPTIONS.masquerade),
     ruled: rules,
     external: own ? defaultBridge.external : network.external === true,
     options,
@@ -82,7 +83,10 @@ function attachmentIntent(
       ? (memberGateway({ attachment, network }, family) ?? [])
       : [],
   );
-  const own = remote && { source: remote.source, routes: remote.routes };
+  const own =
+    network.driver === 'overlay'
+      ? { routes: overlayRoutes(network.ipam.blocks, leases) }
+      : remote && { source: remote.source, routes: remote.routes };
   const addresses = [...leases, ...linkLocal];
   return [{ id, network: network.id, link, mac, addresses, gateways, ...own }];
 }
@@ -160,8 +164,15 @@ export function dnsNames({ name, id, spec }: Container, { request }: Attachment)
   return [...new Set(all)];
 }
 
-/** Every name of a network. */
-export function networkNames(network: Network, registry: Registry): NameRecord[] {
+/** Every name of a network; those that its cluster gives come first and count alone. */
+export function networkNames(network: Network, context: CompileContext): NameRecord[] {
+  const given = context.cluster.names.get(network.id) ?? [];
+  const taken = new Set(given.map(({ name }) => name));
+  const own = memberNames(network, context.registry).filter(({ name }) => !taken.has(name));
+  return [...given, ...own];
+}
+
+function memberNames(network: Network, registry: Registry): NameRecord[] {
   if (!hasNames(network)) return [];
   return registry.attachedTo(network.id).flatMap((container) => {
     const attachment = container.attachments.find(({ networkId }) => networkId === network.id);
@@ -189,6 +200,6 @@ export function hostIntent(context: CompileContext): HostIntent {
     networks: networks.flatMap((network) => networkIntent(network, options) ?? []),
     sandboxes: containers.flatMap((container) => sandboxIntent(container, context) ?? []),
     forwards: containers.flatMap((container) => forwardIntents(container, context)),
-    names: networks.flatMap((network) => networkNames(network, registry)),
+    names: networks.flatMap((network) => networkNames(network, context)),
   };
 }

@@ -64,6 +64,7 @@ export class Engine implements AgentEvents {
     const context: CompileContext = {
       registry: this.registry,
       facts,
+      cluster: { intent: undefined, names: new Map() },
       get options() {
         return current();
       },
@@ -99,6 +100,11 @@ export class Engine implements AgentEvents {
 
   get context(): CompileContext {
     return this.#parts.plane.context;
+  }
+
+  /** What brings the kernel of this host to what is to be shown. */
+  get plane(): HostPlane {
+    return this.#parts.plane;
   }
 
   /** Brings host and containers to what is stored. The agent must be connected. */

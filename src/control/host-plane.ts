@@ -1,7 +1,8 @@
 import { SluiceError } from '../base/errors.ts';
 import type { AgentPort, ApplyFailure, ApplyReport } from '../link/agent-port.ts';
+import type { ClusterIntent } from '../model/cluster-intent.ts';
 import type { Container } from '../model/container.ts';
-import type { HostDelta, HostIntent } from '../model/host-intent.ts';
+import type { HostDelta, HostIntent, NameRecord } from '../model/host-intent.ts';
 import type { Network } from '../model/network.ts';
 import {
   forwardIntents,
@@ -33,6 +34,8 @@ function check({ failures }: ApplyReport, ids: ReadonlySet<string>): void {
 export class HostPlane {
   readonly context: CompileContext;
   readonly #agent: AgentPort;
+  /** What the agent shows of the cluster, as text; empty: that is not known. */
+  #joined = '';
 
   constructor(context: CompileContext, agent: AgentPort) {
     this.context = context;
@@ -41,7 +44,45 @@ export class HostPlane {
 
   /** Puts everything in place and takes away what is not wanted. */
   async sync(): Promise<readonly ApplyFailure[]> {
-    return (await this.#agent.sync(this.#withRules(hostIntent(this.context)))).failures;
+    this.#joined = '';
+    const failures = await this.#join();
+    const report = await this.#agent.sync(this.#withRules(hostIntent(this.context)));
+    return [...failures, ...report.failures];
+  }
+
+  /**
+   * Takes what the cluster adds, in place of what it added before. Throws when the kernel refuses a
+   * part.
+   */
+  async join(intent: ClusterIntent, names: readonly NameRecord[]): Promise<void> {
+    const { cluster, registry } = this.context;
+    const before = cluster.names;
+    this.hold(intent, names);
+    const failures = await this.#join();
+    const ids = [...new Set([...before.keys(), ...cluster.names.keys()])].filter(
+      (id) => JSON.stringify(before.get(id)) !== JSON.stringify(cluster.names.get(id)),
+    );
+    const networks = ids.flatMap((id) => registry.findNetwork(id) ?? []);
+    const put = { names: networks.flatMap((network) => networkNames(network, this.context)) };
+    if (ids.length > 0) await this.#agent.apply({ put, remove: { names: ids } });
+    if (failures.length > 0) throw new ApplyError(failures);
+  }
+
+  /** As `join`, to be shown by the next `sync`. */
+  hold(intent: ClusterIntent, names: readonly NameRecord[]): void {
+    const { cluster } = this.context;
+    cluster.intent = this.context.options.rules ? intent : { ...intent, mesh: undefined };
+    cluster.names = Map.groupBy(names, ({ network }) => network);
+  }
+
+  async #join(): Promise<readonly ApplyFailure[]> {
+    const { intent } = this.context.cluster;
+    const text = intent ? JSON.stringify(intent) : '';
+    if (!intent || text === this.#joined) return [];
+    this.#joined = '';
+    const { failures } = await this.#agent.join(intent);
+    if (failures.length === 0) this.#joined = text;
+    return failures;
   }
 
   /** Throws when the kernel refuses. */
@@ -89,7 +130,7 @@ export class HostPlane {
       put: {
         sandboxes,
         forwards,
-        names: networks.flatMap((network) => networkNames(network, registry)),
+        names: networks.flatMap((network) => networkNames(network, this.context)),
       },
       remove: {
         sandboxes: container.sandbox || !before.sandbox ? [] : [container.id],

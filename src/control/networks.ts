@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
 import { conflict, forbidden, invalid, notFound } from '../base/faults.ts';
@@ -82,6 +83,9 @@ export class Networks {
     const { registry, plane, events, remote } = this.#parts;
     const network = registry.network(key);
     const { id, name } = network;
+    if (network.scope === 'swarm') {
+      throw forbidden(`network ${name} is the cluster's: it is removed on a manager`);
+    }
     if (isPredefined(name)) {
       throw forbidden(`${name} is a pre-defined network and cannot be removed`);
     }
@@ -115,7 +119,8 @@ export class Networks {
     const removed: string[] = [];
     for (const network of [...registry.networks]) {
       const used = registry.attachedTo(network.id).length > 0;
-      if (isPredefined(network.name) || used || !wanted(network)) continue;
+      const other = isPredefined(network.name) || network.scope === 'swarm';
+      if (other || used || !wanted(network)) continue;
       try {
         await this.remove(network.id);
         removed.push(network.name);
@@ -125,6 +130,22 @@ export class Networks {
     }
     events.emit('network', 'prune', '', { reclaimed: '0' });
     return removed;
+  }
+
+  /** Shows a network of the cluster on this host as it is now. Throws when the kernel refuses. */
+  async adopt(network: Network): Promise<void> {
+    const { registry, plane } = this.#parts;
+    if (isDeepStrictEqual(registry.findNetwork(network.id), network)) return;
+    registry.putNetwork(network);
+    await plane.addNetwork(network);
+  }
+
+  /** Takes a network of the cluster from this host, unless somebody here is still on it. */
+  async abandon(id: string): Promise<void> {
+    const { registry, plane } = this.#parts;
+    if (registry.attachedTo(id).length > 0) return;
+    registry.dropNetwork(id);
+    await plane.removeNetwork(id);
   }
 
   /** Makes the predefined networks, or brings the default bridge to the daemon's options. */

@@ -1,15 +1,26 @@
+import type { ClusterIntent } from '../model/cluster-intent.ts';
 import type { Attachment, Container } from '../model/container.ts';
+import type { NameRecord } from '../model/host-intent.ts';
 import type { Network } from '../model/network.ts';
 import type { DaemonOptions, HostFacts } from './daemon-options.ts';
 import { shortId } from './ids.ts';
 import { BRIDGE_OPTIONS, optionFlag } from './network-request.ts';
 import type { Registry } from './registry.ts';
 
+/** What the cluster of this host adds to what its kernel shows; replaced as a whole. */
+export type ClusterPart = {
+  /** Undefined: it has not been of a cluster since this daemon began. */
+  intent: ClusterIntent | undefined;
+  /** By network. */
+  names: ReadonlyMap<string, readonly NameRecord[]>;
+};
+
 /** What a compilation reads besides the objects themselves. */
 export type CompileContext = {
   readonly registry: Registry;
   readonly options: DaemonOptions;
   readonly facts: HostFacts;
+  readonly cluster: ClusterPart;
 };
 
 const PARENT = 'parent';
@@ -27,9 +38,9 @@ export function isRemoteIpam(ipamDriver: string): boolean {
   return !BUILT_IN_IPAM.includes(ipamDriver);
 }
 
-/** Name of the link that a network hangs on; undefined: it has none; empty: a driver knows. */
+/** Name of the link that a network hangs on; undefined: it has none; empty: it is not a link of the host. */
 export function linkOf({ driver, options, id }: Network): string | undefined {
-  if (isRemote({ driver })) return '';
+  if (isRemote({ driver }) || driver === 'overlay') return '';
   if (driver === 'bridge') return options[BRIDGE_OPTIONS.name] ?? `br-${shortId(id)}`;
   if (driver === 'macvlan') return options[PARENT] ?? `dm-${shortId(id)}`;
   return undefined;
@@ -75,6 +86,7 @@ export function gatewayAttachment(
 ): Joined | undefined {
   return joined(container, registry)
     .filter(({ attachment, network }) => attachment.active?.[family] && !network.internal)
+    .filter(({ network }) => network.driver !== 'overlay')
     .filter((one) => !isRemote(one.network) || memberGateway(one, family) !== undefined)
     .sort(byGatewayRank)[0];
 }

@@ -330,6 +330,7 @@ export type ServiceBackends = {
   readonly name: string;
   readonly resolution: 'vip' | 'dnsrr';
   readonly vips: Readonly<Record<string, string>>;
+  readonly vips6?: Readonly<Record<string, string>>;
   readonly ports: readonly ServicePort[];
   readonly aliases: Readonly<Record<string, readonly string[]>>;
   readonly labels: Readonly<Record<string, string>>;
@@ -339,6 +340,7 @@ export type ServiceBackends = {
     readonly name: string;
     readonly nodeId: string;
     readonly addresses: Readonly<Record<string, string>>;
+    readonly addresses6?: Readonly<Record<string, string>>;
     readonly draining: boolean;
   }[];
 };
@@ -356,12 +358,14 @@ export type NodeAssignment = {
   readonly networks: readonly OverlayNetwork[];
   readonly endpoints: readonly OverlayEndpoint[];
   readonly services: readonly ServiceBackends[];
-  /** Tunnel ends and addresses by node. */
+  /** Tunnel ends and addresses by node, this one's among them. */
   readonly peers: readonly {
     readonly nodeId: string;
     readonly address: string;
     readonly dataPathAddress: string;
     readonly epoch: string;
+    /** UDP port of the tunnel's end; the same on all. */
+    readonly dataPathPort: number;
   }[];
   /** For encrypted overlays, the newest last; 20 bytes in hex: key and salt of AES-128-GCM. */
   readonly keys: readonly { readonly id: number; readonly key: string }[];

@@ -1,7 +1,6 @@
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { systemRng } from '../../src/base/rng.ts';
-import { plainAssignment } from '../../src/control/cluster/assignment.ts';
 import { DEFAULT_SPEC } from '../../src/control/cluster/founding.ts';
 import type { Orchestration } from '../../src/control/cluster/manager.ts';
 import {
@@ -18,7 +17,7 @@ import { EmbeddedStore } from '../../src/store/embedded-store.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
 import type { Store } from '../../src/store/store.ts';
 
-const BY_HAND: Orchestration = { lead: () => () => {}, assignmentFor: plainAssignment };
+const BY_HAND: Orchestration = { lead: () => () => {} };
 
 /** Keeps what it is assigned, and reports what a test says. */
 export class Recorder implements AssignmentRunner {

@@ -52,6 +52,18 @@ export class ClusterPlane {
     });
   }
 
+  /** The mesh knows the host's own networks, whose members are no clients of others. */
+  async networksChanged(): Promise<void> {
+    await this.#queue(async () => {
+      const { tunnel, mesh } = this.#intent ?? {};
+      if (!tunnel || !mesh) return;
+      const failures = new Map<string, ApplyFailure>();
+      await this.#mesh.update(tunnel, mesh, this.#host.networks.values(), false, failures);
+    }).catch((error: unknown) => {
+      this.#degraded(`the routing mesh could not be brought up to date: ${errorText(error)}`);
+    });
+  }
+
   #queue<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(work);
     this.#last = result.catch(() => {});

@@ -1,18 +1,92 @@
-import { NO_ASSIGNMENT } from '../../link/assignment.ts';
-import type { NodeAssignment } from '../../model/cluster.ts';
-import type { Store } from '../../store/store.ts';
-import { findFile, nodesOf, tasksOf } from './cluster-state.ts';
+import { bare } from '../../model/address.ts';
+import type {
+  ClusterNetwork,
+  ClusterNode,
+  ClusterService,
+  ClusterTask,
+  OverlayEndpoint,
+  OverlayNetwork,
+  ServiceBackends,
+  TaskTemplate,
+} from '../../model/cluster.ts';
+import { macOf } from '../attachments.ts';
+import { isOver } from './cluster-state.ts';
+import { OVERLAY_OPTIONS } from './networks.ts';
+import type { ClusterView } from './orchestration/view.ts';
 
-/** What a node gets of the state by itself: its tasks with their files, and its peers. */
-export function plainAssignment(store: Store, nodeId: string): NodeAssignment {
-  const tasks = tasksOf(store).flatMap(({ value }) => (value.nodeId === nodeId ? value : []));
-  const ids = new Set(tasks.flatMap(({ template }) => template.files.map(({ id }) => id)));
+/** What fits into 1500 bytes beside a tunnel's headers, and beside ESP's with AES-GCM as well. */
+const TUNNEL_MTU = 1450;
+const ENCRYPTED_MTU = 1416;
+
+/** Whether a task is on a node and may have a sandbox there. */
+export function isPlaced({ nodeId, report }: ClusterTask): boolean {
+  return nodeId !== '' && !isOver(report.state);
+}
+
+/** Whether new connections may be sent to a task. */
+function isServing({ desired, report }: ClusterTask, node: ClusterNode | undefined): boolean {
+  return report.serving && !isOver(desired) && node !== undefined && node.status !== 'down';
+}
+
+/** A network of the cluster as its members' nodes build it. */
+export function overlayNetwork({ id, name, spec, segments }: ClusterNetwork): OverlayNetwork {
+  const { options, internal, ingress } = spec;
+  const encrypted = options[OVERLAY_OPTIONS.encrypted] !== undefined;
+  const mtu = Number(options[OVERLAY_OPTIONS.mtu] || (encrypted ? ENCRYPTED_MTU : TUNNEL_MTU));
+  return { id, name, segments, mtu, encrypted, internal, ingress };
+}
+
+/** Networks of a task that are overlays: all but the ingress network, which is the mesh. */
+export function overlaysOf({ addresses }: ClusterTask, { networks }: ClusterView): string[] {
+  return Object.keys(addresses).filter((id) => !networks.get(id)?.value.spec.ingress);
+}
+
+/** Where the addresses of a task live. */
+export function endpointsOf(task: ClusterTask, view: ClusterView): OverlayEndpoint[] {
+  const { addresses, addresses6 = {}, nodeId } = task;
+  return overlaysOf(task, view).flatMap((network) => {
+    const own = [addresses[network] ?? [], addresses6[network] ?? []].flat().map(bare);
+    // One link has both of them.
+    return own.map((address) => ({ network, address, mac: macOf(own[0] ?? ''), nodeId }));
+  });
+}
+
+function aliasesOf(
+  { networks: asked }: TaskTemplate,
+  { networks }: ClusterView,
+): Record<string, readonly string[]> {
+  const named = asked.filter(({ aliases }) => aliases.length > 0);
+  return Object.fromEntries(
+    named.flatMap(({ network: key, aliases }) => {
+      const byName = () => [...networks.values()].find(({ value }) => value.name === key)?.value.id;
+      const id = networks.has(key) ? key : byName();
+      return id === undefined ? [] : [[id, aliases]];
+    }),
+  );
+}
+
+/**
+ * A service with its tasks that have an address. One that does not serve yet is told as draining:
+ * its way is laid before the first connection.
+ */
+export function backendsOf(service: ClusterService, view: ClusterView): ServiceBackends {
+  const { id, name, labels, spec, vips, vips6 = {}, ports } = service;
+  const members = [...view.tasksOfService(id).values()].flatMap(({ value: task }) => {
+    const node = view.nodes.get(task.nodeId)?.value;
+    const { id: taskId, name: taskName, nodeId, addresses, addresses6 = {} } = task;
+    if (!isPlaced(task) || !node || Object.keys(addresses).length === 0) return [];
+    const draining = !isServing(task, node);
+    return [{ taskId, name: taskName, nodeId, addresses, addresses6, draining }];
+  });
+  members.sort((a, b) => Number(a.draining) - Number(b.draining) || (a.taskId < b.taskId ? -1 : 1));
   return {
-    ...NO_ASSIGNMENT,
-    tasks,
-    files: [...ids].flatMap((id) => findFile(store, id) ?? []),
-    peers: nodesOf(store).map(({ value: { id, address, dataPathAddress, description } }) => ({
-      ...{ nodeId: id, address, dataPathAddress, epoch: description.epoch },
-    })),
+    ...{ serviceId: id, name, resolution: spec.resolution, vips, vips6, ports, labels },
+    aliases: aliasesOf(spec.template, view),
+    tasks: members,
   };
+}
+
+/** Whether every node answers on a port of a service. */
+export function isPublished({ ports }: ClusterService): boolean {
+  return ports.some(({ mode }) => mode === 'ingress');
 }

@@ -3,7 +3,6 @@ import type { Clock, Timer } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { jitter, type Rng } from '../../base/rng.ts';
-import { diffAssignment, NO_ASSIGNMENT, sorted, versionOf } from '../../link/assignment.ts';
 import {
   BEAT_JITTER,
   DEFAULT_HEARTBEAT_MS,
@@ -15,17 +14,12 @@ import {
   type SessionTerms,
 } from '../../link/cluster-protocol.ts';
 import { type NodeSession, RefusedError, type SessionPeer } from '../../link/cluster-server.ts';
-import { type ClusterNode, KIND, type NodeAssignment } from '../../model/cluster.ts';
+import { type ClusterNode, KIND, type NodeRole } from '../../model/cluster.ts';
 import { edit } from '../../store/edit.ts';
 import type { Store } from '../../store/store.ts';
-import {
-  clusterOf,
-  findNode,
-  isOver,
-  managerAddresses,
-  nodesOf,
-  tasksOf,
-} from './cluster-state.ts';
+import { Assignments, type Opener } from './assignments.ts';
+import type { BoardView } from './board.ts';
+import { clusterOf, findNode, managerAddresses, nodesOf } from './cluster-state.ts';
 import { digestOf, identityOf, issuerOf, type NodeIdentity } from './identity/authority.ts';
 import { readReport } from './report.ts';
 import { ReportWriter } from './report-writer.ts';
@@ -36,8 +30,7 @@ export type DispatcherDeps = {
   readonly clock: Clock;
   readonly rng: Rng;
   readonly logger: Logger;
-  /** What a node has to show and run, as the state is now. */
-  assignmentFor(nodeId: string): NodeAssignment;
+  readonly opener: Opener;
   /** A certificate for a node of the cluster, and what managers get with it. */
   renew(
     node: ClusterNode,
@@ -56,7 +49,7 @@ class Session implements NodeSession {
   readonly #owner: Dispatcher;
   lastSeen: number;
   /** What the node has acknowledged, and which version of the state that is of. */
-  applied: NodeAssignment = NO_ASSIGNMENT;
+  applied: BoardView | undefined;
   appliedVersion = '';
   appliedOf = 0;
   /** What others rely on of it is in place there. */
@@ -64,7 +57,7 @@ class Session implements NodeSession {
   /** Version of the state that the node is known to show. */
   shows = 0;
   /** What it was sent and has not yet acknowledged. */
-  sent: { assignment: NodeAssignment; version: string; of: number } | undefined;
+  sent: { view: BoardView; of: number } | undefined;
   terms = '';
   /** Its connection is over; it may come back. */
   gone = false;
@@ -97,7 +90,7 @@ export class Dispatcher {
   readonly #sessions = new Map<string, Session>();
   readonly #reports: ReportWriter;
   readonly #unwatch: () => void;
-  #lead: { since: number } | undefined;
+  #lead: { readonly since: number; readonly assignments: Assignments } | undefined;
   #beat: Timer | undefined;
   #gathering: Timer | undefined;
   #version = 0;
@@ -106,8 +99,9 @@ export class Dispatcher {
   constructor(deps: DispatcherDeps) {
     this.#deps = deps;
     this.#reports = new ReportWriter(deps.store, deps.clock, deps.logger);
-    this.#unwatch = deps.store.watch((_, version) => {
+    this.#unwatch = deps.store.watch((events, version) => {
       this.#version = version;
+      this.#lead?.assignments.apply(events);
       this.#gather();
     });
   }
@@ -123,7 +117,10 @@ export class Dispatcher {
 
   /** Nodes may come from now on; those that do not in time count as down. */
   lead(): void {
-    this.#lead = { since: this.now() };
+    const { store, opener } = this.#deps;
+    const objects = Object.values(KIND).flatMap((kind) => store.list(kind));
+    this.#version = objects.reduce((latest, { version }) => Math.max(latest, version), 0);
+    this.#lead = { since: this.now(), assignments: new Assignments(store, opener) };
     this.#tick();
   }
 
@@ -234,7 +231,7 @@ export class Dispatcher {
         };
         return JSON.stringify(next) === JSON.stringify(node) ? undefined : next;
       });
-      this.#send(session, this.#terms());
+      this.#gather();
     } catch (error) {
       this.#deps.logger.warn('a node was not let in', { reason: errorText(error) });
       session.peer.close();
@@ -251,8 +248,8 @@ export class Dispatcher {
 
   #applied(session: Session, version: string, shown: boolean): void {
     const { sent } = session;
-    if (sent?.version === version) {
-      session.applied = sent.assignment;
+    if (sent?.view.version === version) {
+      session.applied = sent.view;
       session.appliedVersion = version;
       session.appliedOf = sent.of;
       session.sent = undefined;
@@ -277,77 +274,78 @@ export class Dispatcher {
     if (this.#gathering || this.#closed || !this.#lead) return;
     this.#gathering = this.#deps.clock.after(GATHER_MS, () => {
       this.#gathering = undefined;
+      const assignments = this.#lead?.assignments;
       const terms = this.#terms();
-      for (const session of this.#sessions.values()) this.#send(session, terms);
-      this.#tellDrained();
+      if (!assignments || !terms) return;
+      assignments.refresh();
+      for (const session of [...this.#sessions.values()]) this.#send(session, terms, assignments);
+      this.#tellDrained(assignments);
     });
   }
 
-  /** What holds for every session. */
-  #terms(): Omit<SessionTerms, 'role'> | undefined {
+  /** What holds for every session, as text by the role of its node. */
+  #terms(): Record<NodeRole, string> | undefined {
     const cluster = clusterOf(this.#deps.store)?.value;
     if (!cluster) return undefined;
     const { certificate, next } = cluster.ca;
-    return {
+    const common: Omit<SessionTerms, 'role'> = {
       heartbeatMs: cluster.spec.heartbeatMs,
       managers: managerAddresses(this.#deps.store),
       roots: next ? [next.certificate, certificate] : [certificate],
       issuer: digestOf(next?.certificate ?? certificate),
     };
+    const text = (role: NodeRole) => JSON.stringify({ ...common, role } satisfies SessionTerms);
+    return { worker: text('worker'), manager: text('manager') };
   }
 
   /** Terms and assignment, as far as they differ from what the node has. */
-  #send(session: Session, common: Omit<SessionTerms, 'role'> | undefined): void {
+  #send(session: Session, terms: Record<NodeRole, string>, assignments: Assignments): void {
     const node = findNode(this.#deps.store, session.nodeId);
-    if (!common || !this.#lead) return;
     if (!node) {
       this.drop(session.nodeId);
       return;
     }
-    const terms = { ...common, role: node.role };
-    const text = JSON.stringify(terms);
-    if (text !== session.terms) session.peer.send({ terms });
+    const text = terms[node.role];
+    if (text !== session.terms) session.peer.send({ terms: JSON.parse(text) });
     session.terms = text;
     // One at a time: a node that is slow gets the latest when it is ready, and no queue grows.
     if (session.sent || session.gone) return;
-    this.#sendAssignment(session);
+    this.#sendAssignment(session, assignments);
   }
 
-  #sendAssignment(session: Session): void {
-    const assignment = sorted(this.#deps.assignmentFor(session.nodeId));
-    const version = versionOf(assignment);
+  #sendAssignment(session: Session, assignments: Assignments): void {
+    const view = assignments.of(session.nodeId);
+    const { version } = view;
     const of = this.#version;
     if (version === session.appliedVersion) {
-      session.applied = assignment;
+      session.applied = view;
       session.appliedOf = of;
       if (session.shown) session.shows = of;
       return;
     }
-    session.sent = { assignment, version, of };
-    const base = session.appliedVersion;
-    if (base !== '' && versionOf(session.applied) === base) {
-      session.peer.send({ diff: diffAssignment(session.applied, assignment), base, version });
-    } else session.peer.send({ whole: assignment, version });
+    session.sent = { view, of };
+    const { applied, appliedVersion: base } = session;
+    const diff = applied?.version === base ? assignments.diff(applied, view) : undefined;
+    if (diff) session.peer.send({ diff, base, version });
+    else session.peer.send({ whole: assignments.whole(view), version });
   }
 
   /**
    * A task that is to stop may do so once every node that is not down shows a state without it;
    * one that is cut off for a moment goes on sending to it.
    */
-  #tellDrained(): void {
-    const shown = Math.min(...[...this.#sessions.values()].map(({ shows }) => shows));
-    const leaving = new Set<string>();
-    for (const { value: task, version } of tasksOf(this.#deps.store)) {
-      if (!isOver(task.desired)) continue;
-      leaving.add(task.id);
-      if (isOver(task.report.state) || version > shown) continue;
+  #tellDrained({ leaving }: Assignments): void {
+    let shown = Number.POSITIVE_INFINITY;
+    for (const { shows, drained } of this.#sessions.values()) {
+      shown = Math.min(shown, shows);
+      for (const id of drained) if (!leaving.has(id)) drained.delete(id);
+    }
+    for (const { value: task, version } of leaving.values()) {
+      if (version > shown) continue;
       const session = this.#sessions.get(task.nodeId);
       if (!session || session.drained.has(task.id)) continue;
       session.drained.add(task.id);
       session.peer.send({ drained: [task.id] });
-    }
-    for (const { drained } of this.#sessions.values()) {
-      for (const id of drained) if (!leaving.has(id)) drained.delete(id);
     }
   }
 

@@ -16,7 +16,6 @@ import {
   type Cluster,
   type ClusterNode,
   KIND,
-  type NodeAssignment,
   type NodeAvailability,
 } from '../../model/cluster.ts';
 import { edit } from '../../store/edit.ts';
@@ -34,8 +33,6 @@ import { TaskLogs } from './task-logs.ts';
 export type Orchestration = {
   /** Starts the loops; the returned function ends them. */
   lead(store: Store): () => void;
-  /** What a node has to show and run; files as they are kept, no keys. */
-  assignmentFor(store: Store, nodeId: string): NodeAssignment;
 };
 
 /** A manager's own certificate and key, as PEM. */
@@ -101,7 +98,7 @@ export class ManagerPart implements ManagerPort {
     this.#server = new ClusterServer(this, deps.logger);
     this.#dispatcher = new Dispatcher({
       ...deps,
-      assignmentFor: (nodeId) => this.#assignmentFor(nodeId),
+      opener: this.keys,
       renew: async (node, request) => ({
         certificate: await this.certificateFor(node, request),
         dataKey: node.role === 'manager' ? this.keys.dataKey.toString('base64') : undefined,
@@ -253,16 +250,6 @@ export class ManagerPart implements ManagerPort {
     if (text !== this.#tls) this.#server.renew(tls);
     this.#tls = text;
     this.#deps.onCluster(this.cluster);
-  }
-
-  #assignmentFor(nodeId: string): NodeAssignment {
-    const plain = this.#deps.orchestration.assignmentFor(this.store, nodeId);
-    const keys = this.cluster.sealedOverlayKeys;
-    return {
-      ...plain,
-      files: plain.files.map((file) => this.keys.openFile(file)),
-      keys: keys.map(({ id, key }) => ({ id, key: this.keys.overlayKey(key) })),
-    };
   }
 
   #turn(leads: boolean): void {

@@ -42,6 +42,11 @@ export class MembershipFile {
     return this.#store.list(SELF.kind)[0]?.value as Kept | undefined;
   }
 
+  /** This host's id in its cluster; undefined: it is of none. */
+  get nodeId(): string | undefined {
+    return this.#kept?.nodeId;
+  }
+
   /** Undefined: this host is of no cluster; `locked`: its secrets need the unlock key. */
   read(): Membership | 'locked' | undefined {
     const kept = this.#kept;

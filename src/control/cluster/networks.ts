@@ -209,7 +209,7 @@ export function shownNetwork({ spec, segments, id, name, labels, created }: Clus
 }
 
 /** What a node was told of a network, which is all that a worker knows. */
-function toldNetwork(told: OverlayNetwork): Network {
+export function toldNetwork(told: OverlayNetwork): Network {
   const { id, name, segments, mtu, encrypted, internal, ingress } = told;
   const blocks = segments.map(({ subnet, gateway }) => ({
     ...{ subnet, gateway, ipRange: undefined, auxAddresses: {} },
@@ -217,7 +217,7 @@ function toldNetwork(told: OverlayNetwork): Network {
   return {
     ...{ id, name, driver: 'overlay', scope: 'swarm', created: NEVER, internal, ingress },
     ...{ ipv4: true, ipv6: segments.some(({ subnet }) => subnet.includes(':')) },
-    ipam: { driver: 'default', options: {}, blocks, chosen: false },
+    ipam: { driver: 'default', options: {}, blocks, chosen: true },
     ...{ attachable: false, configOnly: false, configFrom: undefined, labels: {} },
     options: {
       [OVERLAY_OPTIONS.mtu]: String(mtu),

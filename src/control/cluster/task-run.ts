@@ -33,6 +33,7 @@ export class TaskRun {
   #report: TaskReport;
   #running = false;
   #gone = false;
+  #starting = false;
   #drained = Promise.withResolvers<void>();
 
   /** `containerId`: of the container that was made for it before, or empty. */
@@ -78,7 +79,7 @@ export class TaskRun {
   health(status: 'healthy' | 'unhealthy'): void {
     if (isOver(this.#report.state) || this.#leaving) return;
     if (status === 'healthy') {
-      if (this.#report.state === 'starting') this.#runs();
+      if (this.#report.state === 'starting' && !this.#starting) this.#runs();
       return;
     }
     this.#say('failed', 'unhealthy', { error: 'task: unhealthy container', serving: false });
@@ -180,16 +181,19 @@ export class TaskRun {
       return true;
     }
     if (isUp(container)) return false;
+    this.#starting = true;
     try {
       await this.#host.start(containerId);
     } catch (error) {
       this.#say('failed', 'starting', { error: errorText(error) });
       return true;
+    } finally {
+      this.#starting = false;
     }
     const started = this.#host.find(containerId);
-    const waits = started?.spec.health !== undefined;
     // It may have ended already, and been judged by that.
-    if (!waits && this.#report.state === 'starting' && !this.#leaving) this.#runs();
+    const judged = this.#report.state !== 'starting' || this.#leaving;
+    if (started && isServing(started) && !judged) this.#runs();
     return this.#leaving;
   }
 

@@ -33,6 +33,8 @@ export interface TaskFiles {
 export interface ClusterPlane {
   /** Resolves when they are in place; throws when the host refuses a part. */
   show(assignment: NodeAssignment): Promise<void>;
+  /** The containers of tasks are others than before. As `show` of the assignment that is shown. */
+  refresh(): Promise<void>;
   /** How the container of a task joins its networks. */
   attachments(task: ClusterTask): readonly AttachmentRequest[];
 }
@@ -60,7 +62,7 @@ export class TaskWorker implements AssignmentRunner {
     const { containers, registry } = engine;
     this.#host = {
       prepare: (task) => this.#prepare(task),
-      start: (id) => containers.lifecycle.start(id),
+      start: (id) => this.#start(id),
       stop: (id, timeoutMs) => containers.lifecycle.stop(id, { timeoutMs }),
       remove: (taskId, id) => this.#remove(taskId, id),
       find: (id) => registry.findContainer(id),
@@ -94,6 +96,20 @@ export class TaskWorker implements AssignmentRunner {
 
   reportTo(report: ((taskId: string, report: TaskReport) => void) | undefined): void {
     this.#report = report;
+  }
+
+  /** Its ports lead to it before it is said to serve. */
+  async #start(containerId: string): Promise<void> {
+    await this.#deps.engine.containers.lifecycle.start(containerId);
+    await this.#refresh();
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      await this.#deps.plane.refresh();
+    } catch (error) {
+      this.#deps.logger.warn('not all of the cluster is shown', { reason: errorText(error) });
+    }
   }
 
   /** Also where networks are not in place: a task that needs them says so itself. */
@@ -149,13 +165,17 @@ export class TaskWorker implements AssignmentRunner {
       logger.warn('the container of a task stays', { task: taskId, reason: errorText(error) });
     }
     files.drop(taskId);
+    await this.#refresh();
   }
 
   #happened({ type, action, id, attributes }: EngineEvent): void {
     if (type !== 'container') return;
     const run = this.#runs.get(attributes[TASK_LABEL] ?? '');
     if (run?.containerId !== id) return;
-    if (action === 'die') run.ended(Number(attributes['exitCode'] ?? 0));
+    if (action === 'die') {
+      run.ended(Number(attributes['exitCode'] ?? 0));
+      void this.#refresh();
+    }
     if (action === 'health_status: healthy') run.health('healthy');
     if (action === 'health_status: unhealthy') run.health('unhealthy');
   }

@@ -5,15 +5,15 @@ import { systemClock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { systemRng } from '../../base/rng.ts';
 import type { LinkAddresses } from '../../control/cluster/addresses.ts';
-import { plainAssignment } from '../../control/cluster/assignment.ts';
 import { tellEvents } from '../../control/cluster/cluster-events.ts';
-import type { Orchestration } from '../../control/cluster/manager.ts';
 import { ClusterMember } from '../../control/cluster/member.ts';
 import { MembershipFile } from '../../control/cluster/membership.ts';
 import { lead } from '../../control/cluster/orchestration/orchestration.ts';
-import { type ClusterPlane, TaskWorker } from '../../control/cluster/worker.ts';
+import { HostClusterPlane } from '../../control/cluster/plane.ts';
+import { TaskWorker } from '../../control/cluster/worker.ts';
 import type { Engine } from '../../control/engine.ts';
 import { stamp } from '../../control/ids.ts';
+import { NO_ASSIGNMENT } from '../../link/assignment.ts';
 import type { NodeDescription } from '../../model/cluster.ts';
 import type { EmbeddedStore } from '../../store/embedded-store.ts';
 import { LocalStore } from '../../store/local-store.ts';
@@ -63,13 +63,10 @@ function links({ registry }: Engine): LinkAddresses[] {
   });
 }
 
-/** Tasks of a cluster join networks of this host only. */
-const LOCAL_PLANE: ClusterPlane = {
-  show: async () => {},
-  attachments: ({ template }) => template.networks,
-};
-
-/** This host as a node of a cluster, over its engine; yet to be started. */
+/**
+ * This host as a node of a cluster, over its engine; both yet to be started. The engine's start
+ * shows at once what was shown last.
+ */
 export function clusterMember(
   engine: Engine,
   store: EmbeddedStore,
@@ -78,27 +75,31 @@ export function clusterMember(
 ): ClusterMember {
   const { clusterStore, dataRoot, execRoot } = settings;
   const path = join(dataRoot, 'cluster.db');
-  const orchestration: Orchestration = {
-    lead: (state) => lead({ store: state, clock: systemClock, logger }),
-    assignmentFor: plainAssignment,
-  };
+  const file = new MembershipFile(store);
+  const plane = new HostClusterPlane({
+    engine,
+    epoch: networkEpoch(),
+    nodeId: () => file.nodeId,
+    links: () => links(engine),
+  });
+  if (file.nodeId !== undefined) plane.hold(file.readAssignment() ?? NO_ASSIGNMENT);
   const runner = new TaskWorker({
     engine,
     files: taskFiles(execRoot, prefixOf(settings)),
-    plane: LOCAL_PLANE,
+    plane,
     describe: () => describe(engine),
     now: () => stamp(systemClock),
     logger,
   });
   return new ClusterMember({
-    file: new MembershipFile(store),
+    file,
     openStore: async () =>
       clusterStore ? openClusterStore(clusterStore, logger) : new LocalStore(path),
     shared: clusterStore !== undefined,
     dropStore: () => {
       for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
     },
-    orchestration,
+    orchestration: { lead: (state) => lead({ store: state, clock: systemClock, logger }) },
     runner,
     describe: () => describe(engine),
     managing: (state) => tellEvents(state, engine.events),

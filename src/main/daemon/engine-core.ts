@@ -145,8 +145,8 @@ async function startParts(
   engine.containers.execs.adopt(bequest?.execs ?? []);
   relay.target = engine;
   closers.push(() => engine.close());
-  await engine.start();
   const member = clusterMember(engine, store, settings, logger);
+  await engine.start();
   closers.push(() => member.close());
   await member.start();
   if (bequest?.unlockKey !== undefined && member.state === 'locked') {

@@ -1,7 +1,13 @@
 import { bare } from '../../../model/address.ts';
-import type { NodeAssignment, OverlayNetwork } from '../../../model/cluster.ts';
-import type { ClusterIntent, MeshIntent, OverlayPeer } from '../../../model/cluster-intent.ts';
-import type { AttachmentIntent, NameRecord, NetworkIntent } from '../../../model/host-intent.ts';
+import type { NodeAssignment, OverlayNetwork, ServiceBackends } from '../../../model/cluster.ts';
+import type {
+  ClusterIntent,
+  MeshIntent,
+  OverlayPeer,
+  VipIntent,
+} from '../../../model/cluster-intent.ts';
+import type { AttachmentIntent, NameRecord } from '../../../model/host-intent.ts';
+import type { IpamBlock } from '../../../model/network.ts';
 import { linkSegments, within } from './addresses.ts';
 import { meshIntent } from './mesh.ts';
 import { serviceNames } from './names.ts';
@@ -19,7 +25,7 @@ export type LocalHost = {
 };
 
 /** Networks that a sandbox here joins; the ingress network is no overlay but the mesh. */
-function joined({ networks, tasks }: NodeAssignment): OverlayNetwork[] {
+export function joined({ networks, tasks }: NodeAssignment): OverlayNetwork[] {
   const used = new Set(tasks.flatMap(({ addresses }) => Object.keys(addresses)));
   return networks.filter(({ id, ingress }) => !ingress && used.has(id));
 }
@@ -39,16 +45,7 @@ export function clusterIntent(assignment: NodeAssignment, host: LocalHost): Clus
     peers: peersOf(assignment, ids, host.nodeId),
     encryption: encryptionOf(assignment, networks, host),
     vips: [...ids].flatMap((network) =>
-      assignment.services.flatMap(({ resolution, vips, tasks }) => {
-        const vip = vips[network];
-        if (resolution !== 'vip' || vip === undefined) return [];
-        const members = tasks.filter(({ addresses }) => addresses[network] !== undefined);
-        const pick = (draining: boolean) =>
-          members
-            .filter((task) => task.draining === draining)
-            .map(({ addresses }) => bare(addresses[network] ?? ''));
-        return [{ network, address: bare(vip), targets: pick(false), draining: pick(true) }];
-      }),
+      assignment.services.flatMap((service) => vipsOf(service, network)),
     ),
     mesh: meshIntent(
       assignment,
@@ -75,6 +72,25 @@ function encryptionOf(
   };
 }
 
+/** The addresses of a service inside a network, each with those of its tasks of the same family. */
+function vipsOf({ resolution, vips, vips6, tasks }: ServiceBackends, network: string): VipIntent[] {
+  if (resolution !== 'vip') return [];
+  const families = [
+    [vips, 'addresses'],
+    [vips6, 'addresses6'],
+  ] as const;
+  return families.flatMap(([own, family]) => {
+    const vip = own?.[network];
+    if (vip === undefined) return [];
+    const pick = (draining: boolean) =>
+      tasks
+        .filter((task) => task.draining === draining)
+        .flatMap((task) => task[family]?.[network] ?? [])
+        .map(bare);
+    return [{ network, address: bare(vip), targets: pick(false), draining: pick(true) }];
+  });
+}
+
 /** A member's addresses of one network and MAC, on other hosts whose tunnel's end is known. */
 function peersOf(
   { endpoints, peers }: NodeAssignment,
@@ -97,22 +113,14 @@ function peersOf(
   });
 }
 
-/** An overlay as sandboxes join it. */
-export function overlayNetworkIntent(network: OverlayNetwork): NetworkIntent {
-  return {
-    ...{ id: network.id, driver: 'overlay', link: '', mtu: network.mtu, gateways: [] },
-    subnets: network.segments.map(({ subnet }) => subnet),
-    ...{ internal: network.internal, icc: true, masquerade: false, options: {} },
-    ...{ ruled: true, external: false },
-  };
-}
-
 /** Ways from a member of an overlay to the overlay's other segments, by its own one's gateways. */
 export function overlayRoutes(
-  network: OverlayNetwork,
+  blocks: readonly Pick<IpamBlock, 'subnet' | 'gateway'>[],
   addresses: readonly string[],
 ): NonNullable<AttachmentIntent['routes']> {
-  const segments = linkSegments(network);
+  const segments = linkSegments({
+    segments: blocks.map(({ subnet, gateway = '' }) => ({ vni: 0, subnet, gateway })),
+  });
   const own = segments.find(({ subnets }) =>
     subnets.some((subnet) => addresses.some((address) => within(address, subnet))),
   );

@@ -15,25 +15,31 @@ export function serviceNames(
 }
 
 function recordsOf(
-  { name, resolution, vips, aliases, tasks }: ServiceBackends,
+  { name, resolution, vips, vips6, aliases, tasks }: ServiceBackends,
   network: { readonly id: string; readonly name: string },
 ): NameRecord[] {
   const members = tasks.flatMap((task) => {
-    const address = task.addresses[network.id];
-    return address === undefined ? [] : [{ ...task, address: bare(address) }];
+    const own = both4and6(task.addresses, task.addresses6, network.id);
+    return own.length === 0 ? [] : [{ ...task, own }];
   });
-  const serving = members.filter(({ draining }) => !draining).map(({ address }) => address);
-  const vip = vips[network.id];
-  if (vip === undefined && members.length === 0) return [];
-  const addresses = resolution === 'vip' && vip !== undefined ? [bare(vip)] : serving;
+  const serving = members.filter(({ draining }) => !draining).flatMap(({ own: all }) => all);
+  const vip = both4and6(vips, vips6, network.id);
+  if (vip.length === 0 && members.length === 0) return [];
+  const addresses = resolution === 'vip' && vip.length > 0 ? vip : serving;
   const own = [name, ...(aliases[network.id] ?? [])];
   return [
     ...own.flatMap((one, index) =>
       both(one, addresses, network, index === 0 && resolution === 'vip'),
     ),
     ...both(`tasks.${name}`, serving, network, false),
-    ...members.flatMap((task) => both(task.name, [task.address], network, true)),
+    ...members.flatMap((task) => both(task.name, task.own, network, true)),
   ];
+}
+
+type ByNetwork = Readonly<Record<string, string>> | undefined;
+
+function both4and6(first: ByNetwork, second: ByNetwork, network: string): string[] {
+  return [first?.[network] ?? [], second?.[network] ?? []].flat().map(bare);
 }
 
 function both(

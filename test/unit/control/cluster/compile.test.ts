@@ -64,6 +64,7 @@ function assignmentOf(services: readonly ServiceBackends[]): NodeAssignment {
       address: `192.0.2.${index}`,
       dataPathAddress: `198.51.100.${index}`,
       epoch: `boot of ${nodeId}`,
+      dataPathPort: 4789,
     })),
   };
 }
@@ -179,7 +180,7 @@ test('an IPv6 subnet shares the links of an IPv4 one; others are reached by the 
     },
     { vni: 4099, subnets: ['10.0.2.0/24'], gateways: ['10.0.2.1/24'] },
   ]);
-  assert.deepEqual(overlayRoutes(app, ['10.0.1.9/24', 'fd00:1::9/64']), [
+  assert.deepEqual(overlayRoutes(app.segments, ['10.0.1.9/24', 'fd00:1::9/64']), [
     { destination: '10.0.2.0/24', nextHop: '10.0.1.1' },
   ]);
 });

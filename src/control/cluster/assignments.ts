@@ -1,0 +1,236 @@
+import type { AssignmentDiff } from '../../link/assignment.ts';
+import {
+  type ClusterFile,
+  type ClusterTask,
+  KIND,
+  type NodeAssignment,
+} from '../../model/cluster.ts';
+import type { Store, StoreEvent } from '../../store/store.ts';
+import {
+  backendsOf,
+  endpointsOf,
+  isPlaced,
+  isPublished,
+  overlayNetwork,
+  overlaysOf,
+} from './assignment.ts';
+import { Board, type BoardView, type Notice } from './board.ts';
+import { filesOf, isOver, type Versioned } from './cluster-state.ts';
+import { ClusterView } from './orchestration/view.ts';
+
+/** What opens the values that managers keep sealed. */
+export type Opener = {
+  openFile(file: ClusterFile): ClusterFile;
+  overlayKey(sealed: string): string;
+};
+
+const EVERYBODY = '*';
+const KEYS = 'keys';
+const nodeTopic = (id: string) => `node ${id}`;
+const networkTopic = (id: string) => `network ${id}`;
+const serviceTopic = (id: string) => `service ${id}`;
+const fileTopic = (id: string) => `file ${id}`;
+
+/**
+ * What every node of a cluster has to show and run. It follows the store: a change costs what it
+ * changes, for the nodes that it concerns.
+ */
+export class Assignments {
+  readonly #view: ClusterView;
+  readonly #opener: Opener;
+  readonly #board = new Board();
+  readonly #topics = new Map<string, ReadonlySet<string>>();
+  readonly #followers = new Map<string, Set<string>>();
+  readonly #views = new Map<string, BoardView>();
+  /** By task: where it was when last looked at. */
+  readonly #places = new Map<string, string>();
+  readonly #published = new Set<string>();
+  readonly #leaving = new Map<string, Versioned<ClusterTask>>();
+  /** Files that changed. */
+  readonly #files = new Map<string, ClusterFile | undefined>();
+  #port = 0;
+
+  constructor(store: Store, opener: Opener) {
+    this.#view = new ClusterView(store);
+    this.#opener = opener;
+    for (const { value } of filesOf(store)) this.#files.set(value.id, value);
+    this.refresh();
+  }
+
+  /** Tasks that are to end and have not yet. */
+  get leaving(): ReadonlyMap<string, Versioned<ClusterTask>> {
+    return this.#leaving;
+  }
+
+  /** Follows the store; `refresh` is due. */
+  apply(events: readonly StoreEvent[]): void {
+    this.#view.apply(events);
+    for (const { kind, id, object } of events) {
+      // exempt(as): the store holds what this program wrote
+      if (kind === KIND.file) this.#files.set(id, object?.value as ClusterFile | undefined);
+    }
+  }
+
+  /** Takes in what changed. */
+  refresh(): void {
+    const touched = this.#view.takeTouched();
+    const services = new Set(touched.services);
+    const networks = new Set(touched.networks);
+    const sources = new Map<string, readonly Notice[]>();
+    const moved = new Set<string>();
+    if (touched.cluster) this.#takeCluster(sources);
+    for (const id of touched.nodes) {
+      sources.set(nodeTopic(id), this.#nodeNotices(id));
+      for (const { value } of this.#view.tasksOfNode(id).values()) services.add(value.serviceId);
+    }
+    const wasPublished = this.#published.size > 0;
+    for (const id of services) sources.set(serviceTopic(id), this.#serviceNotices(id));
+    if (this.#published.size > 0 !== wasPublished) {
+      for (const id of this.#view.networks.keys()) networks.add(id);
+    }
+    for (const id of networks) sources.set(networkTopic(id), this.#networkNotices(id));
+    for (const id of touched.tasks) {
+      sources.set(`task ${id}`, this.#taskNotices(id, moved));
+    }
+    for (const [id, file] of this.#files) sources.set(fileTopic(id), this.#fileNotices(file));
+    this.#files.clear();
+    const changed = this.#board.post(sources);
+    for (const id of networks) {
+      for (const node of this.#followers.get(networkTopic(id)) ?? []) moved.add(node);
+    }
+    for (const id of moved) this.#follow(id);
+    for (const topic of changed) {
+      for (const node of this.#followers.get(topic) ?? []) this.#views.delete(node);
+    }
+  }
+
+  /** What a node has to show and run, as of the last refresh. */
+  of(nodeId: string): BoardView {
+    if (!this.#topics.has(nodeId)) this.#follow(nodeId);
+    const known = this.#views.get(nodeId);
+    if (known) return known;
+    const view = this.#board.view(this.#topics.get(nodeId) ?? []);
+    this.#views.set(nodeId, view);
+    return view;
+  }
+
+  /** All of a view that `of` has just given. */
+  whole(view: BoardView): NodeAssignment {
+    return this.#board.whole(view);
+  }
+
+  /** What makes the last view of a former one; undefined: that is too long ago. */
+  diff(from: BoardView, to: BoardView): AssignmentDiff | undefined {
+    return this.#board.diff(from, to);
+  }
+
+  #takeCluster(sources: Map<string, readonly Notice[]>): void {
+    const { sealedOverlayKeys = [], dataPathPort = 0 } = this.#view.cluster ?? {};
+    const keys = sealedOverlayKeys.map(({ id, key }) => ({
+      ...{ topics: [KEYS], part: 'keys' as const },
+      item: { id, key: this.#opener.overlayKey(key) },
+    }));
+    sources.set(KIND.cluster, keys);
+    if (dataPathPort === this.#port) return;
+    this.#port = dataPathPort;
+    for (const id of this.#view.nodes.keys()) sources.set(nodeTopic(id), this.#nodeNotices(id));
+  }
+
+  #nodeNotices(id: string): Notice[] {
+    const node = this.#view.nodes.get(id)?.value;
+    if (!node) {
+      this.#unfollow(id);
+      return [];
+    }
+    const { address, dataPathAddress, description } = node;
+    const { epoch } = description;
+    const item = { nodeId: id, address, dataPathAddress, dataPathPort: this.#port, epoch };
+    return [{ topics: [EVERYBODY], part: 'peers', item }];
+  }
+
+  #networkNotices(id: string): Notice[] {
+    const network = this.#view.networks.get(id)?.value;
+    if (!network || network.segments.length === 0) return [];
+    const { ingress } = network.spec;
+    if (ingress && this.#published.size === 0) return [];
+    const topics = [ingress ? EVERYBODY : networkTopic(id)];
+    return [{ topics, part: 'networks', item: overlayNetwork(network) }];
+  }
+
+  #serviceNotices(id: string): Notice[] {
+    const service = this.#view.services.get(id)?.value;
+    this.#published.delete(id);
+    if (!service) return [];
+    if (isPublished(service)) this.#published.add(id);
+    const item = backendsOf(service, this.#view);
+    return [{ topics: this.#audience(service.id, item), part: 'services', item }];
+  }
+
+  /** Members of its networks; of a published one everybody; of one without either its own nodes. */
+  #audience(id: string, { vips, tasks, ports }: ReturnType<typeof backendsOf>): string[] {
+    if (ports.some(({ mode }) => mode === 'ingress')) return [EVERYBODY];
+    const networks = new Set(
+      [vips, ...tasks.map(({ addresses }) => addresses)].flatMap((one) => Object.keys(one)),
+    );
+    return [serviceTopic(id), ...[...networks].sort().map(networkTopic)];
+  }
+
+  #taskNotices(id: string, moved: Set<string>): Notice[] {
+    const found = this.#view.tasks.get(id);
+    const task = found?.value;
+    const before = this.#places.get(id);
+    if (before !== undefined) moved.add(before);
+    this.#places.delete(id);
+    this.#leaving.delete(id);
+    if (!task || task.nodeId === '') return [];
+    if (isOver(task.desired) && !isOver(task.report.state)) this.#leaving.set(id, found);
+    this.#places.set(id, task.nodeId);
+    moved.add(task.nodeId);
+    const own: Notice = { topics: [nodeTopic(task.nodeId)], part: 'tasks', item: task };
+    if (!isPlaced(task)) return [own];
+    const endpoints = endpointsOf(task, this.#view).map(
+      (item): Notice => ({ topics: [networkTopic(item.network)], part: 'endpoints', item }),
+    );
+    return [own, ...endpoints];
+  }
+
+  #fileNotices(file: ClusterFile | undefined): Notice[] {
+    if (!file) return [];
+    const item = this.#opener.openFile(file);
+    return [{ topics: [fileTopic(file.id)], part: 'files', item }];
+  }
+
+  /** A node follows what its tasks need. */
+  #follow(nodeId: string): void {
+    if (!this.#view.nodes.has(nodeId)) return;
+    const topics = new Set([EVERYBODY, nodeTopic(nodeId)]);
+    for (const { value: task } of this.#view.tasksOfNode(nodeId).values()) {
+      if (!isPlaced(task)) continue;
+      topics.add(serviceTopic(task.serviceId));
+      for (const { id } of task.template.files) topics.add(fileTopic(id));
+      for (const id of overlaysOf(task, this.#view)) {
+        topics.add(networkTopic(id));
+        const network = this.#view.networks.get(id)?.value;
+        if (network && overlayNetwork(network).encrypted) topics.add(KEYS);
+      }
+    }
+    const before = this.#topics.get(nodeId);
+    if (before && before.size === topics.size && [...topics].every((one) => before.has(one)))
+      return;
+    this.#unfollow(nodeId);
+    this.#topics.set(nodeId, topics);
+    for (const topic of topics) {
+      this.#followers.set(topic, (this.#followers.get(topic) ?? new Set()).add(nodeId));
+    }
+  }
+
+  #unfollow(nodeId: string): void {
+    for (const topic of this.#topics.get(nodeId) ?? []) {
+      const followers = this.#followers.get(topic);
+      followers?.delete(nodeId);
+      if (followers?.size === 0) this.#followers.delete(topic);
+    }
+    this.#topics.delete(nodeId);
+    this.#views.delete(nodeId);
+  }
+}
