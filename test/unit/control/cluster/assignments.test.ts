@@ -161,8 +161,28 @@ test('keys only where an encrypted network is', async () => {
   assert.equal(followed.of('n2').peers[0]?.dataPathPort, 4790);
 });
 
+test('an address passes from a task that ended to another one', async () => {
+  const followed = new Followed();
+  for (const id of ['n1', 'n2']) await followed.put(KIND.node, nodeObject(id));
+  await followed.put(KIND.network, networkObject('app', { 4097: '10.0.1.0/24' }));
+  const web = serviceObject('web', { app: '10.0.1.2/24' });
+  const at = (id: string, node: string, more: Partial<ClusterTask> = {}) =>
+    taskObject(id, web, node, { app: '10.0.1.3/24' }, more);
+  await followed.put(KIND.service, web);
+  const other = taskObject('t0', web, 'n1', { app: '10.0.1.4/24' });
+  await followed.put(KIND.task, other);
+  await followed.put(KIND.task, at('t2', 'n1'));
+  followed.of('n1');
+  await followed.put(KIND.task, at('t1', 'n2'));
+  await followed.put(KIND.task, at('t2', 'n1', { report: { ...NO_REPORT, state: 'failed' } }));
+  const places = followed.of('n1').endpoints.map(({ address, nodeId }) => `${address} ${nodeId}`);
+  assert.deepEqual(places, ['10.0.1.3 n2', '10.0.1.4 n1']);
+});
+
 const NODES = ['n1', 'n2', 'n3'];
 const NETWORKS = ['a', 'b', 'ing'];
+/** Each has its own address, and is of one service. */
+const TASKS = ['t1', 't2', 't3', 't4', 't5'];
 const STATES: ClusterTaskState[] = ['assigned', 'running', 'failed'];
 const step = fc.oneof(
   fc.record({
@@ -180,14 +200,12 @@ const step = fc.oneof(
   }),
   fc.record({
     kind: fc.constant('task'),
-    id: fc.constantFrom('t1', 't2', 't3', 't4', 't5'),
+    id: fc.constantFrom(...TASKS),
     on: fc.boolean(),
-    service: fc.constantFrom('s1', 's2', 's3'),
     node: fc.constantFrom('', ...NODES),
     networks: fc.subarray(NETWORKS),
     state: fc.constantFrom(...STATES),
     serving: fc.boolean(),
-    number: fc.integer({ min: 3, max: 5 }),
   }),
 );
 
@@ -196,7 +214,7 @@ async function take(
   one: typeof step extends fc.Arbitrary<infer T> ? T : never,
 ) {
   if (!one.on) return followed.drop(one.kind, one.id);
-  if (!('service' in one) && !('published' in one)) {
+  if (!('node' in one) && !('published' in one)) {
     if (one.kind === 'node') {
       const status = one.on === 1 ? 'down' : 'ready';
       return followed.put(KIND.node, nodeObject(one.id, { status }));
@@ -215,8 +233,10 @@ async function take(
     return followed.put(KIND.service, serviceObject(one.id, addresses(2), { ports }));
   }
   const report = { ...NO_REPORT, state: one.state, serving: one.serving };
-  const service = serviceObject(one.service, {});
-  const task = taskObject(one.id, service, one.node, addresses(one.number), { report });
+  const service = serviceObject(`s${1 + (TASKS.indexOf(one.id) % 3)}`, {});
+  const task = taskObject(one.id, service, one.node, addresses(3 + TASKS.indexOf(one.id)), {
+    report,
+  });
   return followed.put(KIND.task, task);
 }
 
@@ -242,6 +262,6 @@ test('differences lead to what a new leader would send, with the same version', 
         }
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 500 },
   );
 });
