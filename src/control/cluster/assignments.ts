@@ -76,6 +76,7 @@ export class Assignments {
     const touched = this.#view.takeTouched();
     const services = new Set(touched.services);
     const networks = new Set(touched.networks);
+    const tasks = new Set([...touched.tasks, ...this.#membersOf(networks)]);
     const sources = new Map<string, readonly Notice[]>();
     const moved = new Set<string>();
     if (touched.cluster) this.#takeCluster(sources);
@@ -89,7 +90,7 @@ export class Assignments {
       for (const id of this.#view.networks.keys()) networks.add(id);
     }
     for (const id of networks) sources.set(networkTopic(id), this.#networkNotices(id));
-    for (const id of touched.tasks) {
+    for (const id of tasks) {
       sources.set(`task ${id}`, this.#taskNotices(id, moved));
     }
     for (const [id, file] of this.#files) sources.set(fileTopic(id), this.#fileNotices(file));
@@ -122,6 +123,14 @@ export class Assignments {
   /** What makes the last view of a former one; undefined: that is too long ago. */
   diff(from: BoardView, to: BoardView): AssignmentDiff | undefined {
     return this.#board.diff(from, to);
+  }
+
+  /** Tasks on networks that changed: whether one is the ingress network matters to them. */
+  #membersOf(networks: ReadonlySet<string>): string[] {
+    if (networks.size === 0) return [];
+    return [...this.#view.tasks.values()].flatMap(({ value: { id, addresses } }) =>
+      Object.keys(addresses).some((network) => networks.has(network)) ? id : [],
+    );
   }
 
   #takeCluster(sources: Map<string, readonly Notice[]>): void {
