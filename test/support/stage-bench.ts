@@ -125,6 +125,14 @@ export class StageBench {
     }
   }
 
+  /** Shows objects to the stages that nobody has written. */
+  show(kind: 'node' | 'task', values: readonly { readonly id: string }[]): void {
+    const events = values.map((value) => ({
+      ...{ kind, id: value.id, object: { id: value.id, version: 1, value } },
+    }));
+    this.#view.apply(events);
+  }
+
   async remove(kind: 'node' | 'network' | 'service' | 'task', id: string): Promise<void> {
     await this.store.update([{ kind: KIND[kind], id, value: undefined }]);
   }
@@ -168,6 +176,16 @@ export class StageBench {
       }
     }
     return written;
+  }
+
+  /** What a new stage wants of the tasks that there are. */
+  planAnew(stage: Stage): { readonly tasks: readonly ClusterTask[]; readonly ms: number } {
+    const start = performance.now();
+    const { groups } = stage.plan(this.#view, this.#view.everything(), this.now, this.wall);
+    const ms = Math.round(performance.now() - start);
+    const tasks = groups.flat().filter(({ kind }) => kind === KIND.task);
+    // exempt(as): stages write tasks as tasks
+    return { tasks: tasks.map(({ value }) => value as ClusterTask), ms };
   }
 
   network(id: string): ClusterNetwork {

@@ -174,7 +174,12 @@ export class Scheduler implements Stage {
     const changes = tasks.flatMap((task) => {
       const standing = this.#standing(task);
       if (standing) return [standing];
-      spread ??= new Spread(this.#loads.values(), wanted, this.#failures.failing(group));
+      spread ??= new Spread(
+        this.#loads.values(),
+        wanted,
+        tasks.length,
+        this.#failures.failing(group),
+      );
       const node = explanation ? undefined : spread.next()?.node;
       if (node) return [this.#assign(task, node.id, at)];
       explanation ??= this.#explain(wanted);

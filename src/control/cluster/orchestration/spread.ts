@@ -1,3 +1,4 @@
+import type { ClusterNode } from '../../../model/cluster.ts';
 import { attributeOf } from './constraints.ts';
 import { type Ask, type NodeLoad, obstacleAt } from './placement.ts';
 
@@ -7,6 +8,9 @@ type Candidate = {
   /** Tasks of the service there. */
   mine: number;
 };
+
+/** Candidates beyond what is needed that are kept before they are sorted. */
+const SLACK = 16;
 
 function before(a: Candidate, b: Candidate): boolean {
   if (a.failing !== b.failing) return b.failing;
@@ -20,15 +24,27 @@ function before(a: Candidate, b: Candidate): boolean {
 class Leaf {
   tasks = 0;
   readonly #ask: Ask;
+  readonly #most: number;
   readonly #heap: Candidate[] = [];
   #ordered = false;
+  /** Those that do not come before it are not needed. */
+  #worst: Candidate | undefined;
 
-  constructor(ask: Ask) {
+  /** `most`: how often a node is asked for. */
+  constructor(ask: Ask, most: number) {
     this.#ask = ask;
+    this.#most = most;
   }
 
-  add(candidate: Candidate): void {
+  /** Takes a node that fits; of many the best, as many as can be asked for. */
+  offer(candidate: Candidate): void {
+    if (this.#worst && !before(candidate, this.#worst)) return;
+    if (obstacleAt(candidate.load, this.#ask)) return;
     this.#heap.push(candidate);
+    if (this.#heap.length < 2 * this.#most + SLACK) return;
+    this.#heap.sort((a, b) => Number(before(b, a)) - Number(before(a, b)));
+    this.#heap.length = this.#most;
+    this.#worst = this.#heap.at(-1);
   }
 
   /** The next node that still fits; undefined: none does. */
@@ -101,20 +117,26 @@ type Branch = Leaf | Fork;
  */
 export class Spread {
   readonly #ask: Ask;
+  readonly #most: number;
   readonly #root: Branch;
 
-  /** `failing`: nodes where the service has failed again and again. */
-  constructor(loads: Iterable<NodeLoad>, ask: Ask, failing: (nodeId: string) => boolean) {
+  /**
+   * `most`: how many tasks there are; `failing`: nodes where the service has failed again and again.
+   */
+  constructor(
+    loads: Iterable<NodeLoad>,
+    ask: Ask,
+    most: number,
+    failing: (nodeId: string) => boolean,
+  ) {
     this.#ask = ask;
-    this.#root = ask.spread.length > 0 ? new Fork() : new Leaf(ask);
+    this.#most = most;
+    this.#root = ask.spread.length > 0 ? new Fork() : new Leaf(ask, most);
     for (const load of loads) {
       const { node } = load;
       if (!node) continue;
-      const fits = !obstacleAt(load, ask);
-      const tasks = load.services.get(ask.serviceId) ?? 0;
-      if (!fits && (tasks === 0 || ask.spread.length === 0)) continue;
-      const leaf = this.#leafOf(load, tasks);
-      if (fits) leaf.add({ load, failing: failing(node.id), mine: tasks });
+      const mine = load.services.get(ask.serviceId) ?? 0;
+      this.#leafOf(node, mine).offer({ load, failing: failing(node.id), mine });
     }
   }
 
@@ -124,14 +146,14 @@ export class Spread {
   }
 
   /** The branch of a node; its tasks are counted all the way. */
-  #leafOf({ node }: NodeLoad, tasks: number): Leaf {
+  #leafOf(node: ClusterNode, tasks: number): Leaf {
     let branch = this.#root;
     for (const [depth, key] of this.#ask.spread.entries()) {
-      if (branch instanceof Leaf || !node) break;
+      if (branch instanceof Leaf) break;
       const value = attributeOf(node, key) ?? '';
       const deeper = depth + 1 < this.#ask.spread.length;
       const next: Branch =
-        branch.branches.get(value) ?? (deeper ? new Fork() : new Leaf(this.#ask));
+        branch.branches.get(value) ?? (deeper ? new Fork() : new Leaf(this.#ask, this.#most));
       branch.branches.set(value, next);
       next.tasks += tasks;
       branch = next;
