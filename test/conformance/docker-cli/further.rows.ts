@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeCertificates } from '../../support/engine-certs.ts';
 import { CLIENT, HOST, type Lab } from './lab.ts';
 import { eventually, refused, row, rows } from './rows.ts';
 
@@ -139,6 +142,202 @@ rows(
       } finally {
         await lab.fresh([]);
       }
+    }),
+    row(
+      'RR-01',
+      'what restarts is told as such, in the list, by events and in numbers',
+      async (lab) => {
+        const since = String(Date.now() / 1000);
+        const loop = ['host', 'sh', '-c', 'sleep 0.1; exit 3'];
+        await lab.ok('run', '-d', '--name', 'aa', '--restart', 'always', ...loop);
+        await eventually(
+          () => lab.ok('ps', '--format', '{{.Status}}'),
+          /^Restarting \(3\) .* ago$/,
+        );
+        // RR-06
+        await eventually(() => lab.inspect('aa', '{{.RestartCount}}'), /^[3-9]/);
+        // RR-07
+        assert.match(
+          await lab.inspect('aa', '{{.State.StartedAt}}'),
+          /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z$/,
+        );
+        await lab.ok('rm', '-f', 'aa');
+        // RR-02
+        const said = await lab.ok(
+          ...['events', '--since', since, '--until', String(Date.now() / 1000)],
+          ...['--filter', 'container=aa', '--format', '{{.Action}} {{.TimeNano}}'],
+        );
+        const events = said.split('\n').map((line) => line.split(' '));
+        const at = (action: string) =>
+          events.filter(([one]) => one === action).map(([, ns]) => Number(ns) / 1e6);
+        const [starts, ends] = [at('start'), at('die')];
+        assert.ok(starts.length >= 4 && ends.length >= 3, said);
+        // RR-04
+        for (const [index, leastMs] of [100, 200, 400].entries()) {
+          const gap = (starts[index + 1] ?? 0) - (ends[index] ?? 0);
+          assert.ok(gap >= leastMs - 2, `restart ${index + 1} came after ${gap} ms`);
+        }
+      },
+    ),
+    row('RR-08', 'a rule to restart and --rm contradict each other', async (lab) => {
+      refused(
+        await lab.docker('run', '--rm', '--restart', 'always', 'host', 'true'),
+        /conflicting options: (cannot specify both )?--restart and --rm/,
+        125,
+      );
+    }),
+    row('RS-10', 'the rights that a container has unless it is told otherwise', async (lab) => {
+      const script =
+        'grep CapBnd /proc/self/status; ping -c 1 -W 2 172.17.0.1 >/dev/null && echo ping';
+      const said = await lab.ok('run', '--rm', 'host', 'sh', '-c', script);
+      const bits = BigInt(`0x${/CapBnd:\s+([0-9a-f]+)/.exec(said)?.[1]}`);
+      assert.equal(bits.toString(2).replaceAll('0', '').length, 14);
+      if (existsSync('/usr/bin/ping') || existsSync('/bin/ping')) assert.match(said, /^ping$/m);
+      await lab.serve('aa', ['tcp:80']);
+      await eventually(async () => lab.ask('host', 'tcp', await lab.addressOf('aa'), 80), /^aa/);
+    }),
+    row('RE-16', '-h names a container, to itself as well', async (lab) => {
+      const script = ['sh', '-c', 'echo $HOSTNAME; hostname; cat /etc/hostname'];
+      const said = await lab.ok('run', '--rm', '-h', 'thebox', 'host', ...script);
+      assert.equal(said, 'thebox\nthebox\nthebox');
+    }),
+    row(
+      'RN-16',
+      'with the host’s network, names and servers are the container’s own',
+      async (lab) => {
+        const names = ['--hostname', 'mine', '--add-host', 'db:192.0.2.7'];
+        const dns = ['--dns', '192.0.2.53', '--dns-search', 'a.test', '--dns-option', 'ndots:3'];
+        const script = 'hostname; cat /etc/hosts /etc/resolv.conf';
+        const run = [
+          'run',
+          '--rm',
+          '--network',
+          'host',
+          ...names,
+          ...dns,
+          'host',
+          'sh',
+          '-c',
+          script,
+        ];
+        const said = await lab.ok(...run);
+        assert.match(said, /^mine\n/);
+        assert.match(said, /^192\.0\.2\.7\tdb$/m);
+        assert.match(said, /^nameserver 192\.0\.2\.53\nsearch a\.test\noptions ndots:3$/m);
+        for (const path of ['/etc/hosts', '/etc/resolv.conf', '/etc/hostname']) {
+          assert.doesNotMatch(readFileSync(path, 'utf8'), /192\.0\.2\.(7|53)|^mine$/m);
+        }
+      },
+    ),
+    row('BR-22', 'with IPv6 on, the default bridge has it', async (lab) => {
+      await lab.fresh(['--ipv6', '--fixed-cidr-v6', '2001:db8:1::/64']);
+      try {
+        const six = '{{.EnableIPv6}} {{range .IPAM.Config}}{{.Subnet}} {{end}}';
+        assert.match(
+          await lab.ok('network', 'inspect', '-f', six, 'bridge'),
+          /^true .*2001:db8:1::/,
+        );
+        await lab.serve('aa', ['tcp:80']);
+        const address = await lab.inspect('aa', '{{.NetworkSettings.GlobalIPv6Address}}');
+        assert.match(address, /^2001:db8:1::/);
+        await eventually(() => lab.ask('host', 'tcp', address, 80), /^aa/);
+      } finally {
+        await lab.fresh([]);
+      }
+    }),
+    row('RA-02', 'subnets and addresses do not overlap, and can be chosen', async (lab) => {
+      for (const name of ['n1', 'n2', 'n3']) await lab.ok('network', 'create', name);
+      const format = '{{range .IPAM.Config}}{{.Subnet}}{{end}}';
+      const subnets = await lab.ok('network', 'inspect', '-f', format, 'bridge', 'n1', 'n2', 'n3');
+      assert.equal(new Set(subnets.split('\n')).size, 4);
+      await lab.ok('network', 'create', '--subnet', '10.9.0.0/24', 'n4');
+      const sleep = ['host', 'sleep', '60'];
+      for (const name of ['aa', 'bb']) {
+        await lab.ok('run', '-d', '--name', name, '--network', 'n4', ...sleep);
+      }
+      await lab.ok('run', '-d', '--name', 'cc', '--network', 'n4', '--ip', '10.9.0.77', ...sleep);
+      const addresses = await Promise.all(
+        ['aa', 'bb', 'cc'].map((name) => lab.addressOf(name, 'n4')),
+      );
+      assert.deepEqual(addresses, ['10.9.0.2', '10.9.0.3', '10.9.0.77']);
+    }),
+    row('RA-33', 'any link but the loopback is a parent', async (lab) => {
+      const parent = (link: string) => [
+        'network',
+        'create',
+        '-d',
+        'macvlan',
+        '-o',
+        `parent=${link}`,
+      ];
+      refused(await lab.docker(...parent('lo'), 'n1'), /loopback interface is not a valid/);
+      await lab.host('ip', 'link', 'add', 'op2', 'type', 'bridge');
+      try {
+        await lab.ok(...parent('op2'), '--subnet', '10.10.0.0/24', 'n1');
+      } finally {
+        await lab.docker('network', 'rm', 'n1');
+        await lab.host('ip', 'link', 'del', 'op2');
+      }
+    }),
+    row('SE-20', 'nothing listens that was not asked for', async (lab) => {
+      const listeners = async () =>
+        (await lab.host('ss', '-Hlntu')).out
+          .split('\n')
+          .flatMap((line) => /:(\d+)\s/.exec(line)?.[1] ?? []);
+      assert.deepEqual(await listeners(), []);
+      await lab.ok('swarm', 'init', '--advertise-addr', HOST);
+      try {
+        const open = new Set(await listeners());
+        for (const port of open) assert.match(port, /^(2377|7946|4789)$/, `port ${port} is open`);
+        assert.ok(open.has('2377'));
+      } finally {
+        await lab.ok('swarm', 'leave', '--force');
+      }
+      await eventually(async () => (await listeners()).join() || 'none', /^none$/);
+    }),
+    row('SE-08', 'users and nodes are vouched for by authorities of their own', async (lab) => {
+      const { ca, cert, key } = makeCertificates(lab.folder, HOST);
+      const files = ['--tlscacert', ca, '--tlscert', cert, '--tlskey', key];
+      await lab.fresh(['--tlsverify', ...files, '-H', `tcp://${HOST}:2376`]);
+      try {
+        await lab.ok('swarm', 'init', '--advertise-addr', HOST);
+        const cluster = await lab.ok('swarm', 'ca');
+        assert.match(cluster, /^-----BEGIN CERTIFICATE-----/);
+        assert.notEqual(cluster.trim(), readFileSync(ca, 'utf8').trim());
+        await lab.ok('swarm', 'leave', '--force');
+      } finally {
+        await lab.fresh([]);
+      }
+    }),
+    row('SE-21', 'a client that its environment sets up', async (lab) => {
+      const { ca, cert, key, clientCert, clientKey } = makeCertificates(lab.folder, HOST);
+      const files = ['--tlscacert', ca, '--tlscert', cert, '--tlskey', key];
+      await lab.fresh(['--tlsverify', ...files, '-H', `tcp://${HOST}:2376`]);
+      try {
+        const bundle = join(lab.folder, 'bundle');
+        mkdirSync(bundle, { recursive: true });
+        copyFileSync(ca, join(bundle, 'ca.pem'));
+        copyFileSync(clientCert, join(bundle, 'cert.pem'));
+        copyFileSync(clientKey, join(bundle, 'key.pem'));
+        const env = [`DOCKER_HOST=tcp://${HOST}:2376`, 'DOCKER_TLS_VERIFY=1'];
+        const info = ['docker', 'info', '-f', '{{.ServerVersion}}'];
+        const own = await lab.client('env', ...env, `DOCKER_CERT_PATH=${bundle}`, ...info);
+        assert.match(own.out, /^\d+\.\d+/, own.err);
+        const none = await lab.client('env', ...env, `DOCKER_CERT_PATH=${lab.folder}/cli`, ...info);
+        assert.notEqual(none.code, 0);
+      } finally {
+        await lab.fresh([]);
+      }
+    }),
+    row('DD-06', 'over ssh the client’s bytes come by dial-stdio', async (lab) => {
+      const folder = join(lab.folder, 'bin');
+      mkdirSync(folder, { recursive: true });
+      const ssh = `#!/bin/sh\nexec env DOCKER_HOST=unix://${lab.socket} docker system dial-stdio\n`;
+      writeFileSync(join(folder, 'ssh'), ssh, { mode: 0o755 });
+      const path = `PATH=${folder}:${process.env['PATH']}`;
+      const names = ['docker', '-H', 'ssh://me@host', 'network', 'ls', '--format', '{{.Name}}'];
+      const { out, err } = await lab.host('env', path, ...names);
+      assert.match(out, /^bridge$/m, err);
     }),
   ],
 );

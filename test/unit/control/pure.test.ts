@@ -14,7 +14,7 @@ import { restartDelay, startsWithDaemon } from '../../../src/control/restart-pol
 import { signalName } from '../../../src/control/signals.ts';
 import { Waiters } from '../../../src/control/waiters.ts';
 
-test('restarts come after 100 ms, then twice as long each time, at most a minute', () => {
+test('RR-04 RR-05 restarts come after 100 ms, then twice as long each time, at most a minute', () => {
   const run = { exitCode: 1, stopped: false, restartCount: 0, ranMs: 5 };
   const delays: number[] = [];
   let lastDelayMs = 0;
