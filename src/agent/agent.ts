@@ -22,6 +22,7 @@ import type {
   TaskSpec,
   TaskState,
 } from '../model/task-spec.ts';
+import { Admissions } from './cluster/admissions.ts';
 import { ClusterPlane } from './cluster/cluster-plane.ts';
 import { Overlays } from './cluster/overlays.ts';
 import { sandboxServices, Vips } from './cluster/vips.ts';
@@ -58,10 +59,11 @@ export class Agent implements AgentPort {
     const nft = new NftTool(tools.exec, tools.native);
     const overlays = new Overlays(tools);
     const vips = new Vips(tools);
-    const services = sandboxServices([new Resolvers(tools), vips]);
+    const admissions = new Admissions(tools);
+    const services = sandboxServices([new Resolvers(tools), vips, admissions]);
     this.#plane = new HostPlane(tools, nft, services, overlays, degraded);
     const { intent } = this.#plane;
-    this.#cluster = new ClusterPlane(tools, nft, intent, { overlays, vips }, degraded);
+    this.#cluster = new ClusterPlane(tools, nft, intent, { overlays, vips, admissions }, degraded);
     this.#gateway = new GatewayPlane(tools, nft, this.#plane.intent, degraded);
     this.#volumes = new Volumes(tools.exec, roots.volumes);
     this.#tasks = new Tasks(tools, roots.logs, events);

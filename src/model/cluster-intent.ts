@@ -38,6 +38,15 @@ export type VipIntent = {
   readonly draining: readonly string[];
 };
 
+/** A member here of one network that is not open to every other one. */
+export type AdmissionIntent = {
+  readonly network: string;
+  /** Its address. */
+  readonly member: string;
+  /** Addresses that may begin connections to it; anybody else is refused. */
+  readonly sources: readonly string[];
+};
+
 /** Another host of the mesh. */
 export type MeshNode = {
   readonly id: string;
@@ -81,6 +90,7 @@ export type ClusterIntent = {
   readonly overlays: readonly OverlayIntent[];
   readonly peers: readonly OverlayPeer[];
   readonly vips: readonly VipIntent[];
+  readonly admissions: readonly AdmissionIntent[];
   /** Keys of encrypted overlays, and whom this host shares one with. */
   readonly encryption: {
     /** Of this host's network stack: another one after each boot. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { stateLine } from '../../src/kernel/xfrm.ts';
-import type { VipIntent } from '../../src/model/cluster-intent.ts';
+import type { AdmissionIntent, VipIntent } from '../../src/model/cluster-intent.ts';
 import type { SandboxIntent } from '../../src/model/host-intent.ts';
 import { EMPTY_INTENT, netnsUnavailable, run, until } from '../support/netns.ts';
 import {
@@ -60,7 +60,11 @@ const boxes = {
 const places: Record<keyof typeof boxes, number> = { a1: 1, a2: 2, a3: 3, b1: 1, b2: 2 };
 const names = Object.keys(boxes) as (keyof typeof boxes)[];
 
-function clusterOf(host: number, vips: readonly VipIntent[] = []) {
+function clusterOf(
+  host: number,
+  vips: readonly VipIntent[] = [],
+  admissions: readonly AdmissionIntent[] = [],
+) {
   const peers = names
     .filter((name) => places[name] !== host)
     .map((name) => {
@@ -74,7 +78,7 @@ function clusterOf(host: number, vips: readonly VipIntent[] = []) {
   return clusterIntent(host, {
     overlays: here,
     peers: peers.filter(({ network }) => ids.has(network)),
-    vips,
+    ...{ vips, admissions },
   });
 }
 
@@ -172,6 +176,29 @@ describe('overlays over three hosts, with packets', { skip }, () => {
   test('no member: connections are refused at once', async () => {
     await joinAll([{ ...vip, targets: [] }]);
     assert.equal(await peer('a1').tcp('10.9.0.2', 80), 'ECONNREFUSED');
+  });
+
+  test('a guarded member is reached by whom it names alone, by TCP and UDP', async () => {
+    const guard = (...sources: string[]) => ({ network: one.id, member: '10.9.0.11', sources });
+    const guarded = async (admissions: readonly AdmissionIntent[]) => {
+      const { agent } = cluster.host(1);
+      assert.deepEqual((await agent.join(clusterOf(1, [], admissions))).failures, []);
+    };
+    const from = { op: 'hold', host: '10.9.0.11', port: 80 } as const;
+    assert.equal(await peer('a2').order(from), 'a1 peer=10.9.0.12');
+    await guarded([guard('10.9.1.13')]);
+    assert.equal(await peer('a2').tcp('10.9.0.11', 80), 'ECONNREFUSED');
+    assert.doesNotMatch(await peer('a2').udp('10.9.0.11', 80), /^a1/);
+    assert.equal(await peer('a3').tcp('10.9.0.11', 80), 'a1 peer=10.9.1.13');
+    // What was begun before goes on, and the member reaches others.
+    assert.equal(await peer('a2').order({ op: 'echo', text: 'on', timeoutMs: 2000 }), 'on');
+    assert.equal(await peer('a1').tcp('10.9.0.12', 80), 'a2 peer=10.9.0.11');
+    // The same address in another overlay is somebody else.
+    assert.equal(await peer('b2').tcp('10.9.0.11', 80), 'b1 peer=10.9.0.12');
+    await guarded([guard()]);
+    assert.equal(await peer('a3').tcp('10.9.0.11', 80), 'ECONNREFUSED');
+    await guarded([]);
+    assert.equal(await peer('a2').tcp('10.9.0.11', 80), 'a1 peer=10.9.0.12');
   });
 
   test('a new agent finds everything; what somebody broke is mended', async () => {

@@ -146,7 +146,7 @@ export function peerOf(network: NetworkIntent, host: number, address: string): O
 export function clusterIntent(host: number, changes: Partial<ClusterIntent>): ClusterIntent {
   return {
     tunnel: { local: `192.0.2.1${host}`, port: 4789 },
-    ...{ overlays: [], peers: [], vips: [], mesh: undefined },
+    ...{ overlays: [], peers: [], vips: [], admissions: [], mesh: undefined },
     encryption: { epoch: `${host}`, keys: [], peers: [] },
     ...changes,
   };

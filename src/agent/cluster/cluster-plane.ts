@@ -5,6 +5,7 @@ import type { ApplyFailure, ApplyReport } from '../../link/agent-port.ts';
 import type { ClusterIntent } from '../../model/cluster-intent.ts';
 import type { IntentStore } from '../plane/intent-store.ts';
 import type { AgentTools } from '../plane/tools.ts';
+import type { Admissions } from './admissions.ts';
 import { Mesh } from './mesh.ts';
 import type { Overlays } from './overlays.ts';
 import type { Vips } from './vips.ts';
@@ -18,6 +19,7 @@ export class ClusterPlane {
   readonly #host: IntentStore;
   readonly #overlays: Overlays;
   readonly #vips: Vips;
+  readonly #admissions: Admissions;
   readonly #mesh: Mesh;
   readonly #degraded: (reason: string) => void;
   #intent: ClusterIntent | undefined;
@@ -29,13 +31,18 @@ export class ClusterPlane {
     tools: AgentTools,
     nft: NftTool,
     host: IntentStore,
-    parts: { readonly overlays: Overlays; readonly vips: Vips },
+    parts: {
+      readonly overlays: Overlays;
+      readonly vips: Vips;
+      readonly admissions: Admissions;
+    },
     degraded: (reason: string) => void,
   ) {
     this.#tools = tools;
     this.#host = host;
     this.#overlays = parts.overlays;
     this.#vips = parts.vips;
+    this.#admissions = parts.admissions;
     this.#mesh = new Mesh(tools, nft);
     this.#degraded = degraded;
   }
@@ -77,7 +84,10 @@ export class ClusterPlane {
   ): Promise<string[]> {
     const mended: string[] = [];
     if (await this.#overlays.update(intent, whole, failures)) mended.push('overlays');
-    for (const [id, message] of await this.#vips.replace(intent.vips, whole)) {
+    for (const [id, message] of [
+      ...(await this.#vips.replace(intent.vips, whole)),
+      ...(await this.#admissions.replace(intent.admissions, whole)),
+    ]) {
       failures.set(id, { kind: 'sandbox', id, message });
     }
     try {

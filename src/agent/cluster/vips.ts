@@ -1,29 +1,27 @@
-import { errorText } from '../../base/errors.ts';
 import { dropFlows } from '../../kernel/conntrack.ts';
 import { execIn } from '../../kernel/netns.ts';
-import { NftTool } from '../../kernel/nft.ts';
 import type { VipIntent } from '../../model/cluster-intent.ts';
 import type { SandboxIntent } from '../../model/host-intent.ts';
-import { Firewall } from '../plane/firewall.ts';
 import type { SandboxServices } from '../plane/host-plane.ts';
 import type { Change, IntentStore } from '../plane/intent-store.ts';
 import { type AgentTools, eachOf } from '../plane/tools.ts';
+import { SandboxTables } from './sandbox-tables.ts';
 import { goneTargets, vipContent, vipTable } from './vip-table.ts';
-
-const WIDTH = 4;
 
 type ByNetwork = ReadonlyMap<string, readonly VipIntent[]>;
 
 /** The services' addresses, in every sandbox of a network that has any. */
 export class Vips implements SandboxServices {
   readonly #tools: AgentTools;
-  readonly #tables = new Map<string, Firewall>();
+  readonly #tables: SandboxTables;
   #sandboxes: ReadonlyMap<string, SandboxIntent> = new Map();
   #vips: ByNetwork = new Map();
   #flows: Promise<void> = Promise.resolve();
 
   constructor(tools: AgentTools) {
     this.#tools = tools;
+    const spec = vipTable(`${tools.naming.table}-services`);
+    this.#tables = new SandboxTables(tools, spec, 'services cannot be reached');
   }
 
   /** Takes all addresses in place of those before; returns failures by sandbox. */
@@ -51,27 +49,10 @@ export class Vips implements SandboxServices {
     return await this.#load(touched, change === undefined);
   }
 
-  async #load(sandboxes: readonly SandboxIntent[], read: boolean): Promise<Map<string, string>> {
-    const failures = new Map<string, string>();
-    await eachOf(sandboxes, WIDTH, async (sandbox) => {
-      const vips = sandbox.attachments.flatMap(({ network }) => this.#vips.get(network) ?? []);
-      const netns = this.#tools.naming.netns(sandbox.id);
-      let table = this.#tables.get(netns);
-      if (!table) {
-        if (vips.length === 0) return;
-        const { exec, native, naming } = this.#tools;
-        const name = `${naming.table}-services`;
-        table = new Firewall(new NftTool(execIn(exec, native, netns)), vipTable(name));
-        this.#tables.set(netns, table);
-      }
-      try {
-        const content = vipContent(vips);
-        await (read ? table.verify(content) : table.update(content));
-      } catch (error) {
-        failures.set(sandbox.id, `services cannot be reached: ${errorText(error)}`);
-      }
-    });
-    return failures;
+  #load(sandboxes: readonly SandboxIntent[], read: boolean): Promise<Map<string, string>> {
+    const content = ({ attachments }: SandboxIntent) =>
+      vipContent(attachments.flatMap(({ network }) => this.#vips.get(network) ?? []));
+    return this.#tables.load(sandboxes, content, read);
   }
 
   /** Ends the connections to members that are gone, behind the change's back. */
@@ -99,7 +80,7 @@ export class Vips implements SandboxServices {
   }
 
   async release(netns: string): Promise<void> {
-    this.#tables.delete(netns);
+    this.#tables.release(netns);
   }
 
   async idle(): Promise<void> {

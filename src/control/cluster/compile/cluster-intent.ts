@@ -11,6 +11,7 @@ import type { IpamBlock } from '../../../model/network.ts';
 import { linkSegments, within } from './addresses.ts';
 import { meshIntent } from './mesh.ts';
 import { serviceNames } from './names.ts';
+import { admissionsOf } from './policy.ts';
 
 /** What a host knows of itself that its assignment does not say. */
 export type LocalHost = {
@@ -47,6 +48,7 @@ export function clusterIntent(assignment: NodeAssignment, host: LocalHost): Clus
     vips: [...ids].flatMap((network) =>
       assignment.services.flatMap((service) => vipsOf(service, network)),
     ),
+    admissions: admissionsOf(assignment, networks, host.nodeId),
     mesh: meshIntent(
       assignment,
       assignment.networks.find(({ ingress }) => ingress),

@@ -1,0 +1,81 @@
+import { invalid } from '../../../base/faults.ts';
+import { bare } from '../../../model/address.ts';
+import type { NodeAssignment, OverlayNetwork, ServiceBackends } from '../../../model/cluster.ts';
+import type { AdmissionIntent } from '../../../model/cluster-intent.ts';
+
+/** Label of a service that says who may begin connections to its tasks on their networks. */
+export const ALLOW_LABEL = 'sluice.allow-from';
+
+/** Who is meant: every task of a service, of a network, or of services with a label. */
+type Rule =
+  | { readonly kind: 'service'; readonly name: string }
+  | { readonly kind: 'network'; readonly name: string }
+  | { readonly kind: 'label'; readonly name: string; readonly value: string | undefined };
+
+/**
+ * What the label says: `none`, or items such as `service:web`, `network:front`, `label:tier=edge`
+ * with commas between them. Throws with the item that is none of these.
+ */
+export function allowRules(text: string): readonly Rule[] {
+  if (text.trim() === 'none') return [];
+  return text.split(',').map((item): Rule => {
+    const [, kind, rest = ''] = /^(service|network|label):(.+)$/.exec(item.trim()) ?? [];
+    if (kind === 'service' || kind === 'network') return { kind, name: rest };
+    if (kind === 'label') {
+      const [name = '', value] = rest.split(/=(.*)/s, 2);
+      return { kind, name, value };
+    }
+    const valid = 'none, service:NAME, network:NAME or label:KEY[=VALUE], with commas between them';
+    throw invalid(`invalid label ${ALLOW_LABEL}: "${item.trim()}" is none of ${valid}`);
+  });
+}
+
+type Task = ServiceBackends['tasks'][number];
+
+function allows(
+  rule: Rule,
+  { name, labels }: ServiceBackends,
+  task: Task,
+  networks: ReadonlyMap<string, string>,
+): boolean {
+  switch (rule.kind) {
+    case 'service':
+      return name === rule.name;
+    case 'network':
+      return Object.keys(task.addresses).some((id) => networks.get(id) === rule.name);
+    case 'label': {
+      const value = Object.hasOwn(labels, rule.name) ? labels[rule.name] : undefined;
+      return rule.value === undefined ? value !== undefined : value === rule.value;
+    }
+  }
+}
+
+/** Tasks of this node whose service names who may reach them, by network; its own tasks always may. */
+export function admissionsOf(
+  { services, networks: all }: NodeAssignment,
+  networks: readonly OverlayNetwork[],
+  nodeId: string,
+): AdmissionIntent[] {
+  const names = new Map(all.map(({ id, name }) => [id, name]));
+  return services.flatMap((service) => {
+    const label = service.labels[ALLOW_LABEL];
+    if (label === undefined) return [];
+    const rules = allowRules(label);
+    const sources = services.flatMap((other) =>
+      other.tasks.filter(
+        (task) => other === service || rules.some((rule) => allows(rule, other, task, names)),
+      ),
+    );
+    return networks.flatMap(({ id: network }) => {
+      const own = service.tasks.filter((task) => task.nodeId === nodeId);
+      const from = sources.flatMap(({ addresses }) =>
+        addresses[network] === undefined ? [] : bare(addresses[network]),
+      );
+      return own.flatMap(({ addresses }) =>
+        addresses[network] === undefined
+          ? []
+          : [{ network, member: bare(addresses[network]), sources: from }],
+      );
+    });
+  });
+}
