@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  ALLOW_LABEL,
+  admissionsOf,
+  allowRules,
+} from '../../../../src/control/cluster/compile/policy.ts';
+import type {
+  NodeAssignment,
+  OverlayNetwork,
+  ServiceBackends,
+} from '../../../../src/model/cluster.ts';
+import { NO_ASSIGNMENT } from '../../../../src/link/assignment.ts';
+
+const network = (id: string): OverlayNetwork => ({
+  ...{ id, name: `the-${id}`, mtu: 1450, encrypted: false, internal: false, ingress: false },
+  segments: [],
+});
+const [front, back] = [network('front'), network('back')];
+
+let tasks = 0;
+
+/** One task on each node that is named, with the number of the service in its addresses. */
+function service(
+  name: string,
+  number: number,
+  nodes: readonly string[],
+  networks: readonly string[],
+  labels: Readonly<Record<string, string>> = {},
+): ServiceBackends {
+  const addresses = (start: string, bits: number, index: number) =>
+    Object.fromEntries(
+      networks.map((id) => [id, `${start.replace('N', id === 'front' ? '1' : '2')}${number}${index}/${bits}`]),
+    );
+  return {
+    ...{ serviceId: name, name, resolution: 'vip', vips: {}, ports: [], aliases: {}, labels },
+    tasks: nodes.map((nodeId, index) => ({
+      ...{ taskId: `t${tasks++}`, name: `${name}.${index}`, nodeId, draining: false },
+      addresses: addresses('10.N.0.', 24, index),
+      addresses6: addresses('fd00:N::', 64, index),
+    })),
+  };
+}
+
+function sourcesOf(allow: string, member = '10.2.0.10'): string[] | undefined {
+  const db = service('db', 1, ['n1', 'n2'], ['back'], { [ALLOW_LABEL]: allow });
+  const services = [
+    db,
+    service('web', 2, ['n1'], ['front', 'back'], { tier: 'edge' }),
+    service('job', 3, ['n2'], ['back'], { tier: 'batch' }),
+  ];
+  const assignment: NodeAssignment = { ...NO_ASSIGNMENT, services, networks: [front, back] };
+  const all = admissionsOf(assignment, [front, back], 'n1');
+  assert.equal(all.length, 2, 'its one task here, by both of its addresses');
+  assert.ok(all.every((one) => one.network === 'back'));
+  return all.find((one) => one.member === member)?.sources.toSorted();
+}
+
+test('a service takes connections from itself and from whom its label names', () => {
+  const own = ['10.2.0.10', '10.2.0.11'];
+  assert.deepEqual(sourcesOf('none'), own);
+  assert.deepEqual(sourcesOf('service:web'), [...own, '10.2.0.20']);
+  assert.deepEqual(sourcesOf('label:tier=batch'), [...own, '10.2.0.30']);
+  assert.deepEqual(sourcesOf('label:tier'), [...own, '10.2.0.20', '10.2.0.30']);
+  assert.deepEqual(sourcesOf('network:the-front'), [...own, '10.2.0.20']);
+  assert.deepEqual(sourcesOf('service:web, service:job'), [...own, '10.2.0.20', '10.2.0.30']);
+  assert.deepEqual(sourcesOf('service:nobody,label:constructor'), own);
+});
+
+test('IPv6 is guarded as IPv4 is', () => {
+  assert.deepEqual(sourcesOf('service:web', 'fd00:2::10'), [
+    'fd00:2::10',
+    'fd00:2::11',
+    'fd00:2::20',
+  ]);
+});
+
+test('a label that is not understood says what would be', () => {
+  for (const text of ['', 'web', 'service:', 'host:a', 'service:web;network:x,y']) {
+    assert.throws(() => allowRules(text), /label sluice.allow-from: ".*" is none of none, service/);
+  }
+});
