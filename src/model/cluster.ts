@@ -333,6 +333,8 @@ export type ServiceBackends = {
   readonly vips6?: Readonly<Record<string, string>>;
   readonly ports: readonly ServicePort[];
   readonly aliases: Readonly<Record<string, readonly string[]>>;
+  /** Names of its tasks' networks, by id. */
+  readonly networkNames: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
   /** Those that take new connections first; `draining` ones keep what they have. */
   readonly tasks: readonly {

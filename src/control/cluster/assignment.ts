@@ -79,9 +79,13 @@ export function backendsOf(service: ClusterService, view: ClusterView): ServiceB
     return [{ taskId, name: taskName, nodeId, addresses, addresses6, draining }];
   });
   members.sort((a, b) => Number(a.draining) - Number(b.draining) || (a.taskId < b.taskId ? -1 : 1));
+  const networks = new Set(members.flatMap(({ addresses }) => Object.keys(addresses)));
   return {
     ...{ serviceId: id, name, resolution: spec.resolution, vips, vips6, ports, labels },
     aliases: aliasesOf(spec.template, view),
+    networkNames: Object.fromEntries(
+      [...networks].sort().map((one) => [one, view.networks.get(one)?.value.name ?? one]),
+    ),
     tasks: members,
   };
 }

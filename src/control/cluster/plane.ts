@@ -146,7 +146,7 @@ export class HostClusterPlane implements ClusterPlane {
     const encryption = { epoch: this.#deps.epoch, keys: [], peers: [] };
     const nothing: ClusterIntent = {
       ...{ tunnel: { local: '', port: 0 }, overlays: [], peers: [], vips: [], mesh: undefined },
-      encryption,
+      ...{ admissions: [], encryption },
     };
     return [nothing, []];
   }

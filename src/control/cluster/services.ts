@@ -11,10 +11,10 @@ import { transact } from '../../store/edit.ts';
 import { stamp } from '../ids.ts';
 import { generateName } from '../names.ts';
 import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
+import { ALLOW_LABEL, allowRules } from './compile/policy.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
-
 import { checkRoom, claimName, releaseName } from './object-names.ts';
 import { parseConstraint } from './orchestration/constraints.ts';
 import { clashingPort } from './orchestration/ports.ts';
@@ -47,8 +47,14 @@ function checkFiles({ store }: ManagerPart, { template }: ServiceSpec): void {
   }
 }
 
-/** Throws when the cluster as it is cannot carry the specification of this service out. */
-function checkSpec(manager: ManagerPart, spec: ServiceSpec, serviceId: string): void {
+/** Throws when the cluster as it is cannot carry out what is asked of this service. */
+function checkOrder(
+  manager: ManagerPart,
+  { labels, spec }: Pick<ServiceOrder, 'labels' | 'spec'>,
+  serviceId: string,
+): void {
+  const allow = labels[ALLOW_LABEL];
+  if (allow !== undefined) allowRules(allow);
   checkFiles(manager, spec);
   for (const constraint of spec.template.constraints) parseConstraint(constraint);
   const services = servicesOf(manager.store).map(({ value }) => value);
@@ -77,7 +83,7 @@ export async function createService(
     if (taken.has(name)) {
       throw alreadyExists(`name conflicts with an existing object: service ${name} already exists`);
     }
-    checkSpec(manager, spec, id);
+    checkOrder(manager, order, id);
     const value: ClusterService = {
       ...{ id, name, labels, created: now, updated: now, spec, previous: undefined },
       ...{ specVersion: 1, vips: {}, ports: [], progress: undefined },
@@ -132,7 +138,7 @@ export async function updateService(
   if (order.spec.mode.kind !== spec.mode.kind) {
     throw unimplemented('service mode change is not allowed');
   }
-  checkSpec(manager, order.spec, found.value.id);
+  checkOrder(manager, order, found.value.id);
   await replaceSpec(manager, found, order, stamp(clock), undefined);
 }
 
@@ -148,13 +154,13 @@ export async function rollBackService(
   if (found.version !== version) throw outOfSequence();
   const { id, previous } = found.value;
   if (!previous) throw precondition(`service ${id} does not have a previous spec`);
-  checkSpec(manager, previous, id);
   const now = stamp(clock);
   const progress: UpdateProgress = {
     ...{ state: 'rollback_started', started: now, completed: undefined },
     message: 'manually requested rollback',
   };
   const order = { labels: labelsOf(previous.asked), spec: previous };
+  checkOrder(manager, order, id);
   await replaceSpec(manager, found, order, now, progress);
 }
 

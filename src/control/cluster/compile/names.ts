@@ -38,7 +38,8 @@ function recordsOf(
 
 type ByNetwork = Readonly<Record<string, string>> | undefined;
 
-function both4and6(first: ByNetwork, second: ByNetwork, network: string): string[] {
+/** An object's addresses of both families in one network, without prefix lengths. */
+export function both4and6(first: ByNetwork, second: ByNetwork, network: string): string[] {
   return [first?.[network] ?? [], second?.[network] ?? []].flat().map(bare);
 }
 

@@ -1,7 +1,7 @@
 import { invalid } from '../../../base/faults.ts';
-import { bare } from '../../../model/address.ts';
 import type { NodeAssignment, OverlayNetwork, ServiceBackends } from '../../../model/cluster.ts';
 import type { AdmissionIntent } from '../../../model/cluster-intent.ts';
+import { both4and6 } from './names.ts';
 
 /** Label of a service that says who may begin connections to its tasks on their networks. */
 export const ALLOW_LABEL = 'sluice.allow-from';
@@ -34,15 +34,14 @@ type Task = ServiceBackends['tasks'][number];
 
 function allows(
   rule: Rule,
-  { name, labels }: ServiceBackends,
-  task: Task,
-  networks: ReadonlyMap<string, string>,
+  { name, labels, networkNames }: ServiceBackends,
+  { addresses }: Task,
 ): boolean {
   switch (rule.kind) {
     case 'service':
       return name === rule.name;
     case 'network':
-      return Object.keys(task.addresses).some((id) => networks.get(id) === rule.name);
+      return Object.keys(addresses).some((id) => networkNames[id] === rule.name);
     case 'label': {
       const value = Object.hasOwn(labels, rule.name) ? labels[rule.name] : undefined;
       return rule.value === undefined ? value !== undefined : value === rule.value;
@@ -52,29 +51,26 @@ function allows(
 
 /** Tasks of this node whose service names who may reach them, by network; its own tasks always may. */
 export function admissionsOf(
-  { services, networks: all }: NodeAssignment,
+  { services }: NodeAssignment,
   networks: readonly OverlayNetwork[],
   nodeId: string,
 ): AdmissionIntent[] {
-  const names = new Map(all.map(({ id, name }) => [id, name]));
   return services.flatMap((service) => {
     const label = service.labels[ALLOW_LABEL];
     if (label === undefined) return [];
     const rules = allowRules(label);
     const sources = services.flatMap((other) =>
       other.tasks.filter(
-        (task) => other === service || rules.some((rule) => allows(rule, other, task, names)),
+        (task) => other === service || rules.some((rule) => allows(rule, other, task)),
       ),
     );
+    const addresses = (task: Task, network: string) =>
+      both4and6(task.addresses, task.addresses6, network);
+    const own = service.tasks.filter((task) => task.nodeId === nodeId);
     return networks.flatMap(({ id: network }) => {
-      const own = service.tasks.filter((task) => task.nodeId === nodeId);
-      const from = sources.flatMap(({ addresses }) =>
-        addresses[network] === undefined ? [] : bare(addresses[network]),
-      );
-      return own.flatMap(({ addresses }) =>
-        addresses[network] === undefined
-          ? []
-          : [{ network, member: bare(addresses[network]), sources: from }],
+      const from = sources.flatMap((task) => addresses(task, network));
+      return own.flatMap((task) =>
+        addresses(task, network).map((member) => ({ network, member, sources: from })),
       );
     });
   });

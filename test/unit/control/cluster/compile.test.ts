@@ -46,6 +46,7 @@ function service(
     vips: { app: `10.0.1.${100 + number}/24`, ing: `10.0.0.${100 + number}/24` },
     ports: [{ ...port, publishedPort: 8000 + number }],
     aliases: { app: [`alias${number}`] },
+    networkNames: { app: 'app', ing: 'ingress' },
     tasks: tasks.map(({ node, draining }, index) => ({
       ...{ taskId: `t${number}-${index}`, name: `web${number}.${index}`, nodeId: node, draining },
       addresses: {
