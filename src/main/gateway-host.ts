@@ -38,7 +38,7 @@ function slotsOf(config: GatewayConfig): number {
  * request's objects are garbage within a millisecond, but from there they keep all they refer to
  * alive until the next full collection: a tenth of a loaded worker's time went into copying that.
  */
-const WORKER_FLAGS = ['--no-allocation-site-pretenuring'];
+const WORKER_ARGV = [...process.execArgv, '--no-allocation-site-pretenuring'];
 
 /** For the workers of a daemon whose start has failed. */
 const ABANDON_MS = 2000;
@@ -83,7 +83,7 @@ export class GatewayHost implements DaemonPart {
     this.#deps = deps;
     this.#sockets = new OwnSockets(inheritance.own);
     const identity = identityOf(loaded.config);
-    this.#code = new CodeCache(identity.uid, identity.gid);
+    this.#code = new CodeCache(identity);
     const socket = loaded.config.agent?.socket ?? deps.agentSocket;
     this.#carrier = socket === undefined ? undefined : new AgentCarrier(socket, logger);
     this.supervisor = new Supervisor(loaded, {
@@ -91,7 +91,7 @@ export class GatewayHost implements DaemonPart {
       logger,
       launch: {
         entry: WORKER_ENTRY,
-        execArgv: [...process.execArgv, ...WORKER_FLAGS],
+        execArgv: WORKER_ARGV,
         env: this.#code.environment(process.env),
         ...identity,
       },
@@ -132,6 +132,7 @@ export class GatewayHost implements DaemonPart {
     this.supervisor.offerAdoption();
     this.#stopMaterial = watchMaterial(this.supervisor, source, logger);
     this.#rotateEvery(config.tickets.rotate);
+    this.#code.fill(WORKER_ARGV);
     if (this.#state === 'starting') this.#state = 'serving';
   }
 

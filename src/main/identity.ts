@@ -12,10 +12,10 @@ function lookUp(file: string, name: string, what: string): string[] {
 }
 
 /** The numbers of the user and group that workers run as; undefined: as the supervisor does. */
-export function identityOf(config: GatewayConfig): {
-  uid: number | undefined;
-  gid: number | undefined;
-} {
+export type Identity = { readonly uid: number | undefined; readonly gid: number | undefined };
+
+/** Looks up the names of a configuration. Throws `E_CONFIG_IDENTITY`. */
+export function identityOf(config: GatewayConfig): Identity {
   const user = config.user ? lookUp('/etc/passwd', config.user, 'user') : undefined;
   const group = config.group ? lookUp('/etc/group', config.group, 'group') : undefined;
   const gid = group?.[2] ?? user?.[3];

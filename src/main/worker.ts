@@ -6,7 +6,6 @@ import { Worker } from '../gateway/worker/worker.ts';
 import { loadNative } from '../kernel/native.ts';
 import type { NativeHandle } from '../net/handles.ts';
 import { offerUserTimeout } from '../net/peer-watch.ts';
-import { shareCompiledCode } from './code-cache.ts';
 import { outliveSupervisor } from './orphan.ts';
 import { createPinoLogger } from './pino-logger.ts';
 import { processResources } from './resources.ts';
@@ -63,5 +62,4 @@ void loadNative().then((native) => {
   if (native) offerUserTimeout((fd, timeoutMs) => native.setUserTimeout(fd, timeoutMs));
 });
 
-shareCompiledCode();
 process.send?.({ type: 'started' } satisfies FromWorker);

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Backend } from '../support/backend.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
@@ -62,6 +65,30 @@ test('the supervisor is killed: workers serve on, and a new one takes over witho
   assert.deepEqual(failures(await load), []);
   assert.match(gateway.output, /adopting the sockets/);
   assert.equal((await workerPids(gateway)).length, 2);
+});
+
+test('compiled code is left for workers to come by a process of its own, and goes with the daemon', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-test-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const [port = 0] = await freePorts(1);
+  const gateway = await Gateway.start(
+    `listeners:
+  web: { bind: "127.0.0.1:${port}", protocol: http, routes: [{ respond: { status: 204 } }] }
+`,
+    { workers: 1, env: { TMPDIR: directory } },
+  );
+  t.after(() => gateway.stop());
+  const [worker = 0] = await workerPids(gateway);
+  const files = () => readdirSync(directory, { recursive: true });
+  await eventually('it is there', () => files().length > 100);
+  assert.deepEqual(await workerPids(gateway), [worker]);
+  process.kill(worker, 'SIGKILL');
+  await eventually('a new worker serves', async () => {
+    const [now = worker] = await workerPids(gateway);
+    return now !== worker && (await gateway.admin('/readyz')).status === 200;
+  });
+  await gateway.stop();
+  assert.deepEqual(files(), []);
 });
 
 test('workers without a supervisor end by SIGTERM', async (t) => {
