@@ -1,8 +1,10 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { readFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { systemCode } from '../../base/errors.ts';
 import type { Exec } from '../../kernel/exec.ts';
 import type { ForwardIntent } from '../../model/host-intent.ts';
+import { UdpCarrier } from './udp-carrier.ts';
 
 /** Connections that one reserved port carries itself at the same time. */
 const MAX_CARRIED = 512;
@@ -65,14 +67,63 @@ function holdUdp(forward: ForwardIntent, address: string): Promise<Held> {
   const both = address === BOTH;
   const type = both || address.includes(':') ? 'udp6' : 'udp4';
   const socket: UdpSocket = createSocket({ type, ipv6Only: type === 'udp6' && !both });
+  let current = forward;
+  let next = 0;
+  const carrier = new UdpCarrier(
+    socket,
+    () => current.targets[next++ % Math.max(1, current.targets.length)],
+  );
   return new Promise((resolve, reject) => {
     socket.once('error', reject);
     socket.bind({ address: both ? '::' : address, port: forward.port, exclusive: true }, () => {
       socket.on('error', () => {});
-      resolve({ close: () => socket.close(), retarget: () => {} });
+      resolve({
+        close: () => {
+          carrier.forget();
+          socket.close();
+        },
+        retarget: (changed) => {
+          current = changed;
+          carrier.forget();
+        },
+      });
     });
   });
 }
+
+/** The local ports of the SCTP sockets of this host. Source: Linux, net/sctp/proc.c. */
+export function sctpPorts(text: string): number[] {
+  return text
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => Number(line.trim().split(/\s+/)[5] ?? 0) || []);
+}
+
+function sctpSockets(): string {
+  try {
+    return readFileSync('/proc/self/net/sctp/eps', 'utf8');
+  } catch {
+    // A kernel without SCTP sockets: nobody can listen.
+    return '';
+  }
+}
+
+/** Node has no SCTP sockets: a name that is the network namespace's own keeps other agents away. */
+function holdSctp(forward: ForwardIntent, address: string): Promise<Held> {
+  if (sctpPorts(sctpSockets()).includes(forward.port)) {
+    return Promise.reject(Object.assign(new Error('in use'), { code: 'EADDRINUSE' }));
+  }
+  const server = createServer((client) => client.destroy());
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ path: `\0sluice-sctp/${address}/${forward.port}` }, () => {
+      server.on('error', () => {});
+      resolve({ close: () => server.close(), retarget: () => {} });
+    });
+  });
+}
+
+const HOLD = { tcp: holdTcp, udp: holdUdp, sctp: holdSctp } as const;
 
 function samePlace(a: ForwardIntent, b: ForwardIntent): boolean {
   return (
@@ -82,7 +133,7 @@ function samePlace(a: ForwardIntent, b: ForwardIntent): boolean {
 
 /** Who listens on a port, as a user would name it; undefined when it cannot be told. */
 async function ownerOf(exec: Exec, transport: string, port: number): Promise<string | undefined> {
-  const kind = transport === 'udp' ? '-u' : '-t';
+  const kind = { tcp: '-t', udp: '-u', sctp: '-S' }[transport] ?? '-t';
   try {
     const { stdout } = await exec(['ss', '-H', '-l', '-n', '-p', kind, `sport = :${port}`]);
     const [, name, pid] = /users:\(\("([^"]+)",pid=(\d+)/.exec(stdout) ?? [];
@@ -114,8 +165,7 @@ export class Reservations {
       this.#held.delete(id);
     }
     for (const forward of forwards.values()) {
-      // Node has no SCTP sockets: such a port is forwarded without being held.
-      if (forward.kind !== 'published' || forward.transport === 'sctp') continue;
+      if (forward.kind !== 'published') continue;
       const held = this.#held.get(forward.id);
       if (held) {
         if (held.forward === forward) continue;
@@ -131,13 +181,15 @@ export class Reservations {
   }
 
   async #hold(forward: ForwardIntent): Promise<Held[] | string> {
-    const hold = forward.transport === 'tcp' ? holdTcp : holdUdp;
+    const hold = HOLD[forward.transport];
     if (forward.address !== undefined) return this.#holdEach(hold, forward, [forward.address]);
+    const each = () => this.#holdEach(hold, forward, ['0.0.0.0', '::']);
+    if (forward.transport === 'sctp') return each();
     try {
       return [await hold(forward, BOTH)];
     } catch {
       // No IPv6 here, or taken: which of the two families, only single sockets tell.
-      return this.#holdEach(hold, forward, ['0.0.0.0', '::']);
+      return each();
     }
   }
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { run } from '../../support/docker-daemon.ts';
 import { makeCertificates } from '../../support/engine-certs.ts';
-import { CLIENT, HOST, type Lab } from './lab.ts';
+import { CLIENT, HOST, HOST6, type Lab } from './lab.ts';
 import { eventually, refused, row, rows } from './rows.ts';
 
 /** What the client answers with to whom it was asked by. */
@@ -338,6 +339,40 @@ rows(
       const names = ['docker', '-H', 'ssh://me@host', 'network', 'ls', '--format', '{{.Name}}'];
       const { out, err } = await lab.host('env', path, ...names);
       assert.match(out, /^bridge$/m, err);
+    }),
+    row('RE-11', 'a UDP port answers on the loopback of both families', async (lab) => {
+      await lab.serve('aa', ['udp:53'], '-p', '5353:53/udp');
+      await eventually(() => lab.ask('host', 'udp', '127.0.0.1', 5353), /^aa/);
+      await eventually(() => lab.ask('host', 'udp', '::1', 5353), /^aa/);
+      await eventually(() => lab.ask('client', 'udp', HOST, 5353), /^aa/);
+      await eventually(() => lab.ask('client', 'udp', HOST6, 5353), /^aa/);
+      await lab.ok('rm', '-f', 'aa');
+      await lab.serve('bb', ['udp:53'], '-p', '[::1]:5353:53/udp');
+      await eventually(() => lab.ask('host', 'udp', '::1', 5353), /^bb/);
+      assert.doesNotMatch(await lab.ask('client', 'udp', HOST6, 5353), /^bb/);
+    }),
+    row('RE-11', 'an SCTP port belongs to one daemon of a host', async (lab) => {
+      const other = join(lab.folder, 'other');
+      const socket = join(other, 'api.sock');
+      mkdirSync(other);
+      const roots = ['--data-root', join(other, 'data'), '--exec-root', join(other, 'exec')];
+      const end = await lab.beside([
+        ...['-H', `unix://${socket}`, ...roots, '--bip', '172.29.0.1/16'],
+      ]);
+      try {
+        const second = (...args: string[]) => run(['docker', '-H', `unix://${socket}`, ...args]);
+        await eventually(async () => (await second('ps')).out, /CONTAINER/);
+        const publish = ['run', '-d', '-p', '8088:80/sctp', 'host', 'sleep', '60'];
+        const first = await lab.ok(...publish);
+        refused(await second(...publish), /8088\/sctp: address already in use/, 125);
+        await lab.ok('rm', '-f', first);
+        const { code, err } = await second(...publish);
+        assert.equal(code, 0, err);
+        const ids = (await second('ps', '-aq')).out.trim().split('\n');
+        await second('rm', '-f', ...ids);
+      } finally {
+        await end();
+      }
     }),
   ],
 );

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
+import { sctpPorts } from '../../../src/agent/plane/reservations.ts';
 import { findAccount } from '../../../src/agent/runtime/accounts.ts';
 import { becomeCommand, taskEnv } from '../../../src/agent/runtime/command-line.ts';
 import { checkCommand, hostPath } from '../../../src/agent/runtime/command-lookup.ts';
@@ -144,4 +145,15 @@ test('signals by name and number, processes by their start', () => {
   const tail = Array.from({ length: 30 }, (_, n) => n).join(' ');
   assert.equal(startOf(`7 (a ) b) S ${tail}`), '18');
   assert.equal(startOf(`7 (a) Z ${tail}`), undefined);
+});
+
+test('the ports of SCTP sockets, as the kernel lists them', () => {
+  const text = [
+    ' ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS',
+    'ffff8800  ffff8801 2   10  29   8088     0  1234 0.0.0.0 ',
+    'ffff8810  ffff8811 2   10  30   9      1000  1235 192.0.2.1 192.0.2.2 ',
+    '',
+  ].join('\n');
+  assert.deepEqual(sctpPorts(text), [8088, 9]);
+  assert.deepEqual(sctpPorts(''), []);
 });
