@@ -23,16 +23,33 @@ const SCHEMA = `
   INSERT OR IGNORE INTO counter VALUES (1, 0);
 `;
 
+function statementsOf(database: DatabaseSync) {
+  return {
+    begin: database.prepare('BEGIN IMMEDIATE'),
+    commit: database.prepare('COMMIT'),
+    rollBack: database.prepare('ROLLBACK'),
+    count: database.prepare('UPDATE counter SET version = ?'),
+    find: database.prepare('SELECT version FROM objects WHERE kind = ? AND id = ?'),
+    drop: database.prepare('DELETE FROM objects WHERE kind = ? AND id = ?'),
+    put: database.prepare('INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)'),
+  };
+}
+
+type Statements = ReturnType<typeof statementsOf>;
+
 /**
  * Versioned JSON objects in one file, safe against the death of the process and of the machine:
  * a transaction is there as a whole or not at all once `write` has returned. One process at a time.
  */
 export class EmbeddedStore {
   readonly #database: DatabaseSync;
+  /** Prepared once: to prepare costs more than to run. */
+  readonly #statements: Statements;
   #version: number;
 
   private constructor(database: DatabaseSync, version: number) {
     this.#database = database;
+    this.#statements = statementsOf(database);
     this.#version = version;
   }
 
@@ -89,13 +106,14 @@ export class EmbeddedStore {
   /** Makes all changes or none. Returns their version. Throws `E_STORE_STALE`. */
   write(changes: readonly Change[]): number {
     const version = this.#version + 1;
-    this.#database.exec('BEGIN IMMEDIATE');
+    const { begin, count, commit, rollBack } = this.#statements;
+    begin.run();
     try {
       for (const change of changes) this.#apply(change, version);
-      this.#database.prepare('UPDATE counter SET version = ?').run(version);
-      this.#database.exec('COMMIT');
+      count.run(version);
+      commit.run();
     } catch (error) {
-      this.#database.exec('ROLLBACK');
+      rollBack.run();
       throw error;
     }
     this.#version = version;
@@ -107,11 +125,9 @@ export class EmbeddedStore {
   }
 
   #apply({ kind, id, value, expected }: Change, version: number): void {
+    const { find, drop, put } = this.#statements;
     if (expected !== undefined) {
-      const row = this.#database
-        .prepare('SELECT version FROM objects WHERE kind = ? AND id = ?')
-        .get(kind, id);
-      const found = Number(row?.['version'] ?? 0);
+      const found = Number(find.get(kind, id)?.['version'] ?? 0);
       if (found !== expected) {
         throw new SluiceError(
           'E_STORE_STALE',
@@ -119,12 +135,7 @@ export class EmbeddedStore {
         );
       }
     }
-    if (value === undefined) {
-      this.#database.prepare('DELETE FROM objects WHERE kind = ? AND id = ?').run(kind, id);
-      return;
-    }
-    this.#database
-      .prepare('INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)')
-      .run(kind, id, version, JSON.stringify(value));
+    if (value === undefined) drop.run(kind, id);
+    else put.run(kind, id, version, JSON.stringify(value));
   }
 }

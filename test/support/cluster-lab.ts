@@ -1,5 +1,5 @@
 import { ManualClock } from '../../src/base/clock.ts';
-import { type Logger, silentLogger } from '../../src/base/logger.ts';
+import { silentLogger } from '../../src/base/logger.ts';
 import { isOver, nodesOf, progress, tasksOf } from '../../src/control/cluster/cluster-state.ts';
 import { Leader } from '../../src/control/cluster/orchestration/leader.ts';
 import { defaultIngress } from '../../src/control/cluster/orchestration/network-plan.ts';
@@ -30,7 +30,9 @@ export type Fate = (task: ClusterTask) => 'failed' | 'complete' | 'stuck' | unde
  */
 export class ClusterLab {
   readonly clock = new ManualClock();
-  readonly local = new LocalStore(':memory:');
+  /** The state as it is. */
+  readonly local: LocalStore;
+  /** The state as the leader sees it. */
   readonly store: Store;
   readonly stages: () => readonly Stage[];
   leader: Leader;
@@ -38,12 +40,13 @@ export class ClusterLab {
 
   constructor(
     all: () => readonly Stage[] = stages,
-    wrap: (store: Store) => Store = (store) => store,
-    logger: Logger = silentLogger,
+    local = new LocalStore(':memory:'),
+    store: Store = local,
   ) {
-    this.store = wrap(this.local);
+    this.local = local;
+    this.store = store;
     this.stages = all;
-    this.leader = new Leader({ store: this.store, clock: this.clock, logger }, all());
+    this.leader = this.#newLeader();
   }
 
   get tasks(): ClusterTask[] {
@@ -118,9 +121,14 @@ export class ClusterLab {
   }
 
   /** Another manager leads from now on. */
-  lead(logger: Logger = silentLogger): void {
+  lead(): void {
     this.leader.end();
-    this.leader = new Leader({ store: this.store, clock: this.clock, logger }, this.stages());
+    this.leader = this.#newLeader();
+  }
+
+  #newLeader(): Leader {
+    const { store, clock } = this;
+    return new Leader({ store, clock, logger: silentLogger }, this.stages());
   }
 
   /** Lets the leader do what there is to do now. */

@@ -1,5 +1,11 @@
 import { invalid } from '../../base/faults.ts';
-import { need, servicesOf, tasksOf, type Versioned } from '../../control/cluster/cluster-state.ts';
+import {
+  need,
+  nodesOf,
+  servicesOf,
+  tasksOf,
+  type Versioned,
+} from '../../control/cluster/cluster-state.ts';
 import { needNode } from '../../control/cluster/commands.ts';
 import type { ManagerPart } from '../../control/cluster/manager.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
@@ -24,6 +30,7 @@ function matcher(
   );
   const ofNodes = new Set(filters.values('node').map((key) => needNode(manager, key).value.id));
   const current = filters.flag('_up-to-date');
+  const nodes = new Map(nodesOf(manager.store).map((node) => [node.value.id, node]));
   for (const state of filters.values('desired-state')) {
     if (!TASK_STATES.some((one) => one === state)) {
       throw invalid(`invalid filter 'desired-state=[${state}]'`);
@@ -40,7 +47,7 @@ function matcher(
       filters.any('desired-state', (text) => desired === text) &&
       filters.any('runtime', (text) => text === 'container') &&
       filters.labels(service?.labels ?? {}) &&
-      (!current || (service !== undefined && isCurrent(task, service)))
+      (!current || (service !== undefined && isCurrent(task, service, { nodes })))
     );
   };
 }

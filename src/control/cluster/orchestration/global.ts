@@ -3,6 +3,7 @@ import type { Change } from '../../../store/embedded-store.ts';
 import type { Versioned } from '../cluster-state.ts';
 import { meets, readConstraint } from './constraints.ts';
 import { lossOf, takesTasks, unmetBy } from './node-fitness.ts';
+import { mayRestart } from './restart-rule.ts';
 import { emptySlot, following, hasFailed, isWanted, type Slot, slotsOf, turned } from './slots.ts';
 import type { Plan, Stage } from './stage.ts';
 import type { ClusterView, Touched } from './view.ts';
@@ -25,15 +26,16 @@ function spread(view: ClusterView, service: Versioned<ClusterService>, wall: num
   const missing = [...view.nodes.values()].flatMap(({ value: node }) => {
     const slot = slots.get(node.id) ?? emptySlot(0, node.id);
     const fits = takesTasks(node) && constraints.every((constraint) => meets(node, constraint));
-    return fits && isOpen(slot) ? [[following(service, slot, view, wall)]] : [];
+    return fits && isOpen(slot, wall) ? [[following(service, slot, view, wall)]] : [];
   });
   return [...missing, ...[...slots.values()].map((slot) => leaving(slot, view, wall))];
 }
 
 /** Whether a node has no task, and not because the last one ended and is not to be restarted. */
-function isOpen({ tasks }: Slot): boolean {
-  const latest = tasks.at(-1);
-  return !latest || !(tasks.some(isWanted) || hasFailed(latest));
+function isOpen(slot: Slot, wall: number): boolean {
+  const latest = slot.tasks.at(-1);
+  if (!latest) return true;
+  return !slot.tasks.some(isWanted) && (!hasFailed(latest) || mayRestart(slot, latest, wall));
 }
 
 function leaving({ nodeId, tasks }: Slot, view: ClusterView, wall: number): Change[] {

@@ -1,6 +1,10 @@
 import type { ClusterNode, ClusterTask } from '../../../model/cluster.ts';
+import type { Versioned } from '../cluster-state.ts';
 import { meets, obstacleOf, readConstraint } from './constraints.ts';
 import type { ClusterView } from './view.ts';
+
+/** Nodes by id. */
+export type Nodes = { readonly nodes: ReadonlyMap<string, Versioned<ClusterNode>> };
 
 /** Whether a node may get tasks. */
 export function takesTasks({ status, availability }: ClusterNode): boolean {
@@ -16,8 +20,8 @@ export function lossOf(nodeId: string, view: ClusterView): 'gone' | 'down' | 'dr
 }
 
 /** The constraint that the node of a task no longer meets, in words; undefined: it meets all. */
-export function unmetBy({ template, nodeId }: ClusterTask, view: ClusterView): string | undefined {
-  const node = view.nodes.get(nodeId)?.value;
+export function unmetBy({ template, nodeId }: ClusterTask, { nodes }: Nodes): string | undefined {
+  const node = nodes.get(nodeId)?.value;
   if (!node || template.constraints.length === 0) return undefined;
   const unmet = template.constraints.map(readConstraint).find((one) => !meets(node, one));
   return unmet && `node ${node.description.hostname} ${obstacleOf(unmet).one}`;

@@ -63,22 +63,31 @@ export class Reaper implements Stage {
     return since !== undefined && now - since >= ORPHAN_MS;
   }
 
-  /** Never the latest task: it says how the slot is, and what follows it is named after it. */
+  /**
+   * What no node ever had is not worth showing. Of the others never the latest: it says how the
+   * slot is, and what follows it is named after it.
+   */
   #surplus({ tasks }: Slot, { cluster }: ClusterView): readonly Task[] {
-    const latest = tasks.at(-1);
+    const never = tasks.filter((task) => !isWanted(task) && !wasAssigned(task));
     const history = cluster?.spec.taskHistory ?? -1;
-    if (history < 0 || !latest) return [];
-    const { maxAttempts } = latest.value.template.restart;
+    if (history < 0) return never;
+    const { maxAttempts = 0 } = tasks.at(-1)?.value.template.restart ?? {};
     // Attempts are counted by the tasks that there were.
     const limit = Math.max(history, maxAttempts > 0 ? maxAttempts + 1 : 0);
-    const old = tasks.filter((task) => task !== latest && !isWanted(task) && mayGo(task));
-    return old.slice(0, Math.max(0, tasks.length - limit));
+    const old = tasks
+      .slice(0, -1)
+      .filter((task) => !isWanted(task) && isOver(task.value.report.state));
+    return [...never, ...old.slice(0, Math.max(0, tasks.length - never.length - limit))];
   }
 }
 
+function wasAssigned({ value: { report } }: Task): boolean {
+  return progress(report.state) >= progress('assigned');
+}
+
 /** Whether no node has anything of a task. */
-function mayGo({ value: { report } }: Task): boolean {
-  return isOver(report.state) || progress(report.state) < progress('assigned');
+function mayGo(task: Task): boolean {
+  return isOver(task.value.report.state) || !wasAssigned(task);
 }
 
 function orphaned({ version, value }: Task, wall: number): Change {

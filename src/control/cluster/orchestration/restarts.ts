@@ -1,12 +1,10 @@
 import type { ClusterService } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
-import { timestamp } from '../../ids.ts';
 import { isOver, type Versioned } from '../cluster-state.ts';
 import { lossOf, unmetBy } from './node-fitness.ts';
-import { sameWork } from './same-work.ts';
+import { mayRestart } from './restart-rule.ts';
 import {
   following,
-  hasFailed,
   isServing,
   isWanted,
   type Slot,
@@ -54,7 +52,7 @@ function follow(
   const ends = new Map(wanted.map((task) => [task, endOf(task, view)]));
   const latest = wanted.at(-1);
   const end = latest && ends.get(latest);
-  const follows = latest && end && mayFollow(slot, latest, end, wall);
+  const follows = latest && end && mayRestart(slot, latest, wall);
   const startsFirst = service.value.spec.update.order === 'start-first';
   /** One that still serves while the next one comes up goes when that one does. */
   const lingers = (task: Task) =>
@@ -63,23 +61,4 @@ function follow(
     .filter((task) => ends.get(task) && !lingers(task))
     .map((task) => turned(task, 'shutdown', wall, unmetBy(task.value, view)));
   return follows ? [...stops, following(service, slot, view, wall)] : stops;
-}
-
-function mayFollow({ tasks }: Slot, latest: Task, end: End, wall: number): boolean {
-  const { template, report } = latest.value;
-  const { condition, maxAttempts, windowMs } = template.restart;
-  if (condition === 'none') return false;
-  if (end !== 'ended') return true;
-  if (condition === 'on-failure' && report.state === 'complete') return false;
-  if (maxAttempts === 0) return true;
-  const ended = Date.parse(report.at) || wall;
-  const since = windowMs === 0 ? '' : timestamp(ended - windowMs);
-  const before = tasks.filter(
-    (task) =>
-      task !== latest &&
-      hasFailed(task) &&
-      task.value.report.at >= since &&
-      sameWork(task.value, latest.value),
-  );
-  return before.length < maxAttempts;
 }

@@ -15,13 +15,13 @@ function sameTemplate(a: TaskTemplate, b: TaskTemplate): boolean {
   if (a === b) return true;
   const known = compared.get(a);
   if (known?.to === b) return known.same;
-  const [left, right] = [a, b].map(kept);
+  const [left, right] = [a, b].map((one) => kept({ ...one, constraints: [] }));
   const same = isDeepStrictEqual(left, right);
   compared.set(a, { to: b, same });
   return same;
 }
 
-/** Whether two tasks are made the same. */
+/** Whether two tasks are made the same, wherever they may run. */
 export function sameWork(a: Work, b: Work): boolean {
   if (!sameTemplate(a.template, b.template)) return false;
   return a.ports === b.ports || isDeepStrictEqual(kept(a.ports), kept(b.ports));

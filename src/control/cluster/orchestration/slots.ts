@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import {
   type ClusterService,
   type ClusterTask,
@@ -11,6 +12,7 @@ import { isOver, progress, type Versioned } from '../cluster-state.ts';
 import { clusterId } from '../identity/tokens.ts';
 import { NO_REPORT } from '../report.ts';
 import { placeOf } from '../templates.ts';
+import { type Nodes, unmetBy } from './node-fitness.ts';
 import { sameWork } from './same-work.ts';
 import type { ClusterView, Touched } from './view.ts';
 
@@ -73,9 +75,14 @@ export function isGone({ value: { report, nodeId } }: Task, view: ClusterView): 
   return node === undefined || node.status === 'down';
 }
 
-/** Whether a task is made as its service is now. */
-export function isCurrent({ value }: Task, { spec, ports }: ClusterService): boolean {
-  return sameWork(value, { template: spec.template, ports });
+/** Whether a task is made as its service is now; other constraints hold where it is. */
+export function isCurrent({ value }: Task, service: ClusterService, nodes: Nodes): boolean {
+  const { template } = service.spec;
+  const { constraints } = template;
+  if (!sameWork(value, { template, ports: service.ports })) return false;
+  if (isDeepStrictEqual(constraints, value.template.constraints)) return true;
+  const placed = progress(value.report.state) >= progress('assigned');
+  return placed && unmetBy({ ...value, template }, nodes) === undefined;
 }
 
 /** A task that is to be something else; `reason`: why the cluster wants that. */

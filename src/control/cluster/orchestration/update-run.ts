@@ -1,5 +1,7 @@
 import type { ClusterService, UpdateRule } from '../../../model/cluster.ts';
+import { timestamp } from '../../ids.ts';
 import { hasFailed, isCurrent, isServing, isWanted, type Slot, type Task } from './slots.ts';
+import type { ClusterView } from './view.ts';
 
 /** The replacement of one slot's task; times in ms of the clock's `now`. */
 type Replacement = {
@@ -11,6 +13,8 @@ type Replacement = {
   failed: boolean;
 };
 
+const UNTOUCHED = { taskId: '', ranAt: undefined, settledAt: undefined };
+
 /**
  * What has been seen of an update while it goes on. It is all read from the state, so that another
  * leader, which begins with nothing, finds the same but for some of the times.
@@ -21,8 +25,13 @@ export class UpdateRun {
   #lastFailed = '';
   #isNew = true;
 
-  constructor({ specVersion }: ClusterService) {
+  /** Tasks that were made before it are none of its. */
+  readonly #since: string;
+
+  constructor({ specVersion, progress }: ClusterService, wall: number) {
     this.specVersion = specVersion;
+    const goes = progress && progress.completed === undefined;
+    this.#since = goes ? progress.started : timestamp(wall);
   }
 
   /** Takes in how the slots are now; `old`: the places of those that are still to be replaced. */
@@ -30,17 +39,21 @@ export class UpdateRun {
     slots: ReadonlyMap<string, Slot>,
     old: ReadonlySet<string>,
     service: ClusterService,
+    view: ClusterView,
     { monitorMs }: UpdateRule,
     now: number,
   ): void {
     for (const place of this.#slots.keys()) if (!slots.has(place)) this.#slots.delete(place);
     for (const [place, slot] of slots) {
       const isOld = old.has(place);
-      const latest = isOld ? [] : latestOf(slot, service);
-      const begun = this.#isNew && wasReplaced(slot, latest, service);
-      if (!this.#slots.has(place) && (isOld || begun)) this.#slots.set(place, untouched());
-      const replacement = this.#slots.get(place);
-      if (replacement && !isOld) this.#follow(replacement, latest, monitorMs, now);
+      const latest = isOld ? [] : this.#latestOf(slot, service, view);
+      const begun = this.#isNew && this.#wasReplaced(slot, latest);
+      const known = this.#slots.get(place);
+      const replacement = known ?? { ...UNTOUCHED, failed: false };
+      if (isOld || begun) this.#slots.set(place, replacement);
+      // What had replaced it may itself have become old.
+      if (isOld) Object.assign(replacement, UNTOUCHED);
+      else if (known || begun) this.#follow(replacement, latest, monitorMs, now);
     }
     this.#isNew = false;
   }
@@ -83,7 +96,8 @@ export class UpdateRun {
     const known = latest.find(({ value }) => value.id === one.taskId);
     // One that had to leave its node is followed by another, which counts in its place.
     const left = known && !isWanted(known) && !hasFailed(known);
-    const task = one.taskId === '' ? latest[0] : left ? latest.at(-1) : known;
+    const first = latest.find((task) => isWanted(task) || hasFailed(task)) ?? latest.at(-1);
+    const task = one.taskId === '' ? first : left ? latest.at(-1) : known;
     if (task) one.taskId = task.value.id;
     if (task && task.value.report.state === 'running') one.ranAt ??= now;
     if (!task || hasFailed(task) || isServing(task)) one.settledAt ??= now;
@@ -92,23 +106,22 @@ export class UpdateRun {
     one.failed = true;
     this.#lastFailed = task.value.id;
   }
-}
 
-function untouched(): Replacement {
-  return { taskId: '', ranAt: undefined, settledAt: undefined, failed: false };
-}
+  /** The tasks of a slot that it made there, or the one that it kept. */
+  #latestOf({ tasks }: Slot, service: ClusterService, view: ClusterView): readonly Task[] {
+    const current = tasks.slice(tasks.findLastIndex((task) => !isCurrent(task, service, view)) + 1);
+    const made = current.filter(({ value }) => value.created >= this.#since);
+    if (made.length > 0) return made;
+    return current.length > 0 ? current.slice(-1) : tasks.filter(isWanted).slice(-1);
+  }
 
-/** The latest tasks of a slot that are made as the service is now. */
-function latestOf({ tasks }: Slot, service: ClusterService): readonly Task[] {
-  return tasks.slice(tasks.findLastIndex((task) => !isCurrent(task, service)) + 1);
-}
-
-/** Whether the leader before this one has replaced what was in a slot. */
-function wasReplaced({ tasks }: Slot, latest: readonly Task[], service: ClusterService): boolean {
-  const [first] = latest;
-  if (!first || latest.length === tasks.length) return false;
-  if (!isServing(first) && !hasFailed(first)) return true;
-  const { progress } = service;
-  const since = progress && progress.completed === undefined ? progress.started : undefined;
-  return since !== undefined && first.value.created >= since;
+  /** Whether the leader before this one has replaced what was in a slot, as far as can be seen. */
+  #wasReplaced({ tasks }: Slot, latest: readonly Task[]): boolean {
+    const [first] = latest;
+    const last = latest.at(-1);
+    if (!first || !last) return false;
+    const isNew = first.value.created >= this.#since;
+    const settled = isServing(last) || hasFailed(last);
+    return settled ? isNew && latest.length < tasks.length : isNew || tasks.length > 1;
+  }
 }

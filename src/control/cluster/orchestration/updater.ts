@@ -9,8 +9,10 @@ import type { Change } from '../../../store/embedded-store.ts';
 import { timestamp } from '../../ids.ts';
 import type { Versioned } from '../cluster-state.ts';
 import { Agenda } from './agenda.ts';
+import { takesTasks } from './node-fitness.ts';
 import {
   following,
+  hasFailed,
   isCurrent,
   isServing,
   isUsed,
@@ -49,16 +51,16 @@ export class Updater implements Stage {
   #ofService(service: Service, view: ClusterView, now: number, wall: number): Change[][] {
     const { id, progress } = service.value;
     const slots = [...slotsOf(view, id)].filter(([, slot]) => isUsed(slot));
-    const old = slots.filter(([, slot]) => isOld(slot, service.value));
+    const old = slots.filter(([, slot]) => isOld(slot, service.value, view));
     const goes = GOING.includes(progress?.state);
     if (PAUSED.includes(progress?.state) || (old.length === 0 && !goes)) {
       this.#runs.delete(id);
       return [];
     }
-    const run = this.#runOf(service.value);
+    const run = this.#runOf(service.value, wall);
     const rule = ruleOf(service.value);
     const places = new Set(old.map(([place]) => place));
-    run.look(new Map(slots), places, service.value, rule, now);
+    run.look(new Map(slots), places, service.value, view, rule, now);
     const failed = run.failedBy(rule);
     if (goes && failed && rule.failureAction !== 'continue') {
       return [[stopped(service, rule, failed, wall)]];
@@ -78,28 +80,38 @@ export class Updater implements Stage {
     ];
   }
 
-  #runOf(service: ClusterService): UpdateRun {
+  #runOf(service: ClusterService, wall: number): UpdateRun {
     const known = this.#runs.get(service.id);
     if (known?.specVersion === service.specVersion) return known;
-    const run = new UpdateRun(service);
+    const run = new UpdateRun(service, wall);
     this.#runs.set(service.id, run);
     return run;
   }
 }
 
-/** Whether what is the latest in a slot is not made as the service is now. */
-function isOld({ tasks }: Slot, service: ClusterService): boolean {
+/** Whether a slot has a task to be replaced; one of a node that takes none is left alone. */
+function isOld({ nodeId, slot, tasks }: Slot, service: ClusterService, view: ClusterView): boolean {
+  const node = view.nodes.get(nodeId)?.value;
+  if (slot === 0 && !(node && takesTasks(node))) return false;
+  const kept = tasks.findLast(isWanted);
   const latest = tasks.findLast(({ value }) => value.desired !== 'remove');
-  return latest !== undefined && !isCurrent(latest, service);
+  const ended = latest && hasFailed(latest) ? latest : undefined;
+  if ([kept, ended].some((task) => task && isCurrent(task, service, view))) return false;
+  if (kept || ended) return true;
+  // Nothing is wanted: a node gets its task with or without an update.
+  return slot > 0 && latest !== undefined && !isCurrent(latest, service, view);
 }
 
 function ruleOf({ spec, progress }: ClusterService): UpdateRule {
   return progress?.state === 'rollback_started' ? spec.rollback : spec.update;
 }
 
-/** Those first that do not serve, so that nothing is lost by their replacement. */
+/** Those first whose latest task does not serve: to replace it costs nothing. */
 function inOrder(slots: readonly Slot[]): Slot[] {
-  const serves = ({ tasks }: Slot) => Number(tasks.some(isServing));
+  const serves = ({ tasks }: Slot) => {
+    const latest = tasks.findLast(isWanted);
+    return Number(latest !== undefined && isServing(latest));
+  };
   return [...slots].sort((a, b) => serves(a) - serves(b) || a.slot - b.slot);
 }
 
@@ -110,13 +122,12 @@ function replaced(
   view: ClusterView,
   wall: number,
 ): Change[] {
-  const stays = (task: Task) => order === 'start-first' && isServing(task);
-  return [
-    ...slot.tasks
-      .filter((task) => isWanted(task) && !stays(task))
-      .map((task) => turned(task, 'shutdown', wall)),
-    following(service, slot, view, wall),
-  ];
+  const wanted = slot.tasks.filter(isWanted);
+  // One from before another update that had not got far: it is what this one asks for.
+  const kept = wanted.findLast((task) => isCurrent(task, service.value, view));
+  const stays = (task: Task) => task === kept || (order === 'start-first' && isServing(task));
+  const stops = wanted.filter((task) => !stays(task)).map((task) => turned(task, 'shutdown', wall));
+  return kept ? stops : [...stops, following(service, slot, view, wall)];
 }
 
 function told(

@@ -81,3 +81,20 @@ test('a task that ended and is not to be restarted does not come again', async (
   await made.pass(60_000);
   assert.equal(made.of('web').length, 1);
 });
+
+test('a task that failed as its node was drained is followed when the node is active again', async () => {
+  const made = await lab('a');
+  await made.create('web', GLOBAL);
+  await made.until('it runs', () => nodesOf(made).length === 1);
+  await made.report(made.of('web')[0]?.id ?? '', { state: 'failed' });
+  await made.node('a', { availability: 'drain' });
+  await made.pass(60_000);
+  assert.deepEqual(
+    made.of('web').map(({ report }) => report.state),
+    ['failed'],
+  );
+  await made.respec('web', (spec) => ({ ...spec, template: { ...spec.template, forceUpdate: 1 } }));
+  assert.equal(made.of('web').length, 1, 'no update makes one on a node that takes none');
+  await made.node('a', { availability: 'active' });
+  await made.until('it runs', () => nodesOf(made).length === 1);
+});

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ClusterTask, ServiceSpec } from '../../../../src/model/cluster.ts';
+import {
+  type ClusterService,
+  type ClusterTask,
+  KIND,
+  type ServiceSpec,
+} from '../../../../src/model/cluster.ts';
+import { edit } from '../../../../src/store/edit.ts';
 import { ClusterLab } from '../../../support/cluster-lab.ts';
 import { aNode, aSpec, aTemplate } from '../../../support/cluster-objects.ts';
 
@@ -119,6 +125,10 @@ test('what no task is made of replaces nothing', async () => {
     template: JSON.parse(JSON.stringify(spec.template)),
   }));
   await made.respec('web', (spec) => ({ ...spec, update: { ...spec.update, delayMs: 1 } }));
+  await made.respec('web', (spec) => ({
+    ...spec,
+    template: { ...spec.template, constraints: ['node.platform.os==linux'] },
+  }));
   await made.pass(60_000);
   assert.equal(ids(), before);
   assert.equal(state(made), undefined);
@@ -128,6 +138,64 @@ test('what no task is made of replaces nothing', async () => {
   }));
   await watch(made, 'completed');
   assert.notEqual(ids(), before);
+});
+
+test('constraints that are not met where tasks are replace those', async () => {
+  const made = await running(2);
+  const constraints = ['node.hostname!=a'];
+  const [kept] = made.of('web', 'b');
+  await made.respec('web', (spec) => ({ ...spec, template: { ...spec.template, constraints } }));
+  await watch(made, 'completed');
+  assert.deepEqual(
+    made.running('web').map(({ nodeId }) => nodeId),
+    ['b', 'b'],
+  );
+  assert.ok(made.running('web').some(({ id }) => id === kept?.id));
+});
+
+test('an update that is taken back keeps the tasks that it had not reached', async () => {
+  const made = await running(2, { update: { order: 'start-first' } });
+  const before = made.running('web').map(({ id }) => id);
+  made.fate = (task) => (imageOf(task) === 'app:2' ? 'stuck' : undefined);
+  await made.respec('web', toImage('app:2'));
+  await made.until('one starts', () => made.of('web').at(-1)?.report.state === 'starting');
+  await made.respec('web', toImage('app:1'));
+  await made.until(
+    'it is over',
+    () =>
+      made.running('web').length === 2 &&
+      made
+        .of('web')
+        .every(({ desired, report }) => desired === 'running' || report.state === 'shutdown'),
+  );
+  assert.deepEqual(
+    made
+      .running('web')
+      .map(({ id }) => id)
+      .sort(),
+    before.sort(),
+  );
+  await made.respec('web', toImage('app:2'));
+  made.fate = () => undefined;
+  await watch(made, 'completed');
+  assert.equal(serving(made, 'app:2'), 2, 'what was stopped then is no reason to keep the others');
+});
+
+test('a task that was made before its ports were given is replaced once more', async () => {
+  const made = await running(2, { update: { parallelism: 1 } });
+  made.fate = (task) =>
+    task.ports.length === 0 && imageOf(task) === 'app:2' ? 'stuck' : undefined;
+  await made.respec('web', toImage('app:2'));
+  await made.until('one starts', () => made.of('web').at(-1)?.report.state === 'starting');
+  const ports = [
+    { name: '', transport: 'tcp', targetPort: 80, publishedPort: 80, mode: 'ingress' } as const,
+  ];
+  await edit<ClusterService>(made.local, KIND.service, 'web', (service) => ({
+    ...service,
+    ...{ ports, spec: { ...service.spec, ports } },
+  }));
+  await watch(made, 'completed');
+  assert.ok(made.running('web').every((task) => task.ports.length === 1));
 });
 
 test('other ports replace tasks', async () => {
