@@ -238,7 +238,6 @@ test('tasks are listed by service, node, state and version; the service counts t
 
 test('what was allocated is shown beside what was asked for', async (t) => {
   const { ask, store } = await swarm(t);
-  await ask('POST', '/networks/create', { Name: 'in', Driver: 'overlay', Ingress: true });
   const port = { Protocol: 'tcp', TargetPort: 80, PublishMode: 'ingress' };
   const { ID } = await ask('POST', '/services/create', spec({ EndpointSpec: { Ports: [port] } }));
   const given = {

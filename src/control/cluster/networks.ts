@@ -1,7 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import { conflict, forbidden, invalid, notFound, unsupported } from '../../base/faults.ts';
 import { checkBlocks } from '../../ipam/block-plan.ts';
-import { type Cidr, overlaps, parseCidr } from '../../ipam/cidr.ts';
 import {
   type ClusterNetwork,
   type ClusterService,
@@ -14,24 +13,17 @@ import { transact } from '../../store/edit.ts';
 import type { Store } from '../../store/store.ts';
 import { stamp } from '../ids.ts';
 import { lookUp } from '../lookup.ts';
-import { BRIDGE_OPTIONS, checkGeneral, checkMtu, type NetworkRequest } from '../network-request.ts';
+import { checkGeneral, checkMtu, type NetworkRequest } from '../network-request.ts';
 import { need, networksOf, progress, servicesOf, tasksOf } from './cluster-state.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import type { ClusterMember } from './member.ts';
 import { checkRoom, claimName, releaseName } from './object-names.ts';
+import { completeNetwork, OVERLAY, OVERLAY_OPTIONS } from './orchestration/network-plan.ts';
 import { alreadyExists, invalidArgument, precondition } from './refusals.ts';
-
-/** Options of overlays. */
-export const OVERLAY_OPTIONS = {
-  encrypted: 'encrypted',
-  mtu: BRIDGE_OPTIONS.mtu,
-  vnis: 'com.docker.network.driver.overlay.vxlanid_list',
-} as const;
 
 const DNS_NAME = /^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$/;
 const MAX_NAME = 63;
-const MAX_VNI = 2 ** 24 - 1;
 const RUNNING = progress('running');
 /** When a node was told of a network without its time of creation. */
 const NEVER = '0001-01-01T00:00:00Z';
@@ -53,19 +45,10 @@ export function ingressOf(store: Store): ClusterNetwork | undefined {
   return networksOf(store).find(({ value }) => value.spec.ingress)?.value;
 }
 
-/** The numbers of an option that names VNIs. Throws for what is none. */
-function checkVnis(text: string | undefined): void {
-  for (const one of text === undefined ? [] : text.split(',')) {
-    const vni = Number(one);
-    if (/^\d+$/.test(one.trim()) && vni >= 1 && vni <= MAX_VNI) continue;
-    throw invalid(`invalid vxlan id "${one}" in ${OVERLAY_OPTIONS.vnis}: it is 1 to ${MAX_VNI}`);
-  }
-}
-
 function checkRequest(request: NetworkRequest): void {
   const { name, driver, ipv4, configOnly, configFrom, ipamDriver, options } = request;
   checkGeneral(request);
-  if (driver !== 'overlay') {
+  if (driver !== OVERLAY) {
     throw unsupported(`networks of a cluster are overlays: the driver ${driver} is not served`);
   }
   if (request.scope === 'local') {
@@ -81,25 +64,6 @@ function checkRequest(request: NetworkRequest): void {
   checkDnsName(name);
   checkBlocks(request.blocks);
   checkMtu(options);
-  checkVnis(options[OVERLAY_OPTIONS.vnis]);
-}
-
-function blocksOf({ spec, segments }: ClusterNetwork): Cidr[] {
-  const texts = [...spec.ipam.blocks, ...segments].map(({ subnet }) => subnet);
-  return texts.flatMap((text) => parseCidr(text) ?? []);
-}
-
-/** Throws when a block of the request is another's, or two of them meet. */
-function checkOverlap({ blocks }: NetworkRequest, others: readonly ClusterNetwork[]): void {
-  const taken = others.flatMap(blocksOf);
-  for (const { subnet } of blocks) {
-    const block = parseCidr(subnet ?? '');
-    if (!block) continue;
-    if (taken.some((other) => overlaps(other, block))) {
-      throw forbidden('invalid pool request: Pool overlaps with other one on this address space');
-    }
-    taken.push(block);
-  }
 }
 
 function specOf(request: NetworkRequest): ClusterNetwork['spec'] {
@@ -119,7 +83,7 @@ function specOf(request: NetworkRequest): ClusterNetwork['spec'] {
 
 /** The id of the new network; its subnets are allocated later. `local`: networks of this host. */
 export async function createNetwork(
-  { store }: ManagerPart,
+  { store, cluster }: ManagerPart,
   request: NetworkRequest,
   local: Iterable<Network>,
   clock: Clock,
@@ -143,7 +107,8 @@ export async function createNetwork(
     if (request.ingress && ingress) {
       throw alreadyExists(`ingress network (${ingress.id}) is already present`);
     }
-    checkOverlap(request, others);
+    // Whatever is allocated for it later, this much is known to be possible now.
+    completeNetwork(value, others, cluster);
     return [{ kind: KIND.network, id, value, expected: 0 }, claimName(KIND.network, name, id)];
   });
   return id;
@@ -215,7 +180,7 @@ export function toldNetwork(told: OverlayNetwork): Network {
     ...{ subnet, gateway, ipRange: undefined, auxAddresses: {} },
   }));
   return {
-    ...{ id, name, driver: 'overlay', scope: 'swarm', created: NEVER, internal, ingress },
+    ...{ id, name, driver: OVERLAY, scope: 'swarm', created: NEVER, internal, ingress },
     ...{ ipv4: true, ipv6: segments.some(({ subnet }) => subnet.includes(':')) },
     ipam: { driver: 'default', options: {}, blocks, chosen: true },
     ...{ attachable: false, configOnly: false, configFrom: undefined, labels: {} },

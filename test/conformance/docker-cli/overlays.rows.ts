@@ -102,9 +102,25 @@ swarmRows([
       await lab.docker(...ingress, '--attachable', 'mine'),
       /ingress network cannot be attachable/,
     );
-    const taken = await lab.docker(...ingress, '--subnet', '10.11.0.0/16', 'mine');
-    if (taken.code === 0) await lab.ok('network', 'rm', '-f', 'mine');
-    else refused(taken, /ingress network \([a-z0-9]{25}\) is already present/);
+    const mine = [...ingress, '--subnet', '10.11.0.0/16', '--gateway', '10.11.0.2', 'mine'];
+    refused(await lab.docker(...mine), /ingress network \([a-z0-9]{25}\) is already present/);
+    await lab.ok('service', 'create', '-d', '--name', 'web', '-p', '8080:80', 'host', 'true');
+    refused(
+      await lab.dockerWith('y\n', 'network', 'rm', 'ingress'),
+      /ingress network cannot be removed because service [a-z0-9]{25} depends on it/,
+    );
+    await lab.ok('service', 'rm', 'web');
+    const asked = await lab.dockerWith('n\n', 'network', 'rm', 'ingress');
+    assert.match(asked.out, /Are you sure you want to continue\? \[y\/N\]/);
+    await lab.ok('network', 'inspect', 'ingress');
+    const removed = await lab.dockerWith('y\n', 'network', 'rm', 'ingress');
+    assert.equal(removed.code, 0, removed.err);
+    refused(
+      await lab.docker('service', 'create', '-d', '-p', '8080:80', 'host', 'true'),
+      /service needs ingress network, but no ingress network is present/,
+    );
+    await lab.ok(...mine);
+    await lab.ok('service', 'create', '-d', '-p', '8080:80', 'host', 'true');
   }),
   row('ON-06', 'only the names of DNS and sensible options are taken', async (lab) => {
     const create = (...args: string[]) => lab.docker('network', 'create', '-d', 'overlay', ...args);
@@ -112,7 +128,7 @@ swarmRows([
     refused(await create('a'.repeat(64)), /name must be 63 characters or fewer/);
     refused(await create('--opt', 'com.docker.network.driver.mtu=5', 'ov'), /not from 68 to 65535/);
     const vnis = 'com.docker.network.driver.overlay.vxlanid_list=0';
-    refused(await create('--opt', vnis, 'ov'), /invalid vxlan id "0"/);
+    refused(await create('--opt', vnis, 'ov'), /no VNI 0: it is not from 1 to 16777215/);
     refused(await create('--subnet', '10.1.0.5/24', 'ov'), /it should be 10\.1\.0\.0\/24/);
   }),
   row('NI-08', 'prune takes the overlays that nothing uses', async (lab) => {

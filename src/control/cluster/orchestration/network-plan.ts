@@ -5,7 +5,14 @@ import { privateBlock } from '../../../ipam/private-block.ts';
 import type { SubnetSource } from '../../../ipam/subnet-choice.ts';
 import type { Cluster, ClusterNetwork } from '../../../model/cluster.ts';
 import type { IpamBlock } from '../../../model/network.ts';
-import { OVERLAY_OPTIONS } from '../networks.ts';
+import { BRIDGE_OPTIONS } from '../../network-request.ts';
+
+/** Options of overlays; `vnis`: those of its subnets in their order, with commas between them. */
+export const OVERLAY_OPTIONS = {
+  encrypted: 'encrypted',
+  mtu: BRIDGE_OPTIONS.mtu,
+  vnis: 'com.docker.network.driver.overlay.vxlanid_list',
+} as const;
 
 /** The driver whose networks have their subnets, VNIs and addresses from the cluster. */
 export const OVERLAY = 'overlay';

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { isOver } from '../../../../src/control/cluster/cluster-state.ts';
-import { OVERLAY_OPTIONS } from '../../../../src/control/cluster/networks.ts';
 import { Allocator } from '../../../../src/control/cluster/orchestration/allocator.ts';
-import { completeNetwork } from '../../../../src/control/cluster/orchestration/network-plan.ts';
+import {
+  completeNetwork,
+  OVERLAY_OPTIONS,
+} from '../../../../src/control/cluster/orchestration/network-plan.ts';
 import { clashingPort } from '../../../../src/control/cluster/orchestration/ports.ts';
 import { overlaps, parseCidr } from '../../../../src/ipam/cidr.ts';
 import { aCluster } from '../../../support/cluster-objects.ts';
