@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { findCgroups, usableCgroups } from '../../src/kernel/cgroup.ts';
 import { loadNative } from '../../src/kernel/native.ts';
@@ -143,6 +145,22 @@ describe('tasks on the file system of the host', { skip }, () => {
     const { stdout } = await runTask(spec);
     assert.match(stdout, /^\/usr\na b=c "d"\n\/root\n/);
     assert.match(stdout, /sluice +1024 /);
+  });
+
+  test('sees what it is given of the shared memory of the host, which is not its own', async () => {
+    const folder = mkdtempSync('/dev/shm/sluice-task-');
+    try {
+      writeFileSync(join(folder, 'file'), 'kept in memory');
+      const mount = { kind: 'bind', source: folder, readOnly: true, options: [] } as const;
+      const argv = ['sh', '-c', 'cat /mnt/file; ls /dev/shm'];
+      const { stdout } = await runTask(task(argv, { mounts: [{ ...mount, target: '/mnt' }] }));
+      assert.equal(stdout, 'kept in memory');
+      const whole = { ...mount, source: '/dev/shm', target: '/dev/shm' };
+      const shown = await runTask(task(['cat', join(folder, 'file')], { mounts: [whole] }));
+      assert.equal(shown.stdout, 'kept in memory');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test('shares the network of the host where that is asked for', async () => {

@@ -86,6 +86,8 @@ export function unsharePrefix(tool: ToolPaths, netnsFile: string | undefined, pi
   ];
 }
 
+const SHARED_MEMORY = '/dev/shm';
+
 /** A line of a table of mounts. Source: fstab(5). */
 function mountLine(source: string, target: string, type: string, options: string): string {
   const plain = (text: string) =>
@@ -123,8 +125,16 @@ export function mountTable(
         : mountLine('sluice', '/sys', 'sysfs', `ro,${guard}`),
     );
   }
-  lines.push(mountLine('sluice', '/dev/shm', 'tmpfs', `${guard},mode=1777,size=64m`));
-  return [...lines, ...spec.mounts.map((mount) => taskMount(mount, exists))];
+  const own = mountLine('sluice', SHARED_MEMORY, 'tmpfs', `${guard},mode=1777,size=64m`);
+  const table = (mounts: readonly TaskMount[]) => mounts.map((mount) => taskMount(mount, exists));
+  const within = ({ target }: TaskMount) => `${target}/`.startsWith(`${SHARED_MEMORY}/`);
+  return [
+    ...lines,
+    // Sources in the host's shared memory are found until the task's own covers it.
+    ...table(spec.mounts.filter((mount) => !within(mount))),
+    ...(spec.mounts.some(({ target }) => target === SHARED_MEMORY) ? [] : [own]),
+    ...table(spec.mounts.filter(within)),
+  ];
 }
 
 function taskMount(mount: TaskMount, exists: (path: string) => boolean): string {
