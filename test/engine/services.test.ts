@@ -230,6 +230,12 @@ test('tasks are listed by service, node, state and version; the service counts t
   const pending = await ask('GET', '/tasks/t3');
   assert.deepEqual([pending.NodeID, pending.Status.Err], [undefined, 'no suitable node']);
   assert.equal((await ask('GET', '/tasks/t1')).Status.ContainerStatus.ContainerID, 'c');
+  const [network] = await ask('GET', '/networks?filters={"name":["ingress"]}');
+  await put('t4', { addresses: { [network.Id]: '10.0.0.9/24' } });
+  const [attachment] = (await ask('GET', '/tasks/t4')).NetworksAttachments;
+  assert.deepEqual(attachment.Addresses, ['10.0.0.9/24']);
+  assert.deepEqual(attachment.Network.IPAMOptions, { Driver: { Name: 'default' }, Configs: [] });
+  await store.update([{ kind: KIND.task, id: 't4', value: undefined }]);
   await refused(404, /task t9 not found/, 'GET', '/tasks/t9');
   await refused(404, /service nobody not found/, 'GET', '/tasks?filters={"service":["nobody"]}');
   const [counted] = await ask('GET', '/services?status=true');

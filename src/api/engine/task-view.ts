@@ -2,7 +2,6 @@ import { networksOf, type Versioned } from '../../control/cluster/cluster-state.
 import type { ManagerPart } from '../../control/cluster/manager.ts';
 import { shownNetwork } from '../../control/cluster/networks.ts';
 import type { ClusterNetwork, ClusterTask, TaskTemplate } from '../../model/cluster.ts';
-import { networkView } from './network-view.ts';
 import { portView, restartView } from './service-view.ts';
 
 const NS_PER_MS = 1_000_000;
@@ -78,8 +77,10 @@ function statusView({ report }: ClusterTask) {
 
 function attachmentView({ value: network, version }: Versioned<ClusterNetwork>, found: string[]) {
   const shown = shownNetwork(network);
-  const { IPAM } = networkView(shown);
-  const { driver, attachable, internal, ingress, ipv6 } = shown;
+  const { driver, attachable, internal, ingress, ipv6, ipam } = shown;
+  const configs = ipam.blocks.map(({ subnet, ipRange = '', gateway = '' }) => ({
+    ...{ Subnet: subnet, Range: ipRange, Gateway: gateway },
+  }));
   return {
     Network: {
       ID: network.id,
@@ -94,7 +95,7 @@ function attachmentView({ value: network, version }: Versioned<ClusterNetwork>, 
         Scope: 'swarm',
       },
       DriverState: { Name: driver, Options: shown.options },
-      IPAMOptions: IPAM,
+      IPAMOptions: { Driver: { Name: ipam.driver }, Configs: configs },
     },
     Addresses: found,
   };

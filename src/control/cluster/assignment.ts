@@ -11,7 +11,7 @@ import type {
 } from '../../model/cluster.ts';
 import { macOf } from '../attachments.ts';
 import { isOver } from './cluster-state.ts';
-import { OVERLAY_OPTIONS } from './networks.ts';
+import { OVERLAY_OPTIONS } from './orchestration/network-plan.ts';
 import type { ClusterView } from './orchestration/view.ts';
 
 /** What fits into 1500 bytes beside a tunnel's headers, and beside ESP's with AES-GCM as well. */

@@ -80,6 +80,11 @@ swarmRows([
     assert.equal(await names(lab, 'config'), 'st_c1');
     const format = '{{json .Spec.TaskTemplate.Networks}}';
     const networks = JSON.parse(await lab.ok('service', 'inspect', '-f', format, 'st_web'));
+    const tasks = ['stack', 'ps', '--format', '{{.Name}} {{.DesiredState}}', 'st'];
+    const listed = async () => (await lab.docker(...tasks)).out;
+    for (const name of ['st_web.1', 'st_web.2', 'st_db.[a-z0-9]{25}']) {
+      await eventually(listed, new RegExp(`^${name} Running$`, 'm'));
+    }
     assert.ok(networks.every(({ Target }: { Target: string }) => /^[a-z0-9]{25}$/.test(Target)));
   }),
   row('DS-59', 'the same again changes nothing but what differs', async (lab) => {
