@@ -13,6 +13,7 @@ import type { ClusterIntent } from '../model/cluster-intent.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
+  CommitOrder,
   ExecSpec,
   FileOrder,
   FileStat,
@@ -124,6 +125,14 @@ export class Agent implements AgentPort {
 
   volumeBytes(name: string): Promise<number> {
     return this.#volumes.bytes(name);
+  }
+
+  saveImages(keys: readonly string[]): Promise<TaskStreams> {
+    return this.#tasks.saveImages(keys);
+  }
+
+  commitTask(order: CommitOrder): Promise<string> {
+    return this.#tasks.commit(order);
   }
 
   createTask(spec: TaskSpec): Promise<void> {

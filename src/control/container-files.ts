@@ -2,7 +2,7 @@ import { SluiceError } from '../base/errors.ts';
 import { notFound } from '../base/faults.ts';
 import type { TaskStreams } from '../link/agent-port.ts';
 import type { Container } from '../model/container.ts';
-import type { FileStat } from '../model/task-spec.ts';
+import type { CommitOrder, FileStat } from '../model/task-spec.ts';
 import { needImage } from './container-order.ts';
 import { type ControlParts, tell } from './parts.ts';
 import { taskSpec } from './task-spec.ts';
@@ -46,6 +46,25 @@ export class ContainerFiles {
     );
     tell(this.#parts, 'export', this.#parts.registry.container(key));
     return streams;
+  }
+
+  /** Makes an image of its files; returns the image's id. */
+  async commit(key: string, order: Omit<CommitOrder, 'task'>): Promise<string> {
+    const image = await this.#of(key, '/', ({ id, spec }) => {
+      // What it runs, as it was asked for, not as its runtime was told.
+      const [entrypoint, command] = [spec.entrypoint, spec.command].map((one) =>
+        JSON.stringify(one),
+      );
+      const own = [`ENTRYPOINT ${entrypoint}`, `CMD ${command}`];
+      return this.#parts.agent.commitTask({
+        ...order,
+        task: id,
+        changes: [...own, ...order.changes],
+      });
+    });
+    const attributes = { comment: order.message, imageID: image, imageRef: order.name };
+    tell(this.#parts, 'commit', this.#parts.registry.container(key), attributes);
+    return image;
   }
 
   async #of<T>(key: string, path: string, use: (container: Container) => Promise<T>): Promise<T> {

@@ -93,6 +93,29 @@ export class Images {
     return { deleted, bytes };
   }
 
+  /** Takes an image from its registry. Throws with the registry's reason. */
+  async pull(order: Extract<ImageUpload, { kind: 'pull' }>): Promise<void> {
+    const streams = await this.#parts.agent.uploadImage(order);
+    const answer = uploadAnswer(streams);
+    streams.endInput();
+    const id = await answer;
+    this.#tell('pull', order.name, order.name);
+    this.#parts.logger.info('image pulled', { image: order.name, id });
+  }
+
+  /** An archive of images. Throws when one is not there. */
+  async save(keys: readonly string[]): Promise<TaskStreams> {
+    const images = await this.list();
+    const stored = keys.map((key) => {
+      const image = needImage(images, key);
+      checkOwn(image);
+      const name = tagged(key.replace(/^docker\.io\/(library\/)?/, ''));
+      this.#tell('save', image.id, key);
+      return image.names.includes(name) ? name : image.id;
+    });
+    return this.#parts.agent.saveImages(stored);
+  }
+
   /** Where the bytes of images go. */
   async upload(upload: ImageUpload): Promise<TaskStreams> {
     return this.#parts.agent.uploadImage(upload);

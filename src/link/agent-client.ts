@@ -5,6 +5,7 @@ import type { ClusterIntent } from '../model/cluster-intent.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
+  CommitOrder,
   ExecSpec,
   FileOrder,
   FileStat,
@@ -253,6 +254,14 @@ export class AgentClient implements AgentPort {
 
   uploadImage(upload: ImageUpload): Promise<TaskStreams> {
     return this.#stream({ open: 'upload', upload });
+  }
+
+  saveImages(keys: readonly string[]): Promise<TaskStreams> {
+    return this.#stream({ open: 'save', keys });
+  }
+
+  commitTask(order: CommitOrder): Promise<string> {
+    return this.#call('commitTask', order);
   }
 
   createVolume(name: string): Promise<string> {

@@ -2,6 +2,7 @@ import type { ClusterIntent } from '../model/cluster-intent.ts';
 import type { HostDelta, HostIntent } from '../model/host-intent.ts';
 import type { CarryFailure, KernelListener, ListenerTraffic } from '../model/kernel-listener.ts';
 import type {
+  CommitOrder,
   ExecSpec,
   FileOrder,
   FileStat,
@@ -122,6 +123,10 @@ export interface AgentPort {
    * `stderr` why nothing was.
    */
   uploadImage(upload: ImageUpload): Promise<TaskStreams>;
+  /** An archive of images by their names or ids, as files of a task are read. */
+  saveImages(keys: readonly string[]): Promise<TaskStreams>;
+  /** Makes an image of a task's files; returns its id. */
+  commitTask(order: CommitOrder): Promise<string>;
 
   /** Makes the folder of a volume unless it is there; returns its path. */
   createVolume(name: string): Promise<string>;

@@ -15,6 +15,7 @@ export const CALLS = [
   'images',
   'tagImage',
   'removeImage',
+  'commitTask',
   'createVolume',
   'removeVolume',
   'volumeBytes',
@@ -40,6 +41,7 @@ export type Hello =
   | { readonly open: 'attach'; readonly task: string }
   | { readonly open: 'exec'; readonly spec: ExecSpec }
   | { readonly open: 'files'; readonly order: FileOrder }
+  | { readonly open: 'save'; readonly keys: readonly string[] }
   | { readonly open: 'upload'; readonly upload: ImageUpload }
   | { readonly open: 'logs'; readonly task: string; readonly query: WireLogQuery };
 

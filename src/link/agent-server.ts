@@ -116,6 +116,8 @@ export class AgentServer {
         return openStream(socket, agent.startExec(hello.spec));
       case 'files':
         return openStream(socket, agent.openFiles(hello.order));
+      case 'save':
+        return openStream(socket, agent.saveImages(hello.keys));
       case 'upload':
         return openStream(socket, agent.uploadImage(hello.upload));
       case 'logs': {

@@ -53,9 +53,18 @@ export type TaskLimits = {
   readonly pids: number | undefined;
 };
 
-/** Images that come as a stream: an archive of images, or the files of one. */
+/** Images that come: an archive of images or the files of one as a stream, or from a registry. */
 export type ImageUpload =
   | { readonly kind: 'load' }
+  | {
+      readonly kind: 'pull';
+      /** Name with its tag or digest. */
+      readonly name: string;
+      /** Such as `linux/arm64`; empty: the host's. */
+      readonly platform: string;
+      /** `user:password`; empty: nobody's. */
+      readonly credentials: string;
+    }
   | {
       readonly kind: 'import';
       /** Name with its tag; empty: none. */
@@ -114,6 +123,19 @@ export type FileOrder =
     }
   /** Everything but what is mounted. */
   | { readonly kind: 'export'; readonly task: string };
+
+/** What an image made of a task's files is to be. */
+export type CommitOrder = {
+  readonly task: string;
+  /** Name with its tag; empty: none. */
+  readonly name: string;
+  readonly author: string;
+  readonly message: string;
+  /** Instructions such as `CMD ["sh"]`. */
+  readonly changes: readonly string[];
+  /** The task stands still meanwhile. */
+  readonly pause: boolean;
+};
 
 /** One more command in a running task. */
 export type ExecSpec = {

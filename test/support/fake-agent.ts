@@ -131,6 +131,14 @@ export class FakeAgent implements AgentPort {
     return new FakeStreams();
   }
 
+  async saveImages(): Promise<TaskStreams> {
+    return new FakeStreams();
+  }
+
+  async commitTask(): Promise<string> {
+    return IMAGE.id;
+  }
+
   async createVolume(name: string): Promise<string> {
     return `/volumes/${name}/_data`;
   }

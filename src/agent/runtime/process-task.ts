@@ -117,5 +117,11 @@ export class ProcessTask extends Task {
     );
   }
 
+  async commit(): Promise<string> {
+    throw unsupported(
+      'the files of the image "host" are those of the host: no image is made of them',
+    );
+  }
+
   protected async discard(): Promise<void> {}
 }

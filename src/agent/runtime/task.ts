@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { SluiceError } from '../../base/errors.ts';
 import { Cgroup, type CgroupMounts, type GroupLimits } from '../../kernel/cgroup.ts';
 import type { TaskStats, TaskStreams } from '../../link/agent-port.ts';
-import type { ExecSpec, FileStat, TaskExit, TaskSpec, TaskState } from '../../model/task-spec.ts';
+import type {
+  CommitOrder,
+  ExecSpec,
+  FileStat,
+  TaskExit,
+  TaskSpec,
+  TaskState,
+} from '../../model/task-spec.ts';
 import type { AgentTools } from '../plane/tools.ts';
 import { Command } from './command.ts';
 import type { ToolPaths } from './command-line.ts';
@@ -86,6 +93,8 @@ export abstract class Task {
   protected abstract withRoot<T>(use: (root: string) => T): Promise<T>;
   /** Its files as one archive. Throws where that makes no sense. */
   abstract export(): Promise<TaskStreams>;
+  /** Makes an image of its files; returns its id. Throws where that makes no sense. */
+  abstract commit(order: CommitOrder): Promise<string>;
   /** Takes away what the runtime keeps of a task that has ended. */
   protected abstract discard(): Promise<void>;
 

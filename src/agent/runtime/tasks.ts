@@ -11,6 +11,7 @@ import {
 import { COMMAND_PATH, must } from '../../kernel/exec.ts';
 import type { LogEntry, LogQuery, TaskStats, TaskStreams } from '../../link/agent-port.ts';
 import type {
+  CommitOrder,
   ExecSpec,
   FileOrder,
   FileStat,
@@ -127,6 +128,14 @@ export class Tasks {
 
   uploadImage(upload: ImageUpload): TaskStreams {
     return this.#podman.images.upload(upload);
+  }
+
+  async saveImages(keys: readonly string[]): Promise<TaskStreams> {
+    return this.#podman.images.save(keys);
+  }
+
+  commit(order: CommitOrder): Promise<string> {
+    return this.#find(order.task).commit(order);
   }
 
   #find(id: string): Task {

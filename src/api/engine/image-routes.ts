@@ -1,10 +1,12 @@
-import { notFound, unsupported } from '../../base/faults.ts';
+import { errorText } from '../../base/errors.ts';
+import { invalid, notFound, unsupported } from '../../base/faults.ts';
 import { linearRegex } from '../../base/regex.ts';
 import type { Engine } from '../../control/engine.ts';
 import { imageName } from '../../control/images.ts';
 import type { ImageInfo } from '../../model/task-spec.ts';
-import { takeBody } from './archive-routes.ts';
+import { sendStream, takeBody } from './archive-routes.ts';
 import { healthCheckView } from './container-view.ts';
+import { Fields } from './fields.ts';
 import { type Answer, type Call, created, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
 
@@ -60,9 +62,6 @@ function volumesOf({ volumes }: ImageInfo): Record<string, unknown> {
   return { Volumes: Object.fromEntries(volumes.map((path) => [path, {}])) };
 }
 
-const NO_PULL =
-  'pull access denied: images are not pulled here; `host` runs commands of the host, others have to be in podman already (podman pull, docker load, docker import)';
-
 async function load(engine: Engine, call: Call): Promise<Answer> {
   const said = await takeBody(await engine.images.upload({ kind: 'load' }), call.request);
   const names = said.split('\n').flatMap((line) => {
@@ -96,12 +95,56 @@ async function importImage(engine: Engine, call: Call): Promise<Answer> {
   return ok({ status: `sha256:${id}` });
 }
 
-async function pull({ images }: Engine, { query }: Call): Promise<Answer> {
+/** What a registry says of an image that is not there, or not for everybody. */
+const NOT_THERE =
+  /manifest unknown|not found|access to the resource is denied|unauthorized|denied:/i;
+
+/** `user:password` of the header by which clients log in; empty: nobody's. Source: RFC 4648. */
+function credentials({ request }: Call): string {
+  const text = Buffer.from(String(request.headers['x-registry-auth'] ?? ''), 'base64url');
+  const auth = Fields.parse(text.toString());
+  const [user, password] = [auth.text('username'), auth.text('password')];
+  return user === '' ? '' : `${user}:${password}`;
+}
+
+async function pull({ images }: Engine, call: Call): Promise<Answer> {
+  const { query } = call;
   const tag = query.text('tag');
   const name = query.text('fromImage').replace(/^docker\.io\/(library\/)?/, '');
   const full = tag === '' ? name : `${name}${tag.includes(':') ? '@' : ':'}${tag}`;
-  if (!(await images.find(full))) throw notFound(`${NO_PULL} (${full})`);
-  return ok({ status: `Status: Image is up to date for ${full}` });
+  const before = await images.find(full);
+  if (before?.runtime === 'process')
+    return ok({ status: `Status: Image is up to date for ${full}` });
+  const [platform, login] = [query.text('platform'), credentials(call)];
+  try {
+    await images.pull({ kind: 'pull', name: full, platform, credentials: login });
+  } catch (error) {
+    const reason = errorText(error);
+    if (!NOT_THERE.test(reason)) throw error;
+    throw notFound(
+      `pull access denied for ${name}, repository does not exist or may require 'docker login': ${reason}`,
+    );
+  }
+  const same = before !== undefined && before.id === (await images.find(full))?.id;
+  const status = same ? 'Image is up to date for' : 'Downloaded newer image for';
+  return ok({ status: `Status: ${status} ${full}` });
+}
+
+async function save({ images }: Engine, call: Call, keys: readonly string[]): Promise<Answer> {
+  if (keys.length === 0) throw invalid('no images to save');
+  const streams = await images.save(keys);
+  return sendStream(streams, call.response, { 'content-type': 'application/x-tar' });
+}
+
+async function commit({ files }: Engine, { query }: Call): Promise<Answer> {
+  const repository = query.text('repo');
+  const id = await files.commit(query.text('container'), {
+    name: repository === '' ? '' : imageName(repository, query.text('tag')),
+    ...{ author: query.text('author'), message: query.text('comment') },
+    changes: query.texts('changes').flatMap((text) => text.split('\n').filter(Boolean)),
+    pause: !query.has('pause') || query.flag('pause'),
+  });
+  return created({ Id: id });
 }
 
 async function remove({ images }: Engine, { parameters, query }: Call): Promise<Answer> {
@@ -135,7 +178,7 @@ function referenceFits(wanted: string, name: string): boolean {
   return [wanted, `${wanted}:*`].some((text) => linearRegex(pattern(text)).test(name));
 }
 
-/** Images as the runtimes have them; none is pulled or built. */
+/** Images as the runtimes have them; none is built. */
 export function imageRoutes(engine: Engine): Route[] {
   const { images } = engine;
   return [
@@ -158,6 +201,17 @@ export function imageRoutes(engine: Engine): Route[] {
       path: '/images/create',
       run: (call) =>
         call.query.text('fromSrc') === '' ? pull(engine, call) : importImage(engine, call),
+    },
+    { method: 'POST', path: '/commit', run: (call) => commit(engine, call) },
+    {
+      method: 'GET',
+      path: '/images/get',
+      run: (call) => save(engine, call, call.query.texts('names')),
+    },
+    {
+      method: 'GET',
+      path: '/images/:name*/get',
+      run: (call) => save(engine, call, [call.parameters['name'] ?? '']),
     },
     { method: 'POST', path: '/images/load', run: (call) => load(engine, call) },
     {

@@ -131,13 +131,10 @@ const ping = ({ response, request }: Call): undefined => {
 
 /** What clients know and this engine leaves to others, with the words that say so. */
 const UNSERVED: readonly (readonly [Route['method'], string, string])[] = [
-  ['POST', '/auth', 'there is no registry to log in to: images are not pulled here'],
+  ['POST', '/auth', 'log in at the registry by `podman login`: nothing is kept here'],
   ['POST', '/build', 'images are not built here: use podman build'],
-  ['POST', '/commit', 'images are not made of containers here'],
   ['POST', '/images/:name*/push', 'images are not pushed here: use podman push'],
   ['GET', '/images/search', 'there is no registry to search'],
-  ['GET', '/images/get', 'images are not saved here: use podman save'],
-  ['GET', '/images/:name*/get', 'images are not saved here: use podman save'],
   ['GET', '/containers/:id/changes', 'the files of a container are not compared'],
   ['POST', '/containers/:id/attach/ws', 'streams are not served over WebSocket: use attach'],
   ['GET', '/containers/:id/attach/ws', 'streams are not served over WebSocket: use attach'],

@@ -4,6 +4,7 @@ import {
   mkdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -11,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { run } from '../../support/docker-daemon.ts';
 import { imageRow } from './busybox.ts';
-import type { Lab } from './lab.ts';
+import { type Lab, REGISTRY } from './lab.ts';
 import { refused, row, rows } from './rows.ts';
 
 /** A folder with a file, a program and a link. */
@@ -105,6 +106,70 @@ rows(
       assert.match(await lab.ok('import', archive, 'again:1'), /^sha256:/);
       assert.equal(await lab.ok('run', '--rm', 'again:1', 'ls', '/tmp'), 'made');
       await lab.ok('rmi', 'again:1');
+    }),
+    imageRow('IMG-03', 'an image of a container’s files, saved and loaded again', async (lab) => {
+      await lab.ok('run', '--name', 'c1', 'bb:1', 'touch', '/tmp/made');
+      await lab.ok('commit', 'c1', 'same:1');
+      assert.equal(await lab.inspect('same:1', '{{.Config.Cmd}}'), '[touch /tmp/made]');
+      const hostname = ['sh', '-c', 'echo $HOSTNAME'];
+      assert.equal(await lab.ok('run', '--rm', '-h', 'new', 'same:1', ...hostname), 'new');
+      await lab.ok('rmi', 'same:1');
+      const how = ['-m', 'why', '-a', 'who', '-c', 'CMD ["ls", "/tmp"]'];
+      const id = await lab.ok('commit', ...how, 'c1', 'made:1');
+      assert.match(id, /^sha256:[0-9a-f]{64}$/);
+      assert.equal(await lab.ok('run', '--rm', 'made:1'), 'made');
+      const archive = join(lab.folder, 'saved.tar');
+      await lab.ok('save', '-o', archive, 'made:1', 'bb:1');
+      await lab.ok('rmi', 'made:1');
+      assert.match(await lab.ok('load', '-i', archive), /Loaded image: made:1/);
+      assert.equal(await lab.ok('run', '--rm', 'made:1'), 'made');
+      refused(await lab.docker('save', '-o', archive, 'nope:1'), /No such image: nope:1/);
+      await lab.ok('create', '--name', 'c2', 'host', 'true');
+      refused(await lab.docker('commit', 'c2', 'x:1'), /files of the image "host"/);
+      await lab.ok('rmi', 'made:1');
+    }),
+    imageRow('IMG-04', 'an image is pulled from a registry that is reachable', async (lab) => {
+      const folder = join(lab.folder, 'registry');
+      const [name] = JSON.parse(
+        await lab.podman('image', 'inspect', '-f', '{{json .RepoTags}}', 'bb:1'),
+      );
+      await lab.podman('push', '--format=v2s2', name, `dir:${folder}`);
+      const end = await lab.serveRegistry(folder);
+      try {
+        const image = `${REGISTRY}/bb`;
+        assert.match(await lab.ok('pull', `${image}:1`), /Downloaded newer image for .*bb:1/);
+        assert.match(await lab.ok('pull', `${image}:1`), /Image is up to date for/);
+        assert.equal(await lab.ok('run', '--rm', `${image}:2`), 'default', 'run pulls by itself');
+        refused(
+          await lab.docker('pull', `${image}:none`),
+          /pull access denied for .*manifest unknown/,
+        );
+        await lab.ok('rmi', `${image}:1`, `${image}:2`);
+      } finally {
+        end();
+      }
+      refused(
+        await lab.docker('pull', `${REGISTRY}/bb:1`),
+        /connection refused|i\/o timeout|no route/,
+      );
+      refused(await lab.docker('pull', 'nope:1'), /docker\.io is blocked/);
+    }),
+    imageRow('IMG-05', 'a registry that wants to know who pulls', async (lab) => {
+      const folder = join(lab.folder, 'registry');
+      const end = await lab.serveRegistry(folder, 'me:secret');
+      try {
+        const image = `${REGISTRY}/bb:1`;
+        refused(await lab.docker('pull', image), /may require 'docker login'/);
+        const auth = Buffer.from('me:secret').toString('base64');
+        mkdirSync(join(lab.folder, 'cli'), { recursive: true });
+        const file = join(lab.folder, 'cli/config.json');
+        writeFileSync(file, JSON.stringify({ auths: { [REGISTRY]: { auth } } }));
+        assert.match(await lab.ok('pull', image), /Downloaded newer image/);
+        rmSync(file);
+        await lab.ok('rmi', image);
+      } finally {
+        end();
+      }
     }),
     row('CP-07', 'files of the image host are those that its container sees', async (lab) => {
       const tree = makeTree(lab, 'tree7');

@@ -12,7 +12,7 @@ rows(
       assert.equal(await lab.ok('run', '--rm', 'bb:1'), 'default');
       assert.match(await lab.ok('images'), /^bb\s+1\s+[0-9a-f]{12}\s/m);
       assert.equal(await lab.inspect('bb:1', '{{.Config.Env}}'), '[COLOUR=red]');
-      refused(await lab.docker('run', '--rm', 'nope:1'), /pull access denied|No such image/, 125);
+      refused(await lab.docker('run', '--rm', 'nope:1'), /docker\.io is blocked/, 125);
     }),
     imageRow('RG-06', 'foreground: two streams, exit code, environment', async (lab) => {
       const script = 'echo out; echo err >&2; echo $COLOUR $MORE; hostname; exit 3';

@@ -17,6 +17,7 @@ import { DockerDaemon, type Outcome, run } from '../../support/docker-daemon.ts'
 import { endAll, isAlive } from '../../support/processes.ts';
 
 const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
+const REGISTRY_SERVER = fileURLToPath(new URL('./registry.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../../src/main/sluiced.ts', import.meta.url));
 const AGENT = fileURLToPath(new URL('../../../src/main/agent.ts', import.meta.url));
 const START_MS = 60_000;
@@ -25,6 +26,8 @@ const STOP_MS = 20_000;
 /** The host's address towards the client, and the client's. */
 export const HOST = '198.51.100.1';
 export const CLIENT = '198.51.100.2';
+/** Where the client may run a registry; that of Docker is out of bounds. */
+export const REGISTRY = `${CLIENT}:5000`;
 export const HOST6 = '2001:db8:51::1';
 
 let labs = 0;
@@ -137,6 +140,18 @@ export class Lab extends DockerDaemon {
     return () => child.kill('SIGKILL');
   }
 
+  /** Starts a registry with one image in the client's namespace; returns its end. */
+  async serveRegistry(folder: string, login?: string): Promise<() => void> {
+    const [, port = ''] = REGISTRY.split(':');
+    const argv = [REGISTRY_SERVER, folder, port, ...(login === undefined ? [] : [login])];
+    const enter = `--net=/run/netns/${this.#name}c`;
+    const child = spawn('nsenter', [enter, process.execPath, ...argv], { stdio: 'ignore' });
+    await this.#until('the registry listens', async () =>
+      (await this.client('ss', '-Hlnt')).out.includes(`:${port} `),
+    );
+    return () => child.kill('SIGKILL');
+  }
+
   /** `docker inspect -f`. */
   inspect(name: string, format: string): Promise<string> {
     return this.ok('inspect', '-f', format, name);
@@ -234,7 +249,15 @@ export class Lab extends DockerDaemon {
     const roots = `runroot="${folder}/run"\ngraphroot="${folder}/root"\n`;
     writeFileSync(storage, `[storage]\ndriver="vfs"\n${roots}`);
     writeFileSync(engine, `[engine]\ntmp_dir="${folder}/tmp"\n`);
-    return { CONTAINERS_STORAGE_CONF: storage, CONTAINERS_CONF: engine };
+    const registries = join(folder, 'registries.conf');
+    const own = `[[registry]]\nlocation="${REGISTRY}"\ninsecure=true\n`;
+    const outside = '[[registry]]\nprefix="docker.io"\nlocation="docker.io"\nblocked=true\n';
+    writeFileSync(registries, `${own}${outside}`);
+    return {
+      CONTAINERS_STORAGE_CONF: storage,
+      CONTAINERS_CONF: engine,
+      CONTAINERS_REGISTRIES_CONF: registries,
+    };
   }
 
   /** Runs podman on the lab's store. */

@@ -1,11 +1,11 @@
-import { readFileSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText } from '../../../base/errors.ts';
 import type { TaskStreams } from '../../../link/agent-port.ts';
 import type { HealthRequest } from '../../../model/container.ts';
 import type { ImageInfo, ImageUpload } from '../../../model/task-spec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
-import { UploadStreams } from '../child-streams.ts';
+import { DownloadStreams, UploadStreams } from '../child-streams.ts';
 import { type Podman, podmanReason } from './podman.ts';
 
 /** Images looked at by one command. */
@@ -76,7 +76,8 @@ function imageInfo(told: Told): ImageInfo {
     sizeBytes: Size ?? 0,
     entrypoint: Config.Entrypoint ?? [],
     command: Config.Cmd ?? [],
-    env: Config.Env ?? [],
+    // An image that is made of a container has that one's name, which is nobody else's.
+    env: (Config.Env ?? []).filter((entry) => !entry.startsWith('HOSTNAME=')),
     cwd: Config.WorkingDir ?? '',
     user: Config.User ?? '',
     exposed: Object.keys(Config.ExposedPorts ?? {}),
@@ -177,10 +178,11 @@ export class PodmanImages {
   }
 
   /**
-   * Takes images from a stream. The answer is one piece: on `stdout` what podman printed, on
-   * `stderr` why it failed.
+   * Takes images from a stream or a registry. The answer is one piece: on `stdout` what podman
+   * printed, on `stderr` why it failed.
    */
   upload(upload: ImageUpload): TaskStreams {
+    if (upload.kind === 'pull') return this.#pull(upload);
     const args =
       upload.kind === 'load'
         ? ['load']
@@ -192,6 +194,30 @@ export class PodmanImages {
             ...(upload.name === '' ? [] : [canonicalName(upload.name)]),
           ];
     return new UploadStreams(this.#podman.spawn(...args), podmanReason);
+  }
+
+  #pull({ name, platform, credentials }: Extract<ImageUpload, { kind: 'pull' }>): TaskStreams {
+    const full = canonicalName(name);
+    const args = ['pull', '--quiet', ...(platform === '' ? [] : [`--platform=${platform}`])];
+    if (credentials === '') {
+      return new UploadStreams(this.#podman.spawn(...args, full), podmanReason);
+    }
+    // Not as an argument, which everybody on the host can read.
+    const folder = mkdtempSync(join(this.#tools.execRoot, 'auth-'));
+    const file = join(folder, 'auth.json');
+    const auth = Buffer.from(credentials).toString('base64');
+    const auths = { [full.split('/')[0] ?? '']: { auth } };
+    writeFileSync(file, JSON.stringify({ auths }), { mode: 0o600 });
+    const child = this.#podman.spawn(...args, `--authfile=${file}`, full);
+    child.once('close', () => rmSync(folder, { recursive: true, force: true }));
+    return new UploadStreams(child, podmanReason);
+  }
+
+  /** Images as one archive, by their names or ids. */
+  save(keys: readonly string[]): TaskStreams {
+    const stored = keys.map((key) => (/^sha256:/.test(key) ? key.slice(7) : canonicalName(key)));
+    const args = ['save', '--format=docker-archive', '--multi-image-archive', '--', ...stored];
+    return new DownloadStreams(this.#podman.spawnToPipe(...args), podmanReason);
   }
 }
 

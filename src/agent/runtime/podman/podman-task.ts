@@ -14,7 +14,7 @@ import { Cgroup, removeGroups } from '../../../kernel/cgroup.ts';
 import { must } from '../../../kernel/exec.ts';
 import { NETNS_FOLDER, netnsPath } from '../../../kernel/netns.ts';
 import type { TaskStreams } from '../../../link/agent-port.ts';
-import type { ExecSpec, TaskSpec } from '../../../model/task-spec.ts';
+import type { CommitOrder, ExecSpec, TaskSpec } from '../../../model/task-spec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
 import { UploadStreams } from '../child-streams.ts';
 import { emptyVolumes } from '../mount-sources.ts';
@@ -24,6 +24,7 @@ import { Task, type TaskEvents, type TaskHome } from '../task.ts';
 import { checkDirectory, readAll } from '../task-files.ts';
 import { createArguments } from './create-arguments.ts';
 import { type Podman, podmanReason, ulimits } from './podman.ts';
+import { canonicalName } from './podman-images.ts';
 
 const START_LOOK_MS = 5;
 const START_TRIES = 4000;
@@ -168,6 +169,18 @@ export class PodmanTask extends Task {
     await this.withFiles(path, (view) => checkDirectory(view, path));
     const order = ['cp', `--archive=${own}`, '--overwrite', '-', `${this.#name}:${path}`];
     return new UploadStreams(this.#podman.spawn(...order), podmanReason);
+  }
+
+  async commit({ name, author, message, changes, pause }: CommitOrder): Promise<string> {
+    const args = [
+      ...['commit', '--quiet', `--pause=${pause}`],
+      ...(author === '' ? [] : [`--author=${author}`]),
+      ...(message === '' ? [] : [`--message=${message}`, '--format=docker']),
+      ...changes.map((change) => `--change=${change}`),
+    ];
+    const target = name === '' ? [] : [canonicalName(name)];
+    const id = await this.#podman.must(...args, this.#name, ...target);
+    return `sha256:${id.replace(/^sha256:/, '')}`;
   }
 
   export(): Promise<TaskStreams> {

@@ -18,6 +18,12 @@ const WRAPPING = [
   /: OCI (?:runtime|permission|not found)[^:]*$/,
 ];
 
+/** Runs a command into a pipe and ends as it does. Arguments: command… */
+const TO_PIPE_SCRIPT = `
+exec 4>&1
+code=$({ { "$@" 3>&- 4>&-; echo $? >&3; } | cat >&4; } 3>&1)
+exit $code`;
+
 function findTool(name: string): string | undefined {
   return COMMAND_PATH.split(':')
     .map((folder) => `${folder}/${name}`)
@@ -82,6 +88,12 @@ export class Podman {
   spawn(...args: string[]): PipedChild {
     const [file = '', ...rest] = this.argv(...args);
     return spawn(file, rest, { stdio: ['pipe', 'pipe', 'pipe'] });
+  }
+
+  /** The same with a pipe as its output: podman opens it by its name, as a socket cannot be. */
+  spawnToPipe(...args: string[]): PipedChild {
+    const argv = ['-c', TO_PIPE_SCRIPT, 'sluice-pipe', ...this.argv(...args)];
+    return spawn('/bin/sh', argv, { stdio: ['pipe', 'pipe', 'pipe'] });
   }
 
   /** Rejects with the reason that podman gives. */
