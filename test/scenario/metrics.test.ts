@@ -215,7 +215,7 @@ test("compat: haproxy tells the same under the names, types and labels of HAProx
   assert.deepEqual([checked.stderr, checked.status], ['', 0]);
   const real = shapesOf(await realHaproxy(t, [one, dead]));
   const own = shapesOf(text);
-  assert.ok(own.size >= 45, `${own.size} families`);
+  assert.ok(own.size >= 51, `${own.size} families`);
   for (const [name, shape] of own) assert.deepEqual([name, shape], [name, real.get(name)]);
   const value = (series: string) => gateway.metric(`haproxy_${series}`);
   assert.equal(await value('frontend_http_requests_total{proxy="web"}'), 10);
@@ -223,6 +223,9 @@ test("compat: haproxy tells the same under the names, types and labels of HAProx
   assert.equal(await value('backend_http_responses_total{proxy="app",code="2xx"}'), 10);
   assert.equal(await value('backend_active_servers{proxy="app"}'), 1);
   assert.equal(await value('backend_status{proxy="app",state="UP"}'), 1);
+  assert.equal(await value('backend_uweight{proxy="app"}'), 1);
+  assert.ok(((await value('backend_connection_attempts_total{proxy="app"}')) ?? 0) >= 1);
+  assert.equal(await value('backend_client_aborts_total{proxy="app"}'), 0);
   const sessions = `server_sessions_total{proxy="app",server="127.0.0.1:${one}"}`;
   assert.ok(((await value(sessions)) ?? 0) >= 10);
   const part = (await gateway.admin('/metrics?scope=endpoint')).text;

@@ -54,6 +54,10 @@ export const HAPROXY_METRICS: readonly MetricFamily[] = [
   family('backend_connection_errors_total', 'Refused by endpoints.', FRONTEND),
   family('backend_response_errors_total', 'Reset or without an answer in time.', FRONTEND),
   family('backend_retry_warnings_total', 'Requests sent again.', FRONTEND),
+  family('backend_redispatch_warnings_total', 'Requests sent to another endpoint.', FRONTEND),
+  family('backend_client_aborts_total', 'HTTP requests whose client has left.', FRONTEND),
+  family('backend_connection_attempts_total', 'Connections to endpoints begun.', FRONTEND),
+  family('backend_uweight', 'Sum over the endpoints that are up.', FRONTEND),
   family('backend_weight', 'Sum over the endpoints that are up.', FRONTEND),
   family('backend_active_servers', 'Endpoints up, without backups.', FRONTEND),
   family('backend_backup_servers', 'Backups up.', FRONTEND),
@@ -69,6 +73,8 @@ export const HAPROXY_METRICS: readonly MetricFamily[] = [
   family('server_loadbalanced_total', 'Requests or connections sent.', SERVER),
   family('server_connection_errors_total', 'Connections refused.', SERVER),
   family('server_response_errors_total', 'Reset or without an answer in time.', SERVER),
+  family('server_current_queue', '0: requests wait for a service.', SERVER),
+  family('server_uweight', 'Weight.', SERVER),
   family('server_weight', 'Weight.', SERVER),
 ];
 
@@ -106,11 +112,16 @@ class Figures {
     return this.of(name, owner, ...rest).reduce((sum, { value = 0 }) => sum + value, 0);
   }
 
+  /** How often a histogram has observed something. */
+  count(name: string, label: string): number {
+    const all = this.of(name, label).flatMap(({ counts = [] }) => counts);
+    return all.reduce((sum, one) => sum + one, 0);
+  }
+
   /** Mean of what a histogram has observed; undefined when that is nothing. */
   mean(name: string, label: string): number | undefined {
-    const found = this.of(name, label);
-    const count = found.flatMap(({ counts = [] }) => counts).reduce((sum, one) => sum + one, 0);
-    const sum = found.reduce((all, sample) => all + (sample.sum ?? 0), 0);
+    const count = this.count(name, label);
+    const sum = this.of(name, label).reduce((all, sample) => all + (sample.sum ?? 0), 0);
     return count === 0 ? undefined : sum / count;
   }
 }
@@ -170,6 +181,8 @@ function backend({ service, endpoints }: ServiceState, source: HaproxySource, fi
       .reduce((all, { labels, value = 0 }) => all + (labels[2] === kind ? value : 0), 0);
   const sent = sum('requests_total');
   const answered = figures.of('service_responses_total', service).length > 0;
+  const weight = up.reduce((all, one) => all + one.weight, 0);
+  const retries = sum('retries_total');
   return [
     ...one('backend_status', [service, 'DOWN'], up.length > 0 ? 0 : 1),
     ...one('backend_status', [service, 'UP'], up.length > 0 ? 1 : 0),
@@ -189,11 +202,12 @@ function backend({ service, endpoints }: ServiceState, source: HaproxySource, fi
     ...add('bytes_out_total', sum('bytes_received_total')),
     ...add('connection_errors_total', failures('refused')),
     ...add('response_errors_total', failures('reset') + failures('timeout')),
-    ...add('retry_warnings_total', sum('retries_total')),
-    ...add(
-      'weight',
-      up.reduce((all, { weight }) => all + weight, 0),
-    ),
+    ...add('retry_warnings_total', retries),
+    ...add('redispatch_warnings_total', retries - sum('retries_total', 'keep-alive-race')),
+    ...add('client_aborts_total', sum('requests_total', 'client-gone')),
+    ...add('connection_attempts_total', figures.count('service_connect_duration_seconds', service)),
+    ...add('uweight', weight),
+    ...add('weight', weight),
     ...add('active_servers', up.filter(({ backup }) => !backup).length),
     ...add('backup_servers', up.filter(({ backup }) => backup).length),
     ...add('check_up_down_total', figures.sum('health_transitions_total', service, 'down')),
@@ -231,6 +245,8 @@ function server(service: string, endpoint: EndpointState, figures: Figures): Ser
       'response_errors_total',
       sum('failures_total', 'reset') + sum('failures_total', 'timeout'),
     ),
+    ...add('current_queue', 0),
+    ...add('uweight', weight),
     ...add('weight', weight),
   ];
 }
