@@ -1,13 +1,21 @@
+import { missing } from '../../test/support/docker-daemon.ts';
 import { netnsUnavailable } from '../../test/support/netns.ts';
 import { median } from '../lib/median.ts';
 import { available } from '../lib/peers.ts';
 import { writeCharts, writeFigures } from '../lib/results.ts';
+import { type FirstAnswerRow, measureFirstAnswer } from './first-answer.ts';
 import { measureResolver, RESOLVERS, type ResolverRow } from './resolver.ts';
 import { measureScale, type ScaleRow } from './scale.ts';
 import { Site } from './site.ts';
 import { measureTraffic, type TrafficMeasurement, trafficCases } from './traffic.ts';
 
-const PARTS = ['traffic', 'scale', 'resolver'] as const;
+const PARTS = ['traffic', 'scale', 'resolver', 'first-answer'] as const;
+const NEEDS = {
+  traffic: ['wrk', 'nginx', 'haproxy', 'dnsperf', 'dnsmasq'],
+  scale: [],
+  resolver: ['dnsperf', 'dnsmasq'],
+  'first-answer': ['nginx'],
+} as const;
 const USAGE = `Usage: npm run bench:kernel [-- ROUNDS [${PARTS.join('|')}]...]`;
 const SIZES = [10, 100, 1000, 10_000];
 
@@ -17,8 +25,10 @@ const parts = chosen.length > 0 ? chosen : PARTS;
 if (!Number.isInteger(rounds) || rounds < 1) fail(USAGE);
 if (parts.some((part) => !PARTS.some((one) => one === part))) fail(USAGE);
 const unavailable = netnsUnavailable();
+const noDaemon = parts.includes('first-answer') ? missing() : undefined;
+if (noDaemon) fail(`the benchmark cannot run here: it ${noDaemon}`);
 if (unavailable) fail(`the benchmark cannot run here: ${unavailable}`);
-for (const tool of ['wrk', 'nginx', 'haproxy', 'dnsperf', 'dnsmasq'] as const) {
+for (const tool of new Set(PARTS.flatMap((part) => (parts.includes(part) ? NEEDS[part] : [])))) {
   if (!available(tool)) fail(`the benchmark needs ${tool}`);
 }
 
@@ -102,7 +112,18 @@ async function resolver(): Promise<ResolverRow[]> {
   });
 }
 
-const runs = { traffic, scale, resolver };
+async function firstAnswer(): Promise<FirstAnswerRow[]> {
+  const rows = await measureFirstAnswer(rounds);
+  for (const { case: name, rounds: count, medianMs, worstMs } of rows) {
+    console.log(
+      `${name.padEnd(28)} to the first answer: ${medianMs.toFixed(0)} ms, ` +
+        `${worstMs.toFixed(0)} ms at worst of ${count}`,
+    );
+  }
+  return rows;
+}
+
+const runs = { traffic, scale, resolver, 'first-answer': firstAnswer };
 for (const part of PARTS) {
   if (!parts.includes(part)) continue;
   writeFigures(`kernel-${part}`, { rounds, rows: await runs[part]() });

@@ -22,6 +22,8 @@ export interface Native {
   netfilter(messages: Buffer): Promise<Buffer>;
   /** The same for a small request, at once. */
   askNetfilter(request: Buffer): Buffer;
+  /** Brings the loopback link of the thread's namespace up. */
+  raiseLoopback(): void;
   /** A copy of another process's file descriptor; undefined when it cannot be had. */
   takeFd(pid: number, fd: number): number | undefined;
   /** A named pipe. */
@@ -62,6 +64,11 @@ const SYS = {
   x64: { pidfdOpen: 434, pidfdGetfd: 438 },
   arm64: { pidfdOpen: 434, pidfdGetfd: 438 },
 };
+/** Source: Linux, include/uapi/linux/sockios.h and if.h. */
+const SIOCSIFFLAGS = 0x8914;
+const IFREQ_BYTES = 40;
+const IFREQ_FLAGS = 16;
+const IFF_UP = 1;
 const TIOCGPTN = 0x80045430;
 const TIOCSPTLCK = 0x40045431;
 const TIOCSWINSZ = 0x5414;
@@ -137,6 +144,18 @@ class KoffiNative implements Native {
     } catch (error) {
       closeSync(fd);
       throw error;
+    }
+  }
+
+  raiseLoopback(): void {
+    const fd = this.#must('socket', AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0);
+    try {
+      const request = Buffer.alloc(IFREQ_BYTES);
+      request.write('lo');
+      request.writeUInt16LE(IFF_UP, IFREQ_FLAGS);
+      this.#must('ioctl', fd, SIOCSIFFLAGS, request);
+    } finally {
+      closeSync(fd);
     }
   }
 

@@ -21,9 +21,13 @@ export function listNetns(prefix: string): string[] {
 }
 
 /** Makes a named namespace with its loopback up. */
-export async function addNetns(exec: Exec, name: string): Promise<void> {
+export async function addNetns(
+  { exec, native }: { exec: Exec; native: Native | undefined },
+  name: string,
+): Promise<void> {
   await must(exec, ['ip', 'netns', 'add', name]);
-  await must(exec, ['ip', '-n', name, 'link', 'set', 'lo', 'up']);
+  if (native) native.inNamespace(netnsPath(name), () => native.raiseLoopback());
+  else await must(exec, ['ip', '-n', name, 'link', 'set', 'lo', 'up']);
 }
 
 /** Removes the name; the namespace itself goes with its last process and socket. */

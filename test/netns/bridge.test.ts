@@ -8,6 +8,7 @@ import {
   type Peer,
   sandbox,
   TestHost,
+  until,
 } from '../support/netns.ts';
 
 const a = bridgeNetwork('a', ['172.20.0.0/24', 'fd00:20::/64']);
@@ -138,6 +139,23 @@ describe('bridge networks and published ports, with packets', { skip }, () => {
     assert.match(host.inSandbox(a1.id, 'ip', 'link', 'show', 'eth0'), /02:42:ac:14:00:0b/);
     assert.match(host.inSandbox(a1.id, 'ip', 'route'), /default via 172\.20\.0\.1 dev eth0/);
     assert.match(host.onHost('ip', '-o', 'link', 'show', 'master', 'br-a'), /veth[0-9a-f]{11}@/);
+  });
+
+  test('who has asked for an address too early hears of it at once', async () => {
+    // By itself the kernel would ask again after ten minutes.
+    for (const family of ['ipv4', 'ipv6']) {
+      host.onHost('sysctl', '-qw', `net.${family}.neigh.br-a.retrans_time_ms=600000`);
+    }
+    const early = ['172.20.0.13', 'fd00:20::13'];
+    await Promise.all(early.map((address) => peer('host').tcp(address, 80, 100)));
+    const known = (address: string) => host.onHost('ip', 'neigh', 'show', address);
+    for (const address of early) assert.match(known(address), /INCOMPLETE/);
+    const a3 = sandbox('a3', [attachment('a3', a, ['172.20.0.13/24', 'fd00:20::13/64'])]);
+    await host.agent.apply({ put: { sandboxes: [a3] }, remove: {} });
+    for (const address of early) {
+      await until(() => / lladdr 02:42:ac:14:00:0d /.test(known(address)));
+    }
+    await host.agent.sync(intent);
   });
 
   test('the same intent again changes nothing', async () => {

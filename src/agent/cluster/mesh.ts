@@ -84,6 +84,7 @@ export class Mesh {
       await this.#makeEntries(mesh, whole),
       await this.#loadTables(tunnel, { ...mesh, forwards: usable }, networks, whole),
     ];
+    this.#reservations.serve();
     this.#cut(wanted, mesh);
     return outcomes.includes(true);
   }

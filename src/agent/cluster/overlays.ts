@@ -145,7 +145,7 @@ export class Overlays implements OverlayPorts {
     const netns = this.#netns(overlay.id);
     const known = this.#overlays.get(overlay.id);
     if (!there) {
-      await addNetns(this.#tools.exec, netns);
+      await addNetns(this.#tools, netns);
       this.#entries.delete(netns);
     }
     let mended = !there;

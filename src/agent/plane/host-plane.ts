@@ -109,11 +109,14 @@ export class HostPlane {
     const scope = whole ? { ...change, sandboxes: this.#every() } : change;
     const names = () => this.#resolve(whole ? undefined : change, failures);
     const linked = whole || change.networks || change.sandboxes.size > 0;
-    await Promise.all([
-      linked ? this.#links.reconcile(scope, failures, names) : names(),
-      this.#load(usable, whole, failures),
-      this.#makeRoom(whole),
-    ]);
+    const load = () => this.#load(usable, whole, failures);
+    // Traffic comes last, since what is sent to links that are not there yet is sent again after a
+    // second only; and it goes first.
+    const comes = change.newForwards.length > 0;
+    const going = comes ? undefined : load();
+    await (linked ? this.#links.reconcile(scope, failures, names) : names());
+    await Promise.all([comes ? load() : going, this.#makeRoom(whole)]);
+    this.#reservations.serve();
     this.#flows.cut(staleFlows(change, this.#intent.forwards));
     return { failures: [...failures.values()] };
   }
@@ -176,6 +179,7 @@ export class HostPlane {
         const names = () => this.#resolve(undefined, failures);
         const links = parts.links && (await this.#links.reconcile(scope, failures, names));
         const table = await this.#load(usable, parts.table, failures);
+        this.#reservations.serve();
         await this.#makeRoom(scope === 'all');
         const mended = [links ? 'links' : [], table ? 'the firewall table' : []].flat();
         if (mended.length > 0) this.#degraded(`${mended.join(' and ')} repaired after ${cause}`);

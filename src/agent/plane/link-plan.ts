@@ -210,9 +210,11 @@ export function innerPlan(
 
 /** Settings of a sandbox's link that hold before it goes up. */
 export function linkSysctls(attachment: AttachmentIntent): Record<string, string> {
-  const conf = `net.ipv6.conf.${attachment.link.replaceAll('.', '/')}`;
+  const link = attachment.link.replaceAll('.', '/');
+  const conf = `net.ipv6.conf.${link}`;
   const v6 = attachment.addresses.some((address) => address.includes(':'));
-  return v6
-    ? { [`${conf}.disable_ipv6`]: '0', [`${conf}.accept_ra`]: '0' }
+  const own = v6
+    ? { [`${conf}.disable_ipv6`]: '0', [`${conf}.accept_ra`]: '0', [`${conf}.ndisc_notify`]: '1' }
     : { [`${conf}.disable_ipv6`]: '1' };
+  return { [`net.ipv4.conf.${link}.arp_notify`]: '1', ...own };
 }

@@ -20,6 +20,8 @@ import { type AgentTools, eachOf } from './tools.ts';
 
 /** Commands that run side by side. */
 const WIDTH = 4;
+/** A new port of a bridge carries nothing until the kernel has noticed, in the background, that it is up. */
+const ANNOUNCE_AFTER_MS = 20;
 
 type Links = ReadonlyMap<string, Link>;
 type Failures = Map<string, ApplyFailure>;
@@ -258,7 +260,7 @@ export class LinkReconciler {
   async #makeNamespace(sandbox: SandboxIntent, failures: Failures): Promise<void> {
     const name = this.#tools.naming.netns(sandbox.id);
     try {
-      await addNetns(this.#tools.exec, name);
+      await addNetns(this.#tools, name);
       await writeSysctlsIn(this.#tools, name, {
         'net.ipv4.conf.all.rp_filter': '0',
         ...sandbox.sysctls,
@@ -362,6 +364,7 @@ export class LinkReconciler {
   ): Promise<boolean> {
     const netns = this.#tools.naming.netns(sandbox.id);
     const lines: OwnedLine[] = [];
+    const made: AttachmentIntent[] = [];
     if (inner && !inner.get('lo')?.up) lines.push({ owner: sandbox.id, line: 'link set lo up' });
     for (const attachment of sandbox.attachments) {
       if (failures.has(attachment.id)) continue;
@@ -374,6 +377,7 @@ export class LinkReconciler {
           // A kernel without IPv6 has none of these settings.
           this.#tools.logger.debug('link settings', { message: errorText(error) });
         }
+        made.push(attachment);
       }
       lines.push(...plan);
     }
@@ -382,7 +386,24 @@ export class LinkReconciler {
       const kind = id === sandbox.id ? 'sandbox' : 'attachment';
       failures.set(id, { kind, id, message });
     }
+    if (made.length > 0) this.#announce(netns, made);
     return lines.length > 0;
+  }
+
+  /**
+   * Lets new links tell their neighbours where they are. One who has asked a moment too early would
+   * keep all packets for a second until it asks again.
+   */
+  #announce(netns: string, attachments: readonly AttachmentIntent[]): void {
+    // An address that is set anew, though it is the same, is announced (arp_notify, ndisc_notify).
+    const lines = attachments.flatMap(({ id, link, mac }) =>
+      mac === '' ? [] : [{ owner: id, line: `link set ${link} address ${mac}` }],
+    );
+    this.#tools.clock.after(ANNOUNCE_AFTER_MS, () => {
+      this.#ip.batch(lines, netns).catch((error: unknown) => {
+        this.#tools.logger.debug('links not announced', { netns, message: errorText(error) });
+      });
+    });
   }
 
   /** A link of the wanted name that another attachment left is no basis for a comparison. */

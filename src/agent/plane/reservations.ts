@@ -43,10 +43,10 @@ function carry(server: Server, target: () => { address: string; port: number } |
 }
 
 function holdTcp(forward: ForwardIntent, address: string): Promise<Held> {
-  let current = forward;
+  let targets: ForwardIntent['targets'] = [];
   let next = 0;
   const server = createServer({ allowHalfOpen: true });
-  carry(server, () => current.targets[next++ % Math.max(1, current.targets.length)]);
+  carry(server, () => targets[next++ % Math.max(1, targets.length)]);
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     const both = address === BOTH;
@@ -56,7 +56,7 @@ function holdTcp(forward: ForwardIntent, address: string): Promise<Held> {
       resolve({
         close: () => server.close(),
         retarget: (changed) => {
-          current = changed;
+          targets = changed.targets;
         },
       });
     });
@@ -149,13 +149,16 @@ async function ownerOf(exec: Exec, transport: string, port: number): Promise<str
  */
 export class Reservations {
   readonly #exec: Exec;
-  readonly #held = new Map<string, { forward: ForwardIntent; sockets: Held[] }>();
+  readonly #held = new Map<string, { forward: ForwardIntent; served: boolean; sockets: Held[] }>();
 
   constructor(exec: Exec) {
     this.#exec = exec;
   }
 
-  /** Brings the sockets in line with the forwards; returns what could not be had, by forward. */
+  /**
+   * Brings the sockets in line with the forwards; returns what could not be had, by forward. What is
+   * new is carried nowhere before `serve`.
+   */
   async update(forwards: ReadonlyMap<string, ForwardIntent>): Promise<Map<string, string>> {
     const failures = new Map<string, string>();
     for (const [id, held] of this.#held) {
@@ -168,16 +171,24 @@ export class Reservations {
       if (forward.kind !== 'published') continue;
       const held = this.#held.get(forward.id);
       if (held) {
-        if (held.forward === forward) continue;
-        for (const socket of held.sockets) socket.retarget(forward);
+        if (held.forward !== forward) held.served = false;
         held.forward = forward;
         continue;
       }
       const outcome = await this.#hold(forward);
       if (typeof outcome === 'string') failures.set(forward.id, outcome);
-      else this.#held.set(forward.id, { forward, sockets: outcome });
+      else this.#held.set(forward.id, { forward, served: false, sockets: outcome });
     }
     return failures;
+  }
+
+  /** From now on the sockets carry to the targets that the forwards have. */
+  serve(): void {
+    for (const held of this.#held.values()) {
+      if (held.served) continue;
+      for (const socket of held.sockets) socket.retarget(held.forward);
+      held.served = true;
+    }
   }
 
   async #hold(forward: ForwardIntent): Promise<Held[] | string> {

@@ -42,6 +42,8 @@ d=$1 h=$2; shift 2
 read -r stat < /proc/self/stat
 echo "$stat" > "$d/pid"
 while read -r c; do echo 0 > "$c"; done < "$d/cgroups"
-if [ -n "$h" ]; then hostname "$h"; fi
+if [ -n "$h" ]; then
+  { echo "$h" > /proc/sys/kernel/hostname; } 2>/dev/null || hostname "$h"
+fi
 mount -a -T "$d/fstab"
 ${BECOME_SCRIPT}`;

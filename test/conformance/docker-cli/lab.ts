@@ -95,7 +95,13 @@ export class Lab extends DockerDaemon {
 
   /** Runs a command in the client's namespace. */
   client(...argv: string[]): Promise<Outcome> {
-    return run(['nsenter', `--net=/run/netns/${this.#name}c`, ...argv]);
+    const { file, args } = this.clientCommand(...argv);
+    return run([file, ...args]);
+  }
+
+  /** What runs a command in the client's namespace. */
+  clientCommand(...argv: string[]): { file: string; args: string[] } {
+    return { file: 'nsenter', args: [`--net=/run/netns/${this.#name}c`, ...argv] };
   }
 
   /** Asks a server from `host`, from `client`, or from a container by name. */
