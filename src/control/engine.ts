@@ -47,6 +47,7 @@ export class Engine implements AgentEvents {
   readonly remote: RemoteDrivers;
   readonly #parts: ControlParts;
   #options: DaemonOptions;
+  #agentConnected = true;
 
   constructor({ store, agent, options, facts, clock, rng, logger, plugins }: EngineDeps) {
     this.agent = agent;
@@ -142,7 +143,13 @@ export class Engine implements AgentEvents {
     this.#parts.logger.warn('the host differs from what was asked for', { reason });
   }
 
+  /** Whether orders reach the agent. */
+  get agentConnected(): boolean {
+    return this.#agentConnected;
+  }
+
   connected(up: boolean): void {
+    this.#agentConnected = up;
     if (!up) {
       this.#parts.logger.warn('the agent is gone; networks keep their state');
       return;

@@ -34,6 +34,18 @@ export const ENGINE_METRICS: readonly MetricFamily[] = [
     labels: [],
   },
   {
+    name: 'sluice_engine_container_restarts',
+    help: 'How often containers that are there were started again by their restart rules, since they were last started by order.',
+    type: 'gauge',
+    labels: [],
+  },
+  {
+    name: 'sluice_engine_agent_connected',
+    help: 'Whether the agent takes orders: 1, or 0 while networks keep their last state.',
+    type: 'gauge',
+    labels: [],
+  },
+  {
     name: 'sluice_engine_events_total',
     help: 'Events since the daemon has started.',
     type: 'counter',
@@ -60,7 +72,8 @@ function counts(keys: readonly string[]): Map<string, number> {
 }
 
 /** The figures of an engine at this moment. */
-export function engineSamples({ registry, events, remote }: Engine): SeriesSample[] {
+export function engineSamples(engine: Engine): SeriesSample[] {
+  const { registry, events, remote, agentConnected } = engine;
   const containers = [...registry.containers];
   const networks = [...registry.networks];
   const one = (family: string, value: number, ...labels: string[]): SeriesSample => ({
@@ -71,6 +84,7 @@ export function engineSamples({ registry, events, remote }: Engine): SeriesSampl
   const states = counts(containers.map(({ state }) => state.status));
   const drivers = counts(networks.map(({ driver }) => driver));
   const sick = containers.filter(({ state }) => state.health?.status === 'unhealthy');
+  const restarts = containers.reduce((sum, { state }) => sum + state.restartCount, 0);
   const ports = containers.reduce((sum, { bindings }) => sum + bindings.length, 0);
   return [
     ...[...states].map(([state, count]) => one('sluice_engine_containers', count, state)),
@@ -80,6 +94,8 @@ export function engineSamples({ registry, events, remote }: Engine): SeriesSampl
     ),
     one('sluice_engine_addresses_exhausted_total', registry.exhausted),
     one('sluice_engine_containers_unhealthy', sick.length),
+    one('sluice_engine_container_restarts', restarts),
+    one('sluice_engine_agent_connected', agentConnected ? 1 : 0),
     one('sluice_engine_events_total', events.count),
     one('sluice_engine_published_ports', ports),
     one('sluice_engine_plugin_debts', remote.debts.size),
