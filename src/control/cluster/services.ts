@@ -11,7 +11,6 @@ import { transact } from '../../store/edit.ts';
 import { stamp } from '../ids.ts';
 import { generateName } from '../names.ts';
 import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
-import { ALLOW_LABEL, allowRules } from './compile/policy.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
@@ -19,6 +18,7 @@ import { checkRoom, claimName, releaseName } from './object-names.ts';
 import { parseConstraint } from './orchestration/constraints.ts';
 import { clashingPort } from './orchestration/ports.ts';
 import { alreadyExists, invalidArgument, outOfSequence, precondition } from './refusals.ts';
+import { checkLabels } from './service-labels.ts';
 
 /** A service as it is asked for; an empty name: one is made up. Its networks are ids. */
 export type ServiceOrder = Pick<ClusterService, 'name' | 'labels' | 'spec'>;
@@ -53,8 +53,7 @@ function checkOrder(
   { labels, spec }: Pick<ServiceOrder, 'labels' | 'spec'>,
   serviceId: string,
 ): void {
-  const allow = labels[ALLOW_LABEL];
-  if (allow !== undefined) allowRules(allow);
+  checkLabels(labels);
   checkFiles(manager, spec);
   for (const constraint of spec.template.constraints) parseConstraint(constraint);
   const services = servicesOf(manager.store).map(({ value }) => value);

@@ -7,14 +7,15 @@ import type { LocalHost } from './cluster-intent.ts';
 
 /** Label of a service that says which task of an ingress port gets a connection. */
 export const BALANCE_LABEL = 'sluice.ingress.balance';
+export const BALANCES = ['round-robin', 'random', 'source-hash'] as const;
 /** Label of a service whose ingress ports answer only where its tasks are. */
 export const POLICY_LABEL = 'sluice.ingress.policy';
+export const POLICIES = ['cluster', 'local'] as const;
 
 type Backend = ServiceBackends['tasks'][number];
 
 function balanceOf({ labels }: ServiceBackends): ForwardIntent['balance'] {
-  const label = labels[BALANCE_LABEL];
-  return label === 'source-hash' || label === 'random' ? label : 'round-robin';
+  return BALANCES.find((one) => one === labels[BALANCE_LABEL]) ?? 'round-robin';
 }
 
 /** Mesh addresses of a task, or none when it is not of the ingress network. */

@@ -5,6 +5,7 @@ import {
   admissionsOf,
   allowRules,
 } from '../../../../src/control/cluster/compile/policy.ts';
+import { checkLabels } from '../../../../src/control/cluster/service-labels.ts';
 import { NO_ASSIGNMENT } from '../../../../src/link/assignment.ts';
 import type {
   NodeAssignment,
@@ -87,4 +88,22 @@ test('a label that is not understood says what would be', () => {
   for (const text of ['', 'web', 'service:', 'host:a', 'service:web;network:x,y']) {
     assert.throws(() => allowRules(text), /label sluice.allow-from: ".*" is none of none, service/);
   }
+});
+
+test('labels of ours are checked, others are anybody’s', () => {
+  checkLabels({
+    'com.example': 'x',
+    'sluice.allow-from': 'none',
+    'sluice.ingress.policy': 'local',
+  });
+  const refused = (label: string, text: string) => () => checkLabels({ [label]: text });
+  assert.throws(
+    refused('sluice.ingress.balance', 'leastconn'),
+    /"leastconn" is none of round-robin/,
+  );
+  assert.throws(
+    refused('sluice.ingress.polcy', 'local'),
+    /unknown label sluice.ingress.polcy: .*policy/,
+  );
+  assert.throws(refused('sluice.allow-from', 'web'), /"web" is none of none, service:NAME/);
 });
