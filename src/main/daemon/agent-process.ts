@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { answers } from '../../api/unix-socket.ts';
 import { systemClock } from '../../base/clock.ts';
 import { SluiceError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -31,17 +31,6 @@ export function prefixOf({ dataRoot, execRoot }: DaemonSettings): string {
 /** Where the agent of a daemon takes orders. */
 export function agentSocketOf({ execRoot }: DaemonSettings): string {
   return join(execRoot, 'agent.sock');
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }
 
 /**
