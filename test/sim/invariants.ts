@@ -1,4 +1,5 @@
 import { findNode, isOver, type Versioned } from '../../src/control/cluster/cluster-state.ts';
+import { meets, readConstraint } from '../../src/control/cluster/orchestration/constraints.ts';
 import { hasFailed, isServing } from '../../src/control/cluster/orchestration/slots.ts';
 import { ClusterView } from '../../src/control/cluster/orchestration/view.ts';
 import { placeOf } from '../../src/control/cluster/templates.ts';
@@ -22,8 +23,8 @@ export class Invariants {
   readonly #replacing = new Map<string, Set<string>>();
   /** Services that were seen with every task serving. */
   readonly #wasWhole = new Set<string>();
-  /** Nodes that took tasks when the step began: the leader may not have heard since. */
-  #fitting: ReadonlySet<string> = new Set();
+  /** As they were when the step began: the leader may not have heard since. */
+  #nodes: ClusterView['nodes'] = new Map();
   #fault = '';
 
   /** `seen`: the state as the leader sees it. */
@@ -43,8 +44,7 @@ export class Invariants {
       if (service) this.#checkService(service);
     }
     this.#checkAddresses(touched.tasks);
-    const fitting = [...this.view.nodes.values()].filter(({ value }) => fits(value));
-    this.#fitting = new Set(fitting.map(({ value }) => value.id));
+    this.#nodes = new Map(this.view.nodes);
   }
 
   #happened(events: readonly StoreEvent[]): void {
@@ -73,17 +73,20 @@ export class Invariants {
   }
 
   /** Whether there is no reason but an update to replace a task. */
-  #isWell({ desired, report, nodeId }: ClusterTask): boolean {
+  #isWell({ desired, report, nodeId, template: { constraints } }: ClusterTask): boolean {
     if (isOver(desired) || isOver(report.state)) return false;
     const node = this.view.nodes.get(nodeId)?.value;
-    return nodeId === '' || (node?.status === 'ready' && node.availability !== 'drain');
+    if (nodeId === '') return true;
+    if (!node || node.availability === 'drain') return false;
+    return fits({ ...node, availability: 'active' }, constraints);
   }
 
-  #moved({ id, nodeId, report }: ClusterTask): void {
+  #moved({ id, nodeId, report, template: { constraints } }: ClusterTask): void {
     if (report.state !== 'assigned') return;
-    const nodes = [this.view.nodes.get(nodeId)?.value, findNode(this.#seen, nodeId)];
-    if (this.#fitting.has(nodeId) || nodes.some((node) => node && fits(node))) return;
-    this.#fault ||= `task ${id} was given to ${nodeId}, which takes none`;
+    const node = this.view.nodes.get(nodeId)?.value;
+    const nodes = [node, findNode(this.#seen, nodeId), this.#nodes.get(nodeId)?.value];
+    if (nodes.some((one) => one && fits(one, constraints))) return;
+    this.#fault ||= `task ${id} was given to ${nodeId}, where it does not fit`;
   }
 
   #checkService(service: ClusterService): void {
@@ -156,6 +159,8 @@ function ruleOf({ spec, progress }: ClusterService): UpdateRule {
   return progress?.state.startsWith('rollback') ? spec.rollback : spec.update;
 }
 
-export function fits({ status, availability }: ClusterNode): boolean {
-  return status === 'ready' && availability === 'active';
+/** Whether a node takes tasks that make these conditions. */
+export function fits(node: ClusterNode, constraints: readonly string[]): boolean {
+  if (node.status !== 'ready' || node.availability !== 'active') return false;
+  return constraints.every((text) => meets(node, readConstraint(text)));
 }

@@ -2,7 +2,12 @@ import { errorText } from '../../src/base/errors.ts';
 import { type Rng, seededRng } from '../../src/base/rng.ts';
 import { isOver } from '../../src/control/cluster/cluster-state.ts';
 import { defaultIngress } from '../../src/control/cluster/orchestration/network-plan.ts';
-import { isServing, isUsed, slotsOf } from '../../src/control/cluster/orchestration/slots.ts';
+import {
+  isServing,
+  isUsed,
+  isWanted,
+  slotsOf,
+} from '../../src/control/cluster/orchestration/slots.ts';
 import { plainAttachment } from '../../src/control/cluster/task-order.ts';
 import { timestamp } from '../../src/control/ids.ts';
 import {
@@ -158,6 +163,7 @@ class Simulation {
       ports: this.#chance(0.2) ? this.#ports() : ports,
       template: {
         ...aTemplate({ restart: template.restart, networks: template.networks }, image),
+        constraints: this.#chance(0.2) ? this.#constraints() : template.constraints,
         forceUpdate: template.forceUpdate + this.#rng.below(2),
       },
     }));
@@ -190,7 +196,7 @@ class Simulation {
         await this.#write([{ kind: KIND.node, id: node, value: undefined }]);
         break;
       default:
-        if (node !== undefined) await this.#setAvailability(node);
+        if (node !== undefined) await this.#setNode(node);
     }
   }
 
@@ -240,13 +246,19 @@ class Simulation {
 
   #unsettledService({ id, spec, progress }: ClusterService): string | undefined {
     const { view } = this.#invariants;
+    const { constraints } = spec.template;
+    const global = spec.mode.kind === 'global';
+    const fitting = [...view.nodes.values()].filter(({ value }) => fits(value, constraints));
+    const places = new Set(fitting.map(({ value }) => value.id));
+    // Of a node that fits no more nothing is left but what there was.
+    const used = [...slotsOf(view, id).values()].filter(
+      (slot) => isUsed(slot) && (!global || places.has(slot.nodeId) || slot.tasks.some(isWanted)),
+    );
+    // Its tasks wait for a node that fits, and so does an update of it.
+    if (!global && fitting.length === 0) return undefined;
     const state = progress?.state;
     if (state === 'updating' || state === 'rollback_started') return `it is ${state}`;
-    const used = [...slotsOf(view, id).values()].filter(isUsed);
-    const global = spec.mode.kind === 'global';
-    const wanted = global
-      ? [...view.nodes.values()].filter(({ value }) => fits(value)).length
-      : spec.mode.kind === 'replicated' && spec.mode.replicas;
+    const wanted = global ? fitting.length : spec.mode.kind === 'replicated' && spec.mode.replicas;
     if (used.length !== wanted) return `${used.length} slots, not ${wanted}`;
     for (const { slot, nodeId, tasks } of used) {
       const serving = tasks.filter(isServing).length;
@@ -262,14 +274,15 @@ class Simulation {
     const { clock, local } = this.#lab;
     const node = this.#nodes.get(id);
     if (node) node.heardAt = clock.now();
-    void local.update([{ kind: KIND.node, id, value: aNode(id) }]);
+    const value = aNode(id, { labels: { zone: this.#zone() } });
+    void local.update([{ kind: KIND.node, id, value }]);
   }
 
   async #create(): Promise<void> {
     const id = `service${++this.#made}`;
     this.#services.add(id);
     const rule = (): UpdateRule => ({
-      parallelism: this.#rng.below(4),
+      parallelism: this.#rng.below(4) * Math.ceil(this.#shape.replicas / 8),
       delayMs: this.#rng.below(3) * 1000,
       monitorMs: this.#rng.below(6) * 1000,
       failureAction: this.#pick(['pause', 'continue', 'rollback'] as const) ?? 'pause',
@@ -280,9 +293,17 @@ class Simulation {
     const rollback = { ...rule(), order: update.order };
     const restart = { ...aTemplate().restart, delayMs: this.#rng.below(3) * 2000 };
     const networks = NETWORKS.filter(() => this.#chance(0.5)).map(plainAttachment);
-    const template = aTemplate({ restart, networks });
+    const template = aTemplate({ restart, networks, constraints: this.#constraints() });
     const spec = aSpec({ mode: this.#mode(), update, rollback, template, ports: this.#ports() });
     await this.#write([{ kind: KIND.service, id, value: aService(id, spec), expected: 0 }]);
+  }
+
+  #constraints(): string[] {
+    return this.#chance(0.5) ? [] : [`node.labels.zone!=${this.#zone()}`];
+  }
+
+  #zone(): string {
+    return this.#pick(['a', 'b', 'c']) ?? '';
   }
 
   #ports(): ServicePort[] {
@@ -323,9 +344,10 @@ class Simulation {
     );
   }
 
-  async #setAvailability(id: string): Promise<void> {
+  async #setNode(id: string): Promise<void> {
     const availability = this.#pick(['active', 'active', 'pause', 'drain'] as const) ?? 'active';
-    await edit<ClusterNode>(this.#lab.local, KIND.node, id, (node) => ({ ...node, availability }));
+    const change = this.#chance(0.5) ? { availability } : { labels: { zone: this.#zone() } };
+    await edit<ClusterNode>(this.#lab.local, KIND.node, id, (node) => ({ ...node, ...change }));
   }
 
   async #respec(id: string, change: (spec: ServiceSpec) => ServiceSpec): Promise<void> {

@@ -1,7 +1,6 @@
 import type { ClusterService } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
 import type { Versioned } from '../cluster-state.ts';
-import { meets, readConstraint } from './constraints.ts';
 import { lossOf, takesTasks, unmetBy } from './node-fitness.ts';
 import { mayRestart } from './restart-rule.ts';
 import { emptySlot, following, hasFailed, isWanted, type Slot, slotsOf, turned } from './slots.ts';
@@ -22,13 +21,13 @@ export class Global implements Stage {
 
 function spread(view: ClusterView, service: Versioned<ClusterService>, wall: number): Change[][] {
   const slots = slotsOf(view, service.value.id);
-  const constraints = service.value.spec.template.constraints.map(readConstraint);
+  const { constraints } = service.value.spec.template;
   const missing = [...view.nodes.values()].flatMap(({ value: node }) => {
     const slot = slots.get(node.id) ?? emptySlot(0, node.id);
-    const fits = takesTasks(node) && constraints.every((constraint) => meets(node, constraint));
+    const fits = takesTasks(node) && unmetBy(node.id, constraints, view) === undefined;
     return fits && isOpen(slot, wall) ? [[following(service, slot, view, wall)]] : [];
   });
-  return [...missing, ...[...slots.values()].map((slot) => leaving(slot, view, wall))];
+  return [...missing, ...[...slots.values()].map((slot) => leaving(slot, constraints, view, wall))];
 }
 
 /** Whether a node has no task, and not because the last one ended and is not to be restarted. */
@@ -38,13 +37,18 @@ function isOpen(slot: Slot, wall: number): boolean {
   return !slot.tasks.some(isWanted) && (!hasFailed(latest) || mayRestart(slot, latest, wall));
 }
 
-function leaving({ nodeId, tasks }: Slot, view: ClusterView, wall: number): Change[] {
+function leaving(
+  { nodeId, tasks }: Slot,
+  constraints: readonly string[],
+  view: ClusterView,
+  wall: number,
+): Change[] {
   if (!view.nodes.has(nodeId)) {
     return tasks
       .filter(({ value }) => value.desired !== 'remove')
       .map((task) => turned(task, 'remove', wall));
   }
-  return tasks
-    .filter((task) => isWanted(task) && (lossOf(nodeId, view) ?? unmetBy(task.value, view)))
-    .map((task) => turned(task, 'shutdown', wall, unmetBy(task.value, view)));
+  const unmet = unmetBy(nodeId, constraints, view);
+  if (lossOf(nodeId, view) === undefined && unmet === undefined) return [];
+  return tasks.filter(isWanted).map((task) => turned(task, 'shutdown', wall, unmet));
 }

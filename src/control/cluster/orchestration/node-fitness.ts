@@ -1,4 +1,4 @@
-import type { ClusterNode, ClusterTask } from '../../../model/cluster.ts';
+import type { ClusterNode } from '../../../model/cluster.ts';
 import type { Versioned } from '../cluster-state.ts';
 import { meets, obstacleOf, readConstraint } from './constraints.ts';
 import type { ClusterView } from './view.ts';
@@ -19,10 +19,14 @@ export function lossOf(nodeId: string, view: ClusterView): 'gone' | 'down' | 'dr
   return node.availability === 'drain' ? 'drained' : undefined;
 }
 
-/** The constraint that the node of a task no longer meets, in words; undefined: it meets all. */
-export function unmetBy({ template, nodeId }: ClusterTask, { nodes }: Nodes): string | undefined {
+/** The constraint that a node does not meet, in words; undefined: it meets all. */
+export function unmetBy(
+  nodeId: string,
+  constraints: readonly string[],
+  { nodes }: Nodes,
+): string | undefined {
   const node = nodes.get(nodeId)?.value;
-  if (!node || template.constraints.length === 0) return undefined;
-  const unmet = template.constraints.map(readConstraint).find((one) => !meets(node, one));
+  if (!node || constraints.length === 0) return undefined;
+  const unmet = constraints.map(readConstraint).find((one) => !meets(node, one));
   return unmet && `node ${node.description.hostname} ${obstacleOf(unmet).one}`;
 }

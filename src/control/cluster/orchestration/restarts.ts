@@ -1,4 +1,4 @@
-import type { ClusterService } from '../../../model/cluster.ts';
+import type { ClusterService, ClusterTask } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
 import { isOver, type Versioned } from '../cluster-state.ts';
 import { lossOf, unmetBy } from './node-fitness.ts';
@@ -39,7 +39,11 @@ function endOf({ value }: Task, view: ClusterView): End | undefined {
   if (value.nodeId === '' || value.slot === 0) return undefined;
   const loss = lossOf(value.nodeId, view);
   if (loss === 'gone' || loss === 'down') return 'lost';
-  return loss || unmetBy(value, view) !== undefined ? 'leaves' : undefined;
+  return loss || unmetIn(value, view) !== undefined ? 'leaves' : undefined;
+}
+
+function unmetIn({ nodeId, template }: ClusterTask, view: ClusterView): string | undefined {
+  return unmetBy(nodeId, template.constraints, view);
 }
 
 function follow(
@@ -59,6 +63,6 @@ function follow(
     startsFirst && (follows || !end) && ends.get(task) === 'leaves' && isServing(task);
   const stops = wanted
     .filter((task) => ends.get(task) && !lingers(task))
-    .map((task) => turned(task, 'shutdown', wall, unmetBy(task.value, view)));
+    .map((task) => turned(task, 'shutdown', wall, unmetIn(task.value, view)));
   return follows ? [...stops, following(service, slot, view, wall)] : stops;
 }

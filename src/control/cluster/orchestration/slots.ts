@@ -82,7 +82,7 @@ export function isCurrent({ value }: Task, service: ClusterService, nodes: Nodes
   if (!sameWork(value, { template, ports: service.ports })) return false;
   if (isDeepStrictEqual(constraints, value.template.constraints)) return true;
   const placed = progress(value.report.state) >= progress('assigned');
-  return placed && unmetBy({ ...value, template }, nodes) === undefined;
+  return placed && unmetBy(value.nodeId, constraints, nodes) === undefined;
 }
 
 /** A task that is to be something else; `reason`: why the cluster wants that. */

@@ -9,7 +9,7 @@ import type { Change } from '../../../store/embedded-store.ts';
 import { timestamp } from '../../ids.ts';
 import type { Versioned } from '../cluster-state.ts';
 import { Agenda } from './agenda.ts';
-import { takesTasks } from './node-fitness.ts';
+import { takesTasks, unmetBy } from './node-fitness.ts';
 import {
   following,
   hasFailed,
@@ -92,7 +92,9 @@ export class Updater implements Stage {
 /** Whether a slot has a task to be replaced; one of a node that takes none is left alone. */
 function isOld({ nodeId, slot, tasks }: Slot, service: ClusterService, view: ClusterView): boolean {
   const node = view.nodes.get(nodeId)?.value;
-  if (slot === 0 && !(node && takesTasks(node))) return false;
+  const { constraints } = service.spec.template;
+  const isPlace = node && takesTasks(node) && unmetBy(nodeId, constraints, view) === undefined;
+  if (slot === 0 && !isPlace) return false;
   const kept = tasks.findLast(isWanted);
   const latest = tasks.findLast(({ value }) => value.desired !== 'remove');
   const ended = latest && hasFailed(latest) ? latest : undefined;

@@ -98,3 +98,19 @@ test('a task that failed as its node was drained is followed when the node is ac
   await made.node('a', { availability: 'active' });
   await made.until('it runs', () => nodesOf(made).length === 1);
 });
+
+test('other constraints end the tasks of nodes that no longer fit, and replace no other', async () => {
+  const made = await lab('a', 'b');
+  await made.create('web', GLOBAL);
+  await made.until('all run', () => nodesOf(made).length === 2);
+  const [kept] = made.of('web', 'b');
+  await made.respec('web', (spec) => ({
+    ...spec,
+    template: { ...spec.template, constraints: ['node.hostname==b'] },
+  }));
+  await made.until('one is left', () => nodesOf(made).join() === 'b');
+  await made.pass(60_000);
+  assert.equal(made.running('web')[0]?.id, kept?.id);
+  assert.equal(made.of('web', 'a').length, 1, 'and nothing comes again');
+  assert.equal(made.service('web').progress, undefined);
+});
