@@ -100,7 +100,8 @@ export class UpdateRun {
     const task = one.taskId === '' ? first : left ? latest.at(-1) : known;
     if (task) one.taskId = task.value.id;
     if (task && task.value.report.state === 'running') one.ranAt ??= now;
-    if (!task || hasFailed(task) || isServing(task)) one.settledAt ??= now;
+    const nothing = !latest.some(isWanted);
+    if (!task || nothing || hasFailed(task) || isServing(task)) one.settledAt ??= now;
     if (!task || !hasFailed(task) || one.failed) return;
     if (one.ranAt !== undefined && now - one.ranAt > monitorMs) return;
     one.failed = true;

@@ -335,3 +335,22 @@ test('a global service is updated node by node', async () => {
   assert.deepEqual([replaced, served], [1, 2]);
   assert.equal(serving(made, 'app:2'), 3);
 });
+
+test('an update is completed though a node is drained in the middle of it', async () => {
+  for (const mode of [{ kind: 'global' }, { kind: 'replicated', replicas: 3 }] as const) {
+    const made = new ClusterLab();
+    await made.found(['a', 'b', 'c'].map((id) => aNode(id)));
+    const restart = { ...aTemplate().restart, condition: 'none' as const };
+    await made.create('web', aSpec({ mode, template: aTemplate({ restart }) }));
+    await made.until('all run', () => made.running('web').length === 3);
+    await made.respec('web', (spec) => ({
+      ...spec,
+      template: { ...spec.template, forceUpdate: 1 },
+    }));
+    const next = () => made.of('web').find(({ template }) => template.forceUpdate === 1);
+    await made.until('one starts', () => next()?.report.state === 'starting');
+    await made.node(next()?.nodeId ?? '', { availability: 'drain' });
+    await watch(made, 'completed');
+    assert.equal(made.running('web').length, 2, 'what is not to be restarted does not move');
+  }
+});
