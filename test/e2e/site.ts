@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DockerDaemon, type Outcome, run } from '../support/docker-daemon.ts';
 
+const LOAD = fileURLToPath(new URL('./load.mjs', import.meta.url));
 const PEER = fileURLToPath(new URL('../conformance/docker-cli/peer.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../src/main/sluiced.ts', import.meta.url));
 const START_MS = 60_000;
@@ -53,6 +54,11 @@ export class SiteHost extends DockerDaemon {
 
   get pid(): number {
     return this.#daemon?.pid ?? 0;
+  }
+
+  /** Its address of the other family. */
+  get address6(): string {
+    return this.address.replace('192.0.2.', '2001:db8:2::');
   }
 
   /** Runs a command in the host's namespace. */
@@ -106,6 +112,35 @@ export class SiteHost extends DockerDaemon {
   }
 }
 
+/** What a load has met; `seen`: how often each name answered. */
+export type LoadResult = {
+  readonly asked: number;
+  readonly failed: number;
+  readonly faults: Readonly<Record<string, number>>;
+  readonly seen: Readonly<Record<string, number>>;
+};
+
+/** Requests that go on until they are ended. */
+export class Load {
+  readonly #child: ChildProcessWithoutNullStreams;
+  #text = '';
+
+  constructor(child: ChildProcessWithoutNullStreams) {
+    this.#child = child;
+    child.stdout.on('data', (data) => {
+      this.#text += data;
+    });
+  }
+
+  /** Resolves when the last request is over. */
+  async end(): Promise<LoadResult> {
+    const ended = new Promise((resolve) => this.#child.once('close', resolve));
+    this.#child.stdin.end();
+    await ended;
+    return JSON.parse(this.#text);
+  }
+}
+
 /**
  * Several hosts on one bridge, each a network namespace with a daemon of its own, and a client
  * beside them. Nothing leads out of it.
@@ -115,6 +150,7 @@ export class Site {
   readonly folder = mkdtempSync(join(tmpdir(), 'sluice-site-'));
   readonly #prefix = `sle${process.pid}n${sites++}`;
   readonly #namespaces: string[] = [];
+  readonly #children: ChildProcess[] = [];
 
   /** `flags` are every daemon's. */
   static async open(size: number, flags: readonly string[] = []): Promise<Site> {
@@ -158,8 +194,31 @@ export class Site {
 
   /** Asks a server from the client; its answer, empty when there is none. */
   async ask(transport: 'tcp' | 'udp', address: string, port: number): Promise<string> {
-    const argv = [process.execPath, PEER, 'ask', transport, address, String(port)];
-    return (await this.client(...argv)).out.trim();
+    return (await this.client(...this.asking(transport, address, port))).out.trim();
+  }
+
+  /** Asks the hosts in turn from the client, `rate` times a second, until it is ended. */
+  load(rate: number, port: number, ...hosts: readonly string[]): Load {
+    const namespace = `/run/netns/${this.#prefix}c`;
+    const argv = [process.execPath, LOAD, String(rate), String(port), ...hosts];
+    const child = spawn('nsenter', [`--net=${namespace}`, ...argv], { stdio: 'pipe' });
+    this.#children.push(child);
+    return new Load(child);
+  }
+
+  /** Serves a port on the client. */
+  async listen(name: string, port: number): Promise<void> {
+    const argv = this.serving(name, `tcp:${port}`);
+    const child = spawn('nsenter', [`--net=/run/netns/${this.#prefix}c`, ...argv]);
+    this.#children.push(child);
+    await until(`${name} listens`, async () => {
+      return (await this.ask('tcp', '127.0.0.1', port)).startsWith(name);
+    });
+  }
+
+  /** The command that asks a server once, for tasks. */
+  asking(transport: 'tcp' | 'udp', address: string, port: number): string[] {
+    return [process.execPath, PEER, 'ask', transport, address, String(port)];
   }
 
   /** The command of a server that answers with its name, for a service's tasks. */
@@ -168,6 +227,7 @@ export class Site {
   }
 
   async close(): Promise<void> {
+    for (const child of this.#children) child.kill('SIGKILL');
     await Promise.all(
       this.hosts.map(async (host) => {
         const left = (await host.docker('ps', '-aq')).out.trim().split('\n').filter(Boolean);

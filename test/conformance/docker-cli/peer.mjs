@@ -12,6 +12,8 @@ function plain(address) {
 }
 
 function serve(name, ports) {
+  // The first process of a container is not ended by a signal that it does not take.
+  process.on('SIGTERM', () => process.exit(0));
   for (const text of ports) {
     const [transport, number] = text.split(':');
     const port = Number(number);
