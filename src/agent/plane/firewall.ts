@@ -20,6 +20,8 @@ export class Firewall {
   #held: TableContent | undefined;
   /** What was said of others' changes before the table was last read. */
   #foreign: number | undefined;
+  /** One transaction at a time: each builds on what the one before has left. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(nft: Nft, spec: TableSpec) {
     this.#nft = nft;
@@ -30,7 +32,26 @@ export class Firewall {
    * Brings the table to `content`; trusts what it loaded before. `change` is what leads there: it
    * saves the comparison, and a content that is changed in place cannot do without.
    */
-  async update(content: TableContent, change?: TableChange): Promise<FirewallOutcome> {
+  update(content: TableContent, change?: TableChange): Promise<FirewallOutcome> {
+    return this.#queue(() => this.#update(content, change));
+  }
+
+  /** Mends what somebody else changed: reads the table first, unless nobody has touched any. */
+  verify(content: TableContent, change?: TableChange): Promise<FirewallOutcome> {
+    return this.#queue(async () => {
+      const untouched = this.#held && this.#foreign === this.#nft.foreignChanges();
+      if (untouched && this.#foreign !== undefined) return await this.#update(content, change);
+      return await this.#read(content);
+    });
+  }
+
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async #update(content: TableContent, change?: TableChange): Promise<FirewallOutcome> {
     const held = this.#held;
     if (!held) return await this.#read(content);
     const { gone, added, chains } = change ?? contentChange(held, content);
@@ -45,14 +66,6 @@ export class Firewall {
     }
     this.#held = { elements: content.elements, chains: held.chains.union(content.chains) };
     return 'changed';
-  }
-
-  /** Mends what somebody else changed: reads the table first, unless nobody has touched any. */
-  async verify(content: TableContent, change?: TableChange): Promise<FirewallOutcome> {
-    if (this.#held && this.#foreign !== undefined) {
-      if (this.#nft.foreignChanges() === this.#foreign) return await this.update(content, change);
-    }
-    return await this.#read(content);
   }
 
   async #read(content: TableContent): Promise<FirewallOutcome> {
@@ -88,9 +101,11 @@ export class Firewall {
   }
 
   /** Removes the table. */
-  async remove(): Promise<void> {
-    this.#held = undefined;
-    const { name } = this.#spec;
-    await this.#nft.run(`table inet ${name}\ndelete table inet ${name}\n`);
+  remove(): Promise<void> {
+    return this.#queue(async () => {
+      this.#held = undefined;
+      const { name } = this.#spec;
+      await this.#nft.run(`table inet ${name}\ndelete table inet ${name}\n`);
+    });
   }
 }

@@ -76,7 +76,11 @@ export class Assignments {
     const touched = this.#view.takeTouched();
     const services = new Set(touched.services);
     const networks = new Set(touched.networks);
-    const tasks = new Set([...touched.tasks, ...this.#membersOf(networks)]);
+    const tasks = new Set(touched.tasks);
+    for (const { id, serviceId } of this.#membersOf(networks)) {
+      tasks.add(id);
+      services.add(serviceId);
+    }
     const sources = new Map<string, readonly Notice[]>();
     const moved = new Set<string>();
     if (touched.cluster) this.#takeCluster(sources);
@@ -125,11 +129,11 @@ export class Assignments {
     return this.#board.diff(from, to);
   }
 
-  /** Tasks on networks that changed: whether one is the ingress network matters to them. */
-  #membersOf(networks: ReadonlySet<string>): string[] {
+  /** Tasks on networks that changed: they and their services tell of them. */
+  #membersOf(networks: ReadonlySet<string>): ClusterTask[] {
     if (networks.size === 0) return [];
-    return [...this.#view.tasks.values()].flatMap(({ value: { id, addresses } }) =>
-      Object.keys(addresses).some((network) => networks.has(network)) ? id : [],
+    return [...this.#view.tasks.values()].flatMap(({ value }) =>
+      Object.keys(value.addresses).some((network) => networks.has(network)) ? value : [],
     );
   }
 

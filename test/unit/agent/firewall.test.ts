@@ -73,6 +73,26 @@ test('from any content to any other by one transaction that the kernel takes', a
   );
 });
 
+test('of several who bring it about at once, each builds on the one before', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(anyContent, { minLength: 2, maxLength: 5 }), async (contents) => {
+      const nft = new FakeNft();
+      const firewall = new Firewall(nft, spec);
+      const [first, ...rest] = contents;
+      assert.ok(first);
+      await firewall.update(first);
+      await Promise.all(
+        rest.map((content, turn) =>
+          turn % 2 === 0 ? firewall.update(content) : firewall.verify(content),
+        ),
+      );
+      const [listed, last] = [await nft.list(spec), contents.at(-1)];
+      assert.deepEqual(listed && shown(listed), last && shown(last));
+    }),
+    { numRuns: 60 },
+  );
+});
+
 const keysOf = (content: TableContent) =>
   [...content.elements]
     .flatMap(([set, elements]) => [...elements.keys()].map((key) => `${set} ${key}`))
