@@ -3,7 +3,7 @@ import { findCgroups, usableCgroups } from '../kernel/cgroup.ts';
 import { COMMAND_PATH, type Exec } from '../kernel/exec.ts';
 import { stateLine } from '../kernel/xfrm.ts';
 import type { Capability } from '../link/agent-port.ts';
-import type { AgentTools } from './plane/tools.ts';
+import { type AgentTools, eachOf } from './plane/tools.ts';
 
 type Probe = {
   readonly name: string;
@@ -36,6 +36,9 @@ function command(exec: Exec, name: string, purpose: string, from: string, requir
     },
   };
 }
+
+const WIDTH = 4;
+const PROBE_MS = 60_000;
 
 const CAP_NET_ADMIN = 12;
 const CAP_SYS_ADMIN = 21;
@@ -180,8 +183,10 @@ function hostProbes(tools: AgentTools): Probe[] {
 }
 
 /** Looks at everything that the agent needs of the host; changes nothing. */
-export async function probeHost(tools: AgentTools): Promise<Capability[]> {
-  const { exec } = tools;
+export async function probeHost(host: AgentTools): Promise<Capability[]> {
+  // What is slow is not missing.
+  const exec: Exec = (argv, options) => host.exec(argv, { timeoutMs: PROBE_MS, ...options });
+  const tools = { ...host, exec };
   const probes: Probe[] = [
     {
       name: 'privileges',
@@ -202,11 +207,13 @@ export async function probeHost(tools: AgentTools): Promise<Capability[]> {
     ...kernelProbes(exec),
     ...hostProbes(tools),
   ];
-  return Promise.all(
-    probes.map(async ({ name, purpose, required, remedy, find }) => {
-      const found = await find().catch(() => undefined);
-      const available = found !== undefined;
-      return { name, purpose, required, available, detail: found ?? remedy };
-    }),
-  );
+  const found = new Map<Probe, string | undefined>();
+  await eachOf(probes, WIDTH, async (probe) => {
+    found.set(probe, await probe.find().catch(() => undefined));
+  });
+  return probes.map((probe) => {
+    const { name, purpose, required, remedy } = probe;
+    const detail = found.get(probe);
+    return { name, purpose, required, available: detail !== undefined, detail: detail ?? remedy };
+  });
 }
