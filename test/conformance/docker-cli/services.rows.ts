@@ -122,7 +122,8 @@ swarmRows([
     assert.match(pretty, /Max Replicas Per Node:\s+3/);
     await update(lab, 'update', '-d', '--env-add', 'MORE=1', 'all');
     const after = await spec(lab, 'all');
-    assert.deepEqual(after.TaskTemplate.ContainerSpec.Env, ['MYVAR=myvalue', 'MORE=1']);
+    // The client writes them in any order.
+    assert.deepEqual(after.TaskTemplate.ContainerSpec.Env.sort(), ['MORE=1', 'MYVAR=myvalue']);
     assert.deepEqual(after.TaskTemplate.Placement, task.Placement);
   }),
   row('DS-24', 'what has no effect is warned of; what is not served is refused', async (lab) => {
