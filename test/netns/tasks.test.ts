@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { findCgroups, usableCgroups } from '../../src/kernel/cgroup.ts';
+import { createNaming } from '../../src/agent/plane/naming.ts';
+import { Tasks } from '../../src/agent/runtime/tasks.ts';
+import { ManualClock } from '../../src/base/clock.ts';
+import { silentLogger } from '../../src/base/logger.ts';
+import { Cgroup, findCgroups, removeGroups, usableCgroups } from '../../src/kernel/cgroup.ts';
+import { execCommand } from '../../src/kernel/exec.ts';
 import { loadNative } from '../../src/kernel/native.ts';
 import type { LogEntry, TaskStreams } from '../../src/link/agent-port.ts';
 import type { ExecSpec, TaskSpec } from '../../src/model/task-spec.ts';
@@ -266,6 +272,35 @@ describe('tasks on the file system of the host', { skip }, () => {
     assert.equal(await exitOf(spec.id), 7);
     await until(() => host.events.some(([name, id]) => name === 'taskExited' && id === spec.id));
     await host.agent.removeTask(spec.id);
+  });
+
+  test('the group of a task is not taken from the next of its id', {
+    skip: noCgroups,
+  }, async () => {
+    const root = mkdtempSync(join(tmpdir(), 'sluice-again-'));
+    const clock = new ManualClock();
+    const ended = Promise.withResolvers<void>();
+    const naming = createNaming(`${host.prefix}again`);
+    const shared = { exec: execCommand, native: undefined, logger: silentLogger, podmanEnv: [] };
+    const tasks = new Tasks({ ...shared, naming, clock, execRoot: root }, join(root, 'logs'), {
+      taskExited: () => ended.resolve(),
+      execExited: () => {},
+    });
+    const spec = task(['true'], { sandbox: 'host' });
+    await tasks.create(spec);
+    await tasks.start(spec.id);
+    await ended.promise;
+    await tasks.create(spec);
+    // What its start makes and joins, at the moment in between.
+    const mounts = findCgroups();
+    assert.ok(mounts);
+    const group = Cgroup.at(mounts, `${naming.table}/${spec.id}`);
+    group.create(spec.limits);
+    clock.advance(1000);
+    assert.ok(group.joinFiles.every((file) => existsSync(file)));
+    await tasks.remove(spec.id);
+    removeGroups(naming.table);
+    rmSync(root, { recursive: true });
   });
 
   test('a killed task leaves no process', { skip: noCgroups }, async () => {

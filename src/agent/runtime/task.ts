@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, totalmem } from 'node:os';
 import { join } from 'node:path';
+import type { Timer } from '../../base/clock.ts';
 import { SluiceError } from '../../base/errors.ts';
 import { Cgroup, type CgroupMounts, type GroupLimits } from '../../kernel/cgroup.ts';
 import type { TaskStats, TaskStreams } from '../../link/agent-port.ts';
@@ -23,6 +24,8 @@ import { TaskLog } from './task-log.ts';
 /** Further commands of one task at the same time. */
 const MAX_EXECS = 256;
 const FILES_MODE = 0o644;
+/** Until the last process of a task that has ended has left its control group. */
+const EMPTY_AFTER_MS = 100;
 const KILL_WAIT_MS = 10_000;
 const FREEZE_LOOK_MS = 5;
 const FREEZE_TRIES = 200;
@@ -64,6 +67,7 @@ export abstract class Task {
   #spec: TaskSpec;
   #exit: TaskExit | undefined;
   #paused = false;
+  #emptied: Timer | undefined;
 
   constructor(tools: AgentTools, home: TaskHome, spec: TaskSpec, events: TaskEvents) {
     this.tools = tools;
@@ -186,7 +190,7 @@ export abstract class Task {
     this.#paused = false;
     this.log.flush();
     this.group?.kill();
-    this.tools.clock.after(100, () => this.group?.remove());
+    this.#emptied = this.tools.clock.after(EMPTY_AFTER_MS, () => this.group?.remove());
     this.#events.taskExited(this.spec.id, this.#exit);
   }
 
@@ -320,6 +324,8 @@ export abstract class Task {
 
   /** Lets go of a task that has ended, for another of the same id; its log stays. */
   retire(): void {
+    // The other one's group has the same path, and is empty until it starts.
+    this.#emptied?.cancel();
     this.command.drop();
     this.log.close();
   }
