@@ -1,7 +1,7 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { errorText } from '../base/errors.ts';
-import { checkBundle } from '../base/pem.ts';
+import { checkBundle, checkPair } from '../base/pem.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { ListenerTls } from '../model/listener.ts';
 import type { ConfigIo } from './io.ts';
@@ -80,24 +80,5 @@ function warnOfTime(cert: string, now: number, path: PropertyKey[], warn: Report
     warn(path, `the certificate is not valid before ${validFrom}`);
   } else if (left < NOTICE_DAYS * DAY_MS) {
     warn(path, `the certificate expires soon, on ${validTo}`);
-  }
-}
-
-/** What is wrong with a certificate and its key, or undefined. */
-export function checkPair(
-  cert: string,
-  key: string,
-): { key: 'cert' | 'key'; message: string } | undefined {
-  let certificate: X509Certificate;
-  try {
-    certificate = new X509Certificate(cert);
-  } catch (error) {
-    return { key: 'cert', message: `is not a PEM certificate: ${errorText(error)}` };
-  }
-  try {
-    const fits = certificate.checkPrivateKey(createPrivateKey(key));
-    return fits ? undefined : { key: 'key', message: 'does not belong to the certificate' };
-  } catch (error) {
-    return { key: 'key', message: `is not a PEM private key: ${errorText(error)}` };
   }
 }

@@ -124,11 +124,16 @@ function checkListener(
   report: Report,
 ): void {
   const at = ['listeners', name];
-  const { protocol, tls, service, routes } = listener;
+  const { protocol, tls, service, routes, cluster } = listener;
   const terminates = protocol === 'https' || protocol === 'tls';
   if (terminates && !tls) report(at, `protocol ${protocol} needs \`tls\` with certificates`);
   if (!terminates && tls) report([...at, 'tls'], `has no use with protocol ${protocol}`);
-  if (service === undefined && routes.length === 0) report(at, 'needs `service` or `routes`');
+  if (cluster !== undefined && (protocol === 'tcp' || protocol === 'udp' || protocol === 'tls')) {
+    report([...at, 'cluster'], `has no use with protocol ${protocol}`);
+  }
+  if (service === undefined && routes.length === 0 && cluster === undefined) {
+    report(at, 'needs `service`, `routes` or `cluster`');
+  }
   if (service !== undefined) checkService(services, service, [...at, 'service'], report);
   if (protocol === 'udp' && routes.length > 0)
     report([...at, 'routes'], 'udp takes `service` only');

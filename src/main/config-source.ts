@@ -5,6 +5,7 @@ import { loadMaterial } from '../config/material.ts';
 import type { ConfigMaterial } from '../gateway/ipc.ts';
 import type { LoadedConfig } from '../gateway/supervisor/supervisor.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
+import type { ClusterEdge, ClusterPart } from './cluster-edge.ts';
 
 function orUndefined<T>(read: () => T): T | undefined {
   try {
@@ -24,24 +25,50 @@ export function fileIo(env: ConfigIo['env']): ConfigIo {
   };
 }
 
-/** The configuration files of this process, read as often as asked. */
+/** A configuration with what it was made of. */
+export type SourcedConfig = LoadedConfig & {
+  /** What the files say. */
+  readonly written: GatewayConfig;
+  /** What a cluster has added. */
+  readonly part: ClusterPart | undefined;
+};
+
+/** The configuration files of this process, read as often as asked, and what a cluster adds. */
 export class ConfigSource {
   readonly paths: readonly string[];
   readonly io: ConfigIo;
+  readonly #cluster: ClusterEdge | undefined;
 
-  constructor(paths: readonly string[], env: Readonly<Record<string, string | undefined>>) {
+  constructor(
+    paths: readonly string[],
+    env: Readonly<Record<string, string | undefined>>,
+    cluster?: ClusterEdge,
+  ) {
     this.paths = paths;
-    this.io = fileIo(env);
+    const files = fileIo(env);
+    this.io = { ...files, readFile: (path) => cluster?.readFile(path) ?? files.readFile(path) };
+    this.#cluster = cluster;
   }
 
   /** Reads and checks everything. Throws `E_CONFIG_INVALID` with all diagnostics in its message. */
-  load(): LoadedConfig {
+  load(): SourcedConfig {
     const result = loadConfig(this.paths, this.io);
     if (!result.ok) {
       throw new SluiceError('E_CONFIG_INVALID', formatDiagnostics(result.diagnostics));
     }
     const { config, warnings } = result;
-    return { config, material: this.material(config), warnings: warnings.map(formatDiagnostic) };
+    return this.#sourced(config, warnings.map(formatDiagnostic));
+  }
+
+  /** What the files said, with what the cluster adds now. */
+  again({ written }: SourcedConfig): SourcedConfig {
+    return this.#sourced(written, []);
+  }
+
+  #sourced(written: GatewayConfig, warnings: readonly string[]): SourcedConfig {
+    const part = this.#cluster?.part;
+    const config = this.#cluster && part ? this.#cluster.extend(written, part) : written;
+    return { config, material: this.material(config), warnings, written, part };
   }
 
   /** The contents of the files that a configuration names, as they are now. */

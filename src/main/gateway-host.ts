@@ -4,17 +4,14 @@ import { systemClock } from '../base/clock.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
 import { AT_START } from '../config/plan.ts';
 import type { Inheritance } from '../gateway/supervisor/handover.ts';
-import {
-  type LoadedConfig,
-  type OuterChange,
-  Supervisor,
-} from '../gateway/supervisor/supervisor.ts';
+import { type OuterChange, Supervisor } from '../gateway/supervisor/supervisor.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import { AdminGate } from './admin-gate.ts';
 import { dismissOrphans, openSocket, takePlace } from './adoption.ts';
 import { AgentCarrier } from './agent-carrier.ts';
+import { type ClusterEdge, wantsCluster } from './cluster-edge.ts';
 import { CodeCache } from './code-cache.ts';
-import type { ConfigSource } from './config-source.ts';
+import type { ConfigSource, SourcedConfig } from './config-source.ts';
 import type { DaemonPart } from './daemon-part.ts';
 import { Demo } from './demo.ts';
 import { identityOf } from './identity.ts';
@@ -46,7 +43,9 @@ const ABANDON_MS = 2000;
 /** What a gateway's process is built on. */
 export type GatewayHostDeps = {
   readonly source: ConfigSource;
-  readonly loaded: LoadedConfig;
+  readonly loaded: SourcedConfig;
+  /** What the node in this daemon tells of its cluster; undefined: it is no node. */
+  readonly cluster?: ClusterEdge | undefined;
   readonly logger: LeveledLogger;
   readonly inheritance: Inheritance;
   readonly directory: RunDirectory | undefined;
@@ -74,6 +73,11 @@ export class GatewayHost implements DaemonPart {
   readonly #demo = new Demo();
   #stopMaterial: () => void = () => {};
   #rotation: { everyMs: number; timer: NodeJS.Timeout } | undefined;
+  /** The configuration that holds, and the one that was read last. */
+  #inForce: SourcedConfig;
+  #read: SourcedConfig;
+  /** The files are to be read again with the next reload. */
+  #reread = false;
   #state: 'starting' | 'serving' | 'upgrading' | 'ending' = 'starting';
   #superseded = false;
   #stopSuccessor: () => void = () => {};
@@ -81,6 +85,8 @@ export class GatewayHost implements DaemonPart {
   constructor(deps: GatewayHostDeps) {
     const { source, loaded, logger, inheritance, directory } = deps;
     this.#deps = deps;
+    this.#inForce = loaded;
+    this.#read = loaded;
     this.#sockets = new OwnSockets(inheritance.own);
     const identity = identityOf(loaded.config);
     this.#code = new CodeCache(identity);
@@ -99,14 +105,15 @@ export class GatewayHost implements DaemonPart {
       inheritance,
       adoption: (slot) => directory && openSocket(directory.worker(slot), logger),
       carrier: this.#carrier,
-      load: () => source.load(),
+      cluster: deps.cluster,
+      load: () => this.#load(),
       prepare: (next) => this.#prepare(next),
       setLogLevel: (level) => logger.setLevel(level),
     });
     this.#admin = new AdminGate(this.supervisor, source, logger, {
       reload: () => this.#reload(),
       upgrade: () => this.upgrade(),
-      inForce: () => this.#inForce(),
+      inForce: () => this.#shown(),
     });
   }
 
@@ -134,6 +141,11 @@ export class GatewayHost implements DaemonPart {
     this.#rotateEvery(config.tickets.rotate);
     this.#code.fill(WORKER_ARGV);
     if (this.#state === 'starting') this.#state = 'serving';
+    const { cluster } = this.#deps;
+    if (!cluster) return;
+    cluster.take = () => this.#takeCluster();
+    // What it has told since this one's configuration was read.
+    await this.#takeCluster();
   }
 
   #stopTimers(): void {
@@ -153,6 +165,8 @@ export class GatewayHost implements DaemonPart {
   async #prepare(next: GatewayConfig): Promise<OuterChange> {
     const change = await this.#sockets.prepare(next);
     const commit = async () => {
+      this.#inForce = this.#read;
+      this.#tellWanted();
       await this.#demo.apply(next, this.#sockets);
       await this.#admin.apply(next, this.#sockets);
       change.commit();
@@ -167,7 +181,8 @@ export class GatewayHost implements DaemonPart {
     return { commit, abort: () => change.abort() };
   }
 
-  #inForce(): GatewayConfig {
+  /** The configuration that holds, with what only a start takes up as it was then. */
+  #shown(): GatewayConfig {
     const { agent, user, group } = this.#deps.loaded.config;
     return { ...this.supervisor.config, agent, user, group };
   }
@@ -195,10 +210,37 @@ export class GatewayHost implements DaemonPart {
     const { manager } = this.#deps;
     manager.reloading();
     try {
+      this.#reread = true;
       await this.supervisor.reload();
     } finally {
       manager.ready(this.#statusText());
     }
+  }
+
+  /** The files stay as they were read when it is the cluster that has changed. */
+  #load(): SourcedConfig {
+    const { source } = this.#deps;
+    this.#read = this.#reread ? source.load() : source.again(this.#inForce);
+    this.#reread = false;
+    return this.#read;
+  }
+
+  /** Takes in what the cluster has told; resolves when every worker knows it. */
+  async #takeCluster(): Promise<void> {
+    const { cluster, logger } = this.#deps;
+    if (!cluster || this.#state !== 'serving') return;
+    try {
+      if (cluster.part === this.#inForce.part) await this.supervisor.settle();
+      else await this.supervisor.reload();
+    } catch {
+      // A refusal has been logged and counted where it was found.
+    }
+    cluster.complain(logger);
+  }
+
+  #tellWanted(): void {
+    const { cluster } = this.#deps;
+    if (cluster) cluster.wanted = wantsCluster(this.#inForce.written);
   }
 
   /**
@@ -218,6 +260,7 @@ export class GatewayHost implements DaemonPart {
       return pid;
     } catch (error) {
       if (this.#state === 'upgrading') this.#state = 'serving';
+      void this.#takeCluster();
       logger.error('upgrade refused, this daemon serves on', { why: errorText(error) });
       throw error;
     } finally {
@@ -230,6 +273,7 @@ export class GatewayHost implements DaemonPart {
     return {
       handOver: (send: Send) => {
         engine?.handOver(send);
+        if (this.#deps.cluster) send({ type: 'cluster', mesh: this.#deps.cluster.mesh });
         this.#sockets.handOver(send);
         this.supervisor.handOver(send);
       },

@@ -5,6 +5,7 @@ import { type Inheritance, InheritanceBuilder } from '../gateway/supervisor/hand
 import { type NativeHandle, openDescriptor } from '../net/handles.ts';
 import { adopt, checkPlace } from './adoption.ts';
 import { printBanner } from './banner.ts';
+import { ClusterEdge, wantsCluster } from './cluster-edge.ts';
 import { ConfigSource } from './config-source.ts';
 import { EngineHost, type EngineOrder } from './daemon/engine-host.ts';
 import { engineFlags, givenFlags, idleFlags } from './daemon/flags.ts';
@@ -71,6 +72,7 @@ function engineOrder(
   if (!asked && options.config) return undefined;
   return {
     ...{ flags, configFile: options.configFile },
+    edge: options.config ? new ClusterEdge() : undefined,
     sockets: { descriptors, inherited: legacy?.fronts ?? new Map() },
     claim: legacy && legacy.fronts.size > 0 ? claim : undefined,
     onLost: () => process.exit(1),
@@ -92,8 +94,11 @@ async function runGateway(
 ): Promise<void> {
   // A reader of the banner that is gone, or a full disk, is no reason to end.
   process.stdout.on('error', () => {});
-  const source = new ConfigSource(paths, process.env);
-  const loaded = source.load();
+  const cluster = order?.edge;
+  if (legacy?.mesh) cluster?.inherit(legacy.mesh);
+  const source = new ConfigSource(paths, process.env, cluster);
+  let loaded = source.load();
+  if (cluster) cluster.wanted = wantsCluster(loaded.written);
   const logger = createPinoLogger(loaded.config.log.level);
   const directory = openRunDirectory(process.env, paths, logger);
   // An engine has one of its own; a predecessor holds it until this one serves.
@@ -101,9 +106,12 @@ async function runGateway(
   process.once('exit', () => pid.release());
   if (!legacy) pid.hold();
   let engine = order && !legacy ? await startEngine(order) : undefined;
+  // The engine has told meanwhile what its cluster serves.
+  if (engine) loaded = source.again(loaded);
   const gateway = new GatewayHost({
     source,
     loaded,
+    cluster,
     logger,
     inheritance: await takeOver(legacy, directory, logger, passed),
     directory,

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { errorText, SluiceError } from '../base/errors.ts';
+import type { HttpMesh } from '../control/cluster/compile/http-mesh.ts';
 import {
   type HandoverMessage,
   type Inheritance,
@@ -23,6 +24,7 @@ type ClientMessage = { type: 'client'; key: string };
 type PredecessorMessage =
   | HandoverMessage
   | { type: 'front'; key: string }
+  | { type: 'cluster'; mesh: HttpMesh }
   | { type: 'complete' }
   | { type: 'released'; bequest: Bequest }
   | ClientMessage;
@@ -50,6 +52,8 @@ export type Legacy = {
   readonly gateway: Inheritance;
   /** Listening sockets of the Engine API, by their keys. */
   readonly fronts: ReadonlyMap<string, NativeHandle>;
+  /** What its gateway had of a cluster. */
+  readonly mesh: HttpMesh | undefined;
 };
 
 function startAgain(): ChildProcess {
@@ -174,12 +178,16 @@ export function receiveInto(builder: InheritanceBuilder): Promise<void> {
 export async function inherit(): Promise<Legacy> {
   const builder = new InheritanceBuilder();
   const fronts = new Map<string, NativeHandle>();
+  let mesh: HttpMesh | undefined;
   await receive((message, handle) => {
     switch (message.type) {
       case 'complete':
         return true;
       case 'front':
         if (handle) fronts.set(message.key, handle);
+        return false;
+      case 'cluster':
+        mesh = message.mesh;
         return false;
       case 'released':
       case 'client':
@@ -189,7 +197,7 @@ export async function inherit(): Promise<Legacy> {
         return false;
     }
   });
-  return { gateway: builder.result, fronts };
+  return { gateway: builder.result, fronts, mesh };
 }
 
 /** Asks the predecessor for what only one process may have; resolves when that has let go. */

@@ -92,6 +92,8 @@ export type NodeDescription = {
   readonly networkDrivers: readonly string[];
   /** Of its network stack: another one after each boot. */
   readonly epoch: string;
+  /** It has a gateway that takes requests to the cluster's services. */
+  readonly gateway?: boolean;
 };
 
 /** A host of the cluster: what was asked of it, and what was seen of it. */
@@ -276,6 +278,8 @@ export type ClusterTask = ObjectMeta & {
   readonly addresses: Readonly<Record<string, string>>;
   /** The IPv6 ones beside them, of networks that have both families. */
   readonly addresses6?: Readonly<Record<string, string>>;
+  /** Gateways reach it by the mesh, though it may publish no port. */
+  readonly meshed?: boolean;
   readonly desired: ClusterTaskState;
   /** Why it is to end, where neither an operator nor another version of its service asks for that. */
   readonly reason?: string;
@@ -328,6 +332,7 @@ export type OverlayEndpoint = {
 export type ServiceBackends = {
   readonly serviceId: string;
   readonly name: string;
+  readonly created: string;
   readonly resolution: 'vip' | 'dnsrr';
   readonly vips: Readonly<Record<string, string>>;
   readonly vips6?: Readonly<Record<string, string>>;

@@ -84,6 +84,12 @@ export const listener = z.strictObject({
     ),
   service: z.string().optional().describe('Takes what no route takes.'),
   routes: z.array(route).default([]).describe('The first that matches takes the request.'),
+  cluster: z
+    .union([z.literal(true), z.string().min(1)])
+    .optional()
+    .describe(
+      "Takes, after `routes`, what the labels of the services of this host's cluster ask for. A name: only those whose label `com.docker.lb.service_cluster` has it.",
+    ),
   tls: listenerTls.optional(),
   acceptProxy: z
     .strictObject({ from: oneOrMore(cidr).describe('Peers that are believed.') })

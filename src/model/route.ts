@@ -18,10 +18,14 @@ const pattern = z.union([
   z.strictObject({ present: z.boolean().describe('Whether it is there at all, with any value.') }),
 ]);
 
+/** A host name without port, or all names below one. */
+export const HOST_PATTERN =
+  /^((\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])$/;
+
 const hostPattern = z
   .string()
   .regex(
-    /^((\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])$/,
+    HOST_PATTERN,
     'must be a host name without port such as "www.example.com", or "*.example.com" for all below',
   );
 

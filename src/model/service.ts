@@ -49,6 +49,16 @@ export const discover = z.union([
     }),
   }),
   z.strictObject({
+    cluster: z
+      .strictObject({
+        service: z.string().min(1).describe('Its name.'),
+        port: z.int().min(1).max(65_535).describe('Of its tasks.'),
+      })
+      .describe(
+        "A service of this host's cluster that publishes a port in ingress mode, or has labels for gateways.",
+      ),
+  }),
+  z.strictObject({
     tasks: z.strictObject({
       network: z
         .string()

@@ -281,3 +281,40 @@ test('a secret is kept sealed; its data is neither shown nor changed', async (t)
   await refused(404, /config s1 not found/, 'GET', '/configs/s1');
   await refused(400, /not base 64/, 'POST', '/secrets/create', { Name: 's2', Data: '%' });
 });
+
+test('labels for gateways are checked, and their secrets are held', async (t) => {
+  const { ask, refused } = await swarm(t);
+  const lb = (labels: Record<string, string>) => ({
+    Labels: Object.fromEntries(
+      Object.entries(labels).map(([key, value]) => [`com.docker.lb.${key}`, value]),
+    ),
+  });
+  const create = (labels: Record<string, string>) =>
+    ['POST', '/services/create', spec(lb(labels))] as const;
+  const host = { hosts: 'app.example' };
+  await refused(
+    400,
+    /label com\.docker\.lb\.port is missing: the service publishes no TCP port/,
+    ...create(host),
+  );
+  await refused(
+    400,
+    /com\.docker\.lb\.hosts: "a b" is not a host name/,
+    ...create({ hosts: 'a b', port: '80' }),
+  );
+  const pair = { ...host, port: '80', ssl_cert: 'cert', ssl_key: 'key' };
+  await refused(400, /secret not found: cert; secret not found: key/, ...create(pair));
+  const secret = (Name: string, text: string) =>
+    ask('POST', '/secrets/create', { Name, Data: Buffer.from(text).toString('base64') });
+  await secret('cert', 'none');
+  await secret('key', 'none');
+  await refused(400, /secret cert is not a PEM certificate/, ...create(pair));
+  const { ID } = await ask(...create({ ...host, port: '80' }));
+  const { Version, Spec } = await ask('GET', `/services/${ID}`);
+  const update = `/services/${ID}/update?version=${Version.Index}`;
+  await refused(400, /ssl_key is missing/, 'POST', update, {
+    ...Spec,
+    ...lb({ ...host, port: '80', ssl_cert: 'cert' }),
+  });
+  await ask('POST', update, { ...Spec, ...lb({ ...host, port: '81' }) });
+});

@@ -44,6 +44,7 @@ function follow(t: TestContext, socket: string, query: Query['tasks']) {
     clock: systemClock,
     logger: silentLogger,
     consul: undefined,
+    cluster: undefined,
     engine: { socket },
     emptyAfterMs: 60_000,
     allow: [],

@@ -11,6 +11,7 @@ import type {
 } from '../../model/cluster.ts';
 import { macOf } from '../attachments.ts';
 import { isOver } from './cluster-state.ts';
+import { hasHttpLabels } from './http-labels.ts';
 import { OVERLAY_OPTIONS } from './orchestration/network-plan.ts';
 import type { ClusterView } from './orchestration/view.ts';
 
@@ -70,7 +71,7 @@ function aliasesOf(
  * its way is laid before the first connection.
  */
 export function backendsOf(service: ClusterService, view: ClusterView): ServiceBackends {
-  const { id, name, labels, spec, vips, vips6 = {}, ports } = service;
+  const { id, name, created, labels, spec, vips, vips6 = {}, ports } = service;
   const members = [...view.tasksOfService(id).values()].flatMap(({ value: task }) => {
     const node = view.nodes.get(task.nodeId)?.value;
     const { id: taskId, name: taskName, nodeId, addresses, addresses6 = {} } = task;
@@ -81,7 +82,7 @@ export function backendsOf(service: ClusterService, view: ClusterView): ServiceB
   members.sort((a, b) => Number(a.draining) - Number(b.draining) || (a.taskId < b.taskId ? -1 : 1));
   const networks = new Set(members.flatMap(({ addresses }) => Object.keys(addresses)));
   return {
-    ...{ serviceId: id, name, resolution: spec.resolution, vips, vips6, ports, labels },
+    ...{ serviceId: id, name, created, resolution: spec.resolution, vips, vips6, ports, labels },
     aliases: aliasesOf(spec.template, view),
     networkNames: Object.fromEntries(
       [...networks].sort().map((one) => [one, view.networks.get(one)?.value.name ?? one]),
@@ -90,7 +91,7 @@ export function backendsOf(service: ClusterService, view: ClusterView): ServiceB
   };
 }
 
-/** Whether every node answers on a port of a service. */
-export function isPublished({ ports }: ClusterService): boolean {
-  return ports.some(({ mode }) => mode === 'ingress');
+/** Whether every node reaches the tasks of a service: by its ports, or by a gateway. */
+export function isPublished({ ports, labels }: Pick<ServiceBackends, 'ports' | 'labels'>): boolean {
+  return hasHttpLabels(labels) || ports.some(({ mode }) => mode === 'ingress');
 }

@@ -4,6 +4,7 @@ import {
   type ClusterTask,
   KIND,
   type NodeAssignment,
+  type ServiceBackends,
 } from '../../model/cluster.ts';
 import type { Store, StoreEvent } from '../../store/store.ts';
 import {
@@ -16,6 +17,7 @@ import {
 } from './assignment.ts';
 import { Board, type BoardView, type Notice } from './board.ts';
 import { filesOf, isOver, type Versioned } from './cluster-state.ts';
+import { namedSecrets } from './http-labels.ts';
 import { ClusterView } from './orchestration/view.ts';
 
 /** What opens the values that managers keep sealed. */
@@ -25,6 +27,8 @@ export type Opener = {
 };
 
 const EVERYBODY = '*';
+/** What only nodes with a gateway get. */
+const GATEWAYS = 'gateways';
 const KEYS = 'keys';
 const nodeTopic = (id: string) => `node ${id}`;
 const networkTopic = (id: string) => `network ${id}`;
@@ -46,6 +50,10 @@ export class Assignments {
   readonly #places = new Map<string, string>();
   readonly #published = new Set<string>();
   readonly #leaving = new Map<string, Versioned<ClusterTask>>();
+  /** By name. */
+  readonly #secrets = new Map<string, ClusterFile>();
+  /** Secrets that gateways show as certificates, by service. */
+  readonly #shown = new Map<string, readonly string[]>();
   /** Files that changed. */
   readonly #files = new Map<string, ClusterFile | undefined>();
   #port = 0;
@@ -53,7 +61,7 @@ export class Assignments {
   constructor(store: Store, opener: Opener) {
     this.#view = new ClusterView(store);
     this.#opener = opener;
-    for (const { value } of filesOf(store)) this.#files.set(value.id, value);
+    for (const { value } of filesOf(store)) this.#takeFile(value.id, value);
     this.refresh();
   }
 
@@ -67,7 +75,7 @@ export class Assignments {
     this.#view.apply(events);
     for (const { kind, id, object } of events) {
       // exempt(as): the store holds what this program wrote
-      if (kind === KIND.file) this.#files.set(id, object?.value as ClusterFile | undefined);
+      if (kind === KIND.file) this.#takeFile(id, object?.value as ClusterFile | undefined);
     }
   }
 
@@ -87,6 +95,7 @@ export class Assignments {
     for (const id of touched.nodes) {
       sources.set(nodeTopic(id), this.#nodeNotices(id));
       for (const { value } of this.#view.tasksOfNode(id).values()) services.add(value.serviceId);
+      if (this.#topics.has(id)) moved.add(id);
     }
     const wasPublished = this.#published.size > 0;
     for (const id of services) sources.set(serviceTopic(id), this.#serviceNotices(id));
@@ -137,6 +146,13 @@ export class Assignments {
     );
   }
 
+  #takeFile(id: string, file: ClusterFile | undefined): void {
+    this.#files.set(id, file);
+    if (file?.kind === 'secret') this.#secrets.set(file.name, file);
+    if (file) return;
+    for (const [name, one] of this.#secrets) if (one.id === id) this.#secrets.delete(name);
+  }
+
   #takeCluster(sources: Map<string, readonly Notice[]>): void {
     const { sealedOverlayKeys = [], dataPathPort = 0 } = this.#view.cluster ?? {};
     const keys = sealedOverlayKeys.map(({ id, key }) => ({
@@ -173,15 +189,28 @@ export class Assignments {
   #serviceNotices(id: string): Notice[] {
     const service = this.#view.services.get(id)?.value;
     this.#published.delete(id);
+    this.#showSecrets(id, service ? namedSecrets(service.labels) : []);
     if (!service) return [];
     if (isPublished(service)) this.#published.add(id);
     const item = backendsOf(service, this.#view);
     return [{ topics: this.#audience(service.id, item), part: 'services', item }];
   }
 
+  #showSecrets(id: string, names: readonly string[]): void {
+    const before = this.#shown.get(id) ?? [];
+    if (before.join() === names.join()) return;
+    if (names.length > 0) this.#shown.set(id, names);
+    else this.#shown.delete(id);
+    for (const name of [...before, ...names]) {
+      const file = this.#secrets.get(name);
+      if (file) this.#files.set(file.id, file);
+    }
+  }
+
   /** Members of its networks; of a published one everybody; of one without either its own nodes. */
-  #audience(id: string, { vips, tasks, ports }: ReturnType<typeof backendsOf>): string[] {
-    if (ports.some(({ mode }) => mode === 'ingress')) return [EVERYBODY];
+  #audience(id: string, item: ServiceBackends): string[] {
+    if (isPublished(item)) return [EVERYBODY];
+    const { vips, tasks } = item;
     const networks = new Set(
       [vips, ...tasks.map(({ addresses }) => addresses)].flatMap((one) => Object.keys(one)),
     );
@@ -210,13 +239,18 @@ export class Assignments {
   #fileNotices(file: ClusterFile | undefined): Notice[] {
     if (!file) return [];
     const item = this.#opener.openFile(file);
-    return [{ topics: [fileTopic(file.id)], part: 'files', item }];
+    const shown =
+      file.kind === 'secret' && [...this.#shown.values()].some((one) => one.includes(file.name));
+    const topics = [fileTopic(file.id), ...(shown ? [GATEWAYS] : [])];
+    return [{ topics, part: 'files', item }];
   }
 
   /** A node follows what its tasks need. */
   #follow(nodeId: string): void {
-    if (!this.#view.nodes.has(nodeId)) return;
+    const node = this.#view.nodes.get(nodeId)?.value;
+    if (!node) return;
     const topics = new Set([EVERYBODY, nodeTopic(nodeId)]);
+    if (node.description.gateway) topics.add(GATEWAYS);
     for (const { value: task } of this.#view.tasksOfNode(nodeId).values()) {
       if (!isPlaced(task)) continue;
       topics.add(serviceTopic(task.serviceId));

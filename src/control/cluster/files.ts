@@ -1,9 +1,10 @@
 import type { Clock } from '../../base/clock.ts';
 import { invalid } from '../../base/faults.ts';
-import { type ClusterFile, KIND } from '../../model/cluster.ts';
+import { type ClusterFile, type ClusterService, KIND } from '../../model/cluster.ts';
 import { transact } from '../../store/edit.ts';
 import { stamp } from '../ids.ts';
 import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
+import { namedSecrets } from './http-labels.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { checkRoom, claimName, releaseName } from './object-names.ts';
@@ -85,12 +86,17 @@ export async function updateFile(
   await manager.store.update([{ kind: KIND.file, id: file.id, value, expected: found }]);
 }
 
+function refersTo({ spec, labels }: ClusterService, { id, kind, name }: ClusterFile): boolean {
+  if (kind === 'secret' && namedSecrets(labels).includes(name)) return true;
+  return spec.template.files.some((one) => one.id === id);
+}
+
 /** Throws while a service refers to it. */
 export async function removeFile(manager: ManagerPart, kind: FileKind, key: string): Promise<void> {
   await transact(manager.store, () => {
     const { value: file, version } = needFile(manager, kind, key);
     const users = servicesOf(manager.store)
-      .filter(({ value }) => value.spec.template.files.some(({ id }) => id === file.id))
+      .filter(({ value }) => refersTo(value, file))
       .map(({ value }) => value.name);
     if (users.length > 0) {
       const services = users.length === 1 ? 'service' : 'services';

@@ -241,6 +241,11 @@ export class ClusterMember {
     if (membership) await this.#enter(membership);
   }
 
+  /** What this host can do has changed: managers are told anew. */
+  introduce(): void {
+    this.#link?.reconnect();
+  }
+
   /** Lets go of managers and nodes; tasks run on. */
   async close(): Promise<void> {
     this.#closed = true;

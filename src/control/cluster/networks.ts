@@ -15,6 +15,7 @@ import { stamp } from '../ids.ts';
 import { lookUp } from '../lookup.ts';
 import { checkGeneral, checkMtu, type NetworkRequest } from '../network-request.ts';
 import { need, networksOf, progress, servicesOf, tasksOf } from './cluster-state.ts';
+import { hasHttpLabels } from './http-labels.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import type { ClusterMember } from './member.ts';
@@ -35,8 +36,9 @@ export function checkDnsName(name: string): void {
   if (name.length > MAX_NAME) throw invalidArgument('name must be 63 characters or fewer');
 }
 
-/** Whether a service's ports are published on every node. */
-export function needsIngress({ spec }: Pick<ClusterService, 'spec'>): boolean {
+/** Whether every node reaches a service: by its ports, or by a gateway. */
+export function needsIngress({ spec, labels }: Pick<ClusterService, 'spec' | 'labels'>): boolean {
+  if (hasHttpLabels(labels)) return true;
   return spec.resolution === 'vip' && spec.ports.some(({ mode }) => mode === 'ingress');
 }
 

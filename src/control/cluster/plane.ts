@@ -27,7 +27,15 @@ export type PlaneDeps = {
   nodeId(): string | undefined;
   /** Addresses that others may reach this host at. */
   links(): readonly LinkAddresses[];
+  /** The gateway of this host; undefined: it has none. */
+  readonly edge?: Edge | undefined;
 };
+
+/** A gateway that takes requests to services of the cluster. */
+export interface Edge {
+  /** Resolves when nothing new goes to a task that does not serve any more. */
+  show(assignment: NodeAssignment, host: LocalHost | undefined): Promise<void>;
+}
 
 function gatewayRequest(link: string | undefined): NetworkRequest {
   return {
@@ -93,12 +101,12 @@ export class HostClusterPlane implements ClusterPlane {
     return found?.ingress ? undefined : found;
   }
 
-  /** Whether it is reached by ports, or may reach what is outside its overlays. */
+  /** Whether it is reached from outside its overlays, or may reach what is outside its overlays. */
   #needsGateway({ template, ports, addresses }: ClusterTask): boolean {
     const overlays = template.networks.flatMap(({ network }) => this.#overlay(network) ?? []);
     if (overlays.some(({ internal }) => !internal)) return true;
     const meshed = this.#assignment.networks.some(({ id, ingress }) => ingress && addresses[id]);
-    return ports.some(({ mode }) => (mode === 'ingress' ? meshed : overlays.length > 0));
+    return meshed || (overlays.length > 0 && ports.some(({ mode }) => mode === 'host'));
   }
 
   async #show(): Promise<void> {
@@ -111,6 +119,7 @@ export class HostClusterPlane implements ClusterPlane {
     for (const one of overlays) await attempt(() => engine.networks.adopt(toldNetwork(one)));
     await attempt(() => this.#makeGateway());
     await attempt(() => engine.plane.join(...this.#parts()));
+    await attempt(async () => this.#deps.edge?.show(this.#assignment, this.#host()));
     const wanted = new Set(overlays.map(({ id }) => id));
     for (const { id, scope } of [...engine.registry.networks]) {
       if (scope === 'swarm' && !wanted.has(id)) await attempt(() => engine.networks.abandon(id));

@@ -1,5 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import { unsupported } from '../../base/faults.ts';
+import { checkPair } from '../../base/pem.ts';
 import type { Rng } from '../../base/rng.ts';
 import {
   type ClusterService,
@@ -11,6 +12,8 @@ import { transact } from '../../store/edit.ts';
 import { stamp } from '../ids.ts';
 import { generateName } from '../names.ts';
 import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
+import { listFiles } from './files.ts';
+import { hasHttpLabels, readHttpLabels } from './http-labels.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
@@ -47,19 +50,38 @@ function checkFiles({ store }: ManagerPart, { template }: ServiceSpec): void {
   }
 }
 
+/** Throws when gateways could not do what labels ask of them. */
+function checkHttp(manager: ManagerPart, { labels, spec }: Order): void {
+  if (!hasHttpLabels(labels)) return;
+  const { faults, certificate } = readHttpLabels(labels, spec.ports);
+  const all = [...faults];
+  if (spec.template.container.mode.kind !== 'networks') {
+    all.push('labels for gateways need tasks with a network of their own');
+  }
+  const text = (name: string) => {
+    const file = listFiles(manager, 'secret').find(({ value }) => value.name === name)?.value;
+    if (!file) all.push(`secret not found: ${name}`);
+    return file && Buffer.from(manager.keys.openFile(file).data, 'base64').toString();
+  };
+  const [cert, key] = certificate ? [text(certificate.cert), text(certificate.key)] : [];
+  const wrong = cert !== undefined && key !== undefined ? checkPair(cert, key) : undefined;
+  if (wrong) all.push(`secret ${certificate?.[wrong.key]} ${wrong.message}`);
+  if (all.length > 0) throw invalidArgument(all.join('; '));
+}
+
+type Order = Pick<ServiceOrder, 'labels' | 'spec'>;
+
 /** Throws when the cluster as it is cannot carry out what is asked of this service. */
-function checkOrder(
-  manager: ManagerPart,
-  { labels, spec }: Pick<ServiceOrder, 'labels' | 'spec'>,
-  serviceId: string,
-): void {
+function checkOrder(manager: ManagerPart, order: Order, serviceId: string): void {
+  const { labels, spec } = order;
   checkLabels(labels);
   checkFiles(manager, spec);
+  checkHttp(manager, order);
   for (const constraint of spec.template.constraints) parseConstraint(constraint);
   const services = servicesOf(manager.store).map(({ value }) => value);
   const clash = clashingPort(services, spec, serviceId);
   if (clash !== undefined) throw invalidArgument(clash);
-  if (needsIngress({ spec }) && !ingressOf(manager.store)) {
+  if (needsIngress(order) && !ingressOf(manager.store)) {
     throw precondition('service needs ingress network, but no ingress network is present');
   }
 }
@@ -93,9 +115,9 @@ export async function createService(
 }
 
 /** Whether tasks made by one specification are none of the other. */
-function makesOtherTasks(a: ServiceSpec, b: ServiceSpec): boolean {
-  const ofTasks = ({ template, ports, resolution }: ServiceSpec) =>
-    JSON.stringify([template, ports, resolution]);
+function makesOtherTasks(a: Order, b: Order): boolean {
+  const ofTasks = ({ spec: { template, ports, resolution }, labels }: Order) =>
+    JSON.stringify([template, ports, resolution, hasHttpLabels(labels)]);
   return ofTasks(a) !== ofTasks(b);
 }
 
@@ -103,11 +125,11 @@ function makesOtherTasks(a: ServiceSpec, b: ServiceSpec): boolean {
 async function replaceSpec(
   { store }: ManagerPart,
   { value: service, version }: Versioned<ClusterService>,
-  order: Pick<ServiceOrder, 'labels' | 'spec'>,
+  order: Order,
   now: string,
   progress: UpdateProgress | undefined,
 ): Promise<void> {
-  const replaces = makesOtherTasks(service.spec, order.spec);
+  const replaces = makesOtherTasks(service, order);
   const value: ClusterService = {
     ...service,
     ...{ labels: order.labels, spec: order.spec, previous: service.spec, updated: now },

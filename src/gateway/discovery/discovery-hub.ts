@@ -5,6 +5,7 @@ import { formatEndpointAddress } from '../../model/address.ts';
 import type { EndpointSpec } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Service } from '../../model/service.ts';
+import type { ClusterBackends } from './cluster-source.ts';
 import { createProvider, type Provider } from './provider.ts';
 
 /** What the hub is built on. */
@@ -12,6 +13,7 @@ export type DiscoveryDeps = {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: MetricRegistry;
+  readonly cluster: ClusterBackends | undefined;
   readonly onEndpoints: (service: string, specs: readonly EndpointSpec[]) => void;
 };
 
@@ -71,6 +73,7 @@ export class DiscoveryHub {
       logger: this.#deps.logger.child({ service: name }),
       consul: config.discovery.consul,
       engine: config.discovery.engine,
+      cluster: this.#deps.cluster,
       allow: config.discovery.allow,
       emptyAfterMs: config.discovery.emptyAfter,
       onRefused: (forbidden, overLimit) => {

@@ -5,6 +5,7 @@ import { jitter, systemRng } from '../../base/rng.ts';
 import type { EndpointSpec } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Discover } from '../../model/service.ts';
+import { type ClusterBackends, clusterSource } from './cluster-source.ts';
 import { consulSource } from './consul-source.ts';
 import { dnsSource } from './dns-source.ts';
 import { fileSource } from './file-source.ts';
@@ -25,6 +26,8 @@ export type ProviderDeps = {
   readonly logger: Logger;
   readonly consul: GatewayConfig['discovery']['consul'];
   readonly engine: GatewayConfig['discovery']['engine'];
+  /** Undefined: this host is of no cluster. */
+  readonly cluster: ClusterBackends | undefined;
   readonly emptyAfterMs: number;
   readonly allow: readonly string[];
   /** Told with every reading: how many endpoints were left out. */
@@ -73,7 +76,9 @@ export class Provider {
       (reading) => this.#take(reading),
       (error: unknown) => this.#failed(error),
     );
-    if (!this.#closed) this.#timer = this.#deps.clock.after(delay, () => void this.#round());
+    if (this.#closed) return;
+    if (delay === 0) void this.#round();
+    else this.#timer = this.#deps.clock.after(delay, () => void this.#round());
   }
 
   #take({ specs, nextMs }: Reading): number {
@@ -133,6 +138,8 @@ export class Provider {
 export function createProvider(discover: Discover, deps: ProviderDeps): Provider {
   if ('dns' in discover) return new Provider(dnsSource(discover.dns), deps);
   if ('file' in discover) return new Provider(fileSource(discover.file.path), deps);
+  if ('cluster' in discover)
+    return new Provider(clusterSource(discover.cluster, deps.cluster), deps);
   if ('tasks' in discover) return new Provider(tasksSource(discover.tasks, deps.engine), deps);
   return new Provider(consulSource(discover.consul, deps.consul), deps);
 }

@@ -1,7 +1,10 @@
 import { formatEndpointAddress } from '../../model/address.ts';
 import type { EndpointSpec } from '../../model/endpoint-state.ts';
 
-/** One reading of a source: its endpoints, and how long until it is worth asking again. */
+/**
+ * One reading of a source: its endpoints, and how long until it is worth asking again; 0: at once,
+ * of a source that then waits until there is something new.
+ */
 export type Reading = { specs: EndpointSpec[]; nextMs: number };
 
 /** A place that endpoints are read from. */

@@ -7,6 +7,7 @@ import type { EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import { newTicketKey } from '../../net/ticket-keys.ts';
+import type { ClusterBackends } from '../discovery/cluster-source.ts';
 import { DiscoveryHub } from '../discovery/discovery-hub.ts';
 import { HealthBoard } from '../health/health-board.ts';
 import type { ConfigMaterial, EndpointUsage, FromWorker, OutcomeBatch, ToWorker } from '../ipc.ts';
@@ -45,6 +46,8 @@ export type SupervisorDeps = {
   readonly setLogLevel: (level: GatewayConfig['log']['level']) => void;
   /** The node agent; undefined: none, sockets carry everything. */
   readonly carrier?: KernelCarrier | undefined;
+  /** Who serves what in the cluster of this host; undefined: it is of none. */
+  readonly cluster?: ClusterBackends | undefined;
   /** Reads the configuration anew; throws `E_CONFIG_INVALID` with every diagnostic. */
   readonly load: () => LoadedConfig;
   /** Makes ready what stands around the supervisor; throws when it cannot, with nothing changed. */
@@ -76,7 +79,9 @@ export class Supervisor {
   #ticketKeys: readonly string[];
   #loaded: LoadedConfig;
   #generation = 1;
-  #reloading: Promise<void> | undefined;
+  #reloading: Promise<void> = Promise.resolve();
+  /** The one that calls share until it reads the configuration. */
+  #nextReload: Promise<void> | undefined;
   #left = false;
   #served = false;
   #adoptable = false;
@@ -95,6 +100,7 @@ export class Supervisor {
       clock: deps.clock,
       logger: deps.logger,
       metrics: this.#registry,
+      cluster: deps.cluster,
       onEndpoints: (service: string, specs: readonly EndpointSpec[]) =>
         this.#board.setEndpoints(service, specs),
     });
@@ -206,12 +212,22 @@ export class Supervisor {
    * under way share the next one. Rejects, with nothing changed, when the files have errors.
    */
   reload(): Promise<void> {
-    this.#reloading ??= new Promise<void>((resolve) => setImmediate(resolve))
-      .then(() => this.#reload())
-      .finally(() => {
-        this.#reloading = undefined;
+    this.#nextReload ??= this.#reloading
+      .catch(() => {})
+      .then(() => new Promise<void>((resolve) => setImmediate(resolve)))
+      .then(() => {
+        this.#reloading = this.#nextReload ?? Promise.resolve();
+        this.#nextReload = undefined;
+        return this.#reload();
       });
-    return this.#reloading;
+    return this.#nextReload;
+  }
+
+  /** Resolves when every worker has taken in what it was sent before; after 500 ms at most. */
+  async settle(): Promise<void> {
+    // Sources that have just told something new are heard first.
+    await new Promise((resolve) => setImmediate(resolve));
+    await this.#askWorkers(new Promise((resolve) => setTimeout(resolve, STATS_WAIT_MS).unref()));
   }
 
   /** Replaces the contents of the files that the configuration names (new certificates). */

@@ -17,13 +17,14 @@ import { NO_ASSIGNMENT } from '../../link/assignment.ts';
 import type { NodeDescription } from '../../model/cluster.ts';
 import type { EmbeddedStore } from '../../store/embedded-store.ts';
 import { LocalStore } from '../../store/local-store.ts';
+import type { ClusterEdge } from '../cluster-edge.ts';
 import { VERSION } from '../version.ts';
 import { prefixOf } from './agent-process.ts';
 import { openClusterStore } from './cluster-store.ts';
 import type { DaemonSettings } from './settings.ts';
 import { taskFiles } from './task-files.ts';
 
-function describe(engine: Engine): NodeDescription {
+function describe(engine: Engine, edge: ClusterEdge | undefined): NodeDescription {
   const labels = engine.options.labels.map((one): [string, string] => {
     const [key = '', value = ''] = one.split(/=(.*)/s, 2);
     return [key, value];
@@ -38,6 +39,7 @@ function describe(engine: Engine): NodeDescription {
     engineLabels: Object.fromEntries(labels),
     networkDrivers: ['bridge', 'host', 'macvlan', 'null', 'overlay', ...engine.remote.driverNames],
     epoch: networkEpoch(),
+    ...(edge?.wanted ? { gateway: true } : {}),
   };
 }
 
@@ -72,6 +74,7 @@ export function clusterMember(
   store: EmbeddedStore,
   settings: DaemonSettings,
   logger: Logger,
+  edge: ClusterEdge | undefined,
 ): ClusterMember {
   const { clusterStore, dataRoot, execRoot } = settings;
   const path = join(dataRoot, 'cluster.db');
@@ -81,17 +84,18 @@ export function clusterMember(
     epoch: networkEpoch(),
     nodeId: () => file.nodeId,
     links: () => links(engine),
+    edge,
   });
   if (file.nodeId !== undefined) plane.hold(file.readAssignment() ?? NO_ASSIGNMENT);
   const runner = new TaskWorker({
     engine,
     files: taskFiles(execRoot, prefixOf(settings)),
     plane,
-    describe: () => describe(engine),
+    describe: () => describe(engine, edge),
     now: () => stamp(systemClock),
     logger,
   });
-  return new ClusterMember({
+  const member = new ClusterMember({
     file,
     openStore: async () =>
       clusterStore ? openClusterStore(clusterStore, logger) : new LocalStore(path),
@@ -101,9 +105,11 @@ export function clusterMember(
     },
     orchestration: { lead: (state) => lead({ store: state, clock: systemClock, logger }) },
     runner,
-    describe: () => describe(engine),
+    describe: () => describe(engine, edge),
     managing: (state) => tellEvents(state, engine.events),
     links: () => links(engine),
     ...{ clock: systemClock, rng: systemRng, logger },
   });
+  if (edge) edge.onWanted = () => member.introduce();
+  return member;
 }

@@ -17,6 +17,7 @@ import { Exposition } from '../../gateway/metrics/exposition.ts';
 import type { AgentEvents } from '../../link/agent-port.ts';
 import { splitHostPort } from '../../model/address.ts';
 import { EmbeddedStore } from '../../store/embedded-store.ts';
+import type { ClusterEdge } from '../cluster-edge.ts';
 import { VERSION } from '../version.ts';
 import { type AgentKeeper, prefixOf, startAgentProcess } from './agent-process.ts';
 import { clusterMember } from './cluster-host.ts';
@@ -131,6 +132,7 @@ async function startParts(
   id: string,
   settings: DaemonSettings,
   logger: Logger,
+  edge: ClusterEdge | undefined,
   bequest: Bequest | undefined,
   closers: Closer[],
 ): Promise<Parts> {
@@ -145,7 +147,7 @@ async function startParts(
   engine.containers.execs.adopt(bequest?.execs ?? []);
   relay.target = engine;
   closers.push(() => engine.close());
-  const member = clusterMember(engine, store, settings, logger);
+  const member = clusterMember(engine, store, settings, logger, edge);
   await engine.start();
   closers.push(() => member.close());
   await member.start();
@@ -177,6 +179,7 @@ export class EngineCore {
     dataRoot: string,
     read: (id: string) => DaemonSettings,
     logger: Logger,
+    edge?: ClusterEdge,
     bequest?: Bequest,
   ): Promise<EngineCore> {
     const closers: Closer[] = [];
@@ -184,7 +187,7 @@ export class EngineCore {
       const store = EmbeddedStore.open(join(dataRoot, 'state.db'));
       closers.push(() => store.close());
       const id = identity(store);
-      const parts = await startParts(store, id, read(id), logger, bequest, closers);
+      const parts = await startParts(store, id, read(id), logger, edge, bequest, closers);
       return new EngineCore(parts, closers);
     } catch (error) {
       await closeAll(closers);

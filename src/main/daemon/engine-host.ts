@@ -5,6 +5,7 @@ import { LINGER_MS } from '../../api/engine/calls.ts';
 import { EngineServer } from '../../api/engine/engine-server.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import { invalid } from '../../base/faults.ts';
+import type { ClusterEdge } from '../cluster-edge.ts';
 import { PidFile } from '../pid-file.ts';
 import type { LeveledLogger } from '../pino-logger.ts';
 import type { Estate, PassOn, Send } from '../succession.ts';
@@ -22,6 +23,8 @@ export type EngineOrder = {
   /** daemon.json; undefined: none. */
   readonly configFile: string | undefined;
   readonly sockets: EngineSockets;
+  /** The gateway's in the same daemon; undefined: it has none. */
+  readonly edge: ClusterEdge | undefined;
   /** What a daemon before has to leave; resolves when it is left. Undefined: there is none. */
   readonly claim: (() => Promise<Bequest>) | undefined;
   /** Called when neither this process nor its successor can go on with the engine. */
@@ -114,7 +117,7 @@ export class EngineHost implements Estate {
     try {
       const bequest = await order.claim?.();
       const read = (id: string) => readSettings(order, id);
-      const core = await EngineCore.start(settings.dataRoot, read, logger, bequest);
+      const core = await EngineCore.start(settings.dataRoot, read, logger, order.edge, bequest);
       const host = new EngineHost(order, settings, pid, logger, core);
       await host.#listen();
       pid.hold(true);
@@ -195,6 +198,7 @@ export class EngineHost implements Estate {
         settings.dataRoot,
         () => settings,
         this.logger,
+        this.#order.edge,
         this.#bequest,
       );
     } catch (error) {

@@ -27,7 +27,7 @@ function meshAddresses({ addresses }: Backend, ingress: string): string[] {
 const family = (address: string) => address.includes(':');
 
 /** Where a connection goes here: to its mesh address, or straight to the sandbox of a task here. */
-function placesOf(task: Backend, ingress: string, host: LocalHost): string[] {
+export function placesOf(task: Backend, ingress: string, host: LocalHost): string[] {
   const mesh = meshAddresses(task, ingress);
   if (task.nodeId !== host.nodeId) return mesh;
   const targets = host.gatewayAddresses.get(task.taskId) ?? [];
@@ -61,8 +61,7 @@ export function meshIntent(
 ): MeshIntent | undefined {
   const vni = ingress?.segments[0]?.vni;
   if (!ingress || vni === undefined) return undefined;
-  const published = services.filter(({ ports }) => ports.some(({ mode }) => mode === 'ingress'));
-  const tasks = published.flatMap((service) => service.tasks);
+  const tasks = services.flatMap((service) => service.tasks);
   const others = tasks.filter(({ nodeId }) => nodeId !== host.nodeId);
   const own = tasks.filter(({ nodeId }) => nodeId === host.nodeId);
   return {
@@ -86,6 +85,6 @@ export function meshIntent(
       });
     }),
     draining: tasks.flatMap((task) => (task.draining ? placesOf(task, ingress.id, host) : [])),
-    forwards: published.flatMap((service) => forwardsOf(service, ingress.id, host)),
+    forwards: services.flatMap((service) => forwardsOf(service, ingress.id, host)),
   };
 }

@@ -14,6 +14,7 @@ import { AddressLedger, type Lease, type Leases } from './address-ledger.ts';
 import { Drafts, planOf } from './drafts.ts';
 import { completeNetwork, lacksSegments, OVERLAY } from './network-plan.ts';
 import { givePorts, PortLedger } from './ports.ts';
+import { inMesh } from './slots.ts';
 import type { Plan, Stage } from './stage.ts';
 import type { ClusterView, Touched } from './view.ts';
 
@@ -188,7 +189,7 @@ export class Allocator implements Stage {
     const { id, spec } = service;
     const nameOf = (other: string) => view.services.get(other)?.value.name ?? '';
     const { ports, fault } = givePorts(service, this.#ports, nameOf);
-    const joined = this.#networksOf(view, spec.template, spec.ports);
+    const joined = this.#networksOf(view, spec.template, inMesh(spec));
     const wanted = { ...joined, ids: spec.resolution === 'vip' ? joined.ids : [] };
     const given = this.#give(view, id, wanted, 'vip');
     const why = fault ?? given.fault;
@@ -210,8 +211,8 @@ export class Allocator implements Stage {
 
   /** Undefined: it waits, as it says already. */
   #address(view: ClusterView, task: ClusterTask, at: string): ClusterTask | undefined {
-    const { id, template, ports, report } = task;
-    const given = this.#give(view, id, this.#networksOf(view, template, ports), 'task');
+    const { id, template, report } = task;
+    const given = this.#give(view, id, this.#networksOf(view, template, inMesh(task)), 'task');
     const fault = this.#faults.get(task.serviceId) ?? given.fault;
     if (fault !== undefined) {
       this.#addresses.settle(id, NO_LEASES, 'task');
@@ -258,7 +259,7 @@ export class Allocator implements Stage {
   #networksOf(
     { networks }: ClusterView,
     { networks: asked, container }: ClusterTask['template'],
-    ports: readonly ServicePort[],
+    meshed: boolean,
   ): Joined {
     const ids = new Set<string>();
     let fault: string | undefined;
@@ -268,7 +269,7 @@ export class Allocator implements Stage {
       if (!network) fault ??= `network ${key} not found`;
       else if (network.value.spec.driver === OVERLAY) ids.add(network.value.id);
     }
-    if (ports.some(({ mode }) => mode === 'ingress')) {
+    if (meshed) {
       if (this.#ingress !== undefined) ids.add(this.#ingress);
       else fault ??= 'service needs ingress network, but no ingress network is present';
     }

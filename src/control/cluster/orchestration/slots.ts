@@ -9,6 +9,7 @@ import {
 import type { Change } from '../../../store/embedded-store.ts';
 import { timestamp } from '../../ids.ts';
 import { isOver, progress, type Versioned } from '../cluster-state.ts';
+import { hasHttpLabels } from '../http-labels.ts';
 import { clusterId } from '../identity/tokens.ts';
 import { NO_REPORT } from '../report.ts';
 import { placeOf } from '../templates.ts';
@@ -79,10 +80,16 @@ export function isGone({ value: { report, nodeId } }: Task, view: ClusterView): 
 export function isCurrent({ value }: Task, service: ClusterService, nodes: Nodes): boolean {
   const { template } = service.spec;
   const { constraints } = template;
+  if (hasHttpLabels(service.labels) && !inMesh(value)) return false;
   if (!sameWork(value, { template, ports: service.ports })) return false;
   if (isDeepStrictEqual(constraints, value.template.constraints)) return true;
   const placed = progress(value.report.state) >= progress('assigned');
   return placed && unmetBy(value.nodeId, constraints, nodes) === undefined;
+}
+
+/** Whether a task has an address by which every node reaches it. */
+export function inMesh({ ports, meshed = false }: Pick<ClusterTask, 'ports' | 'meshed'>): boolean {
+  return meshed || ports.some(({ mode }) => mode === 'ingress');
 }
 
 /** A task that is to be something else; `reason`: why the cluster wants that. */
@@ -127,6 +134,7 @@ export function following(
     ...{ id, name: `${service.name}.${place}.${id}`, labels: {}, created, updated: created },
     ...{ serviceId: service.id, slot, nodeId, specVersion: service.specVersion },
     ...{ template: service.spec.template, ports: service.ports, addresses: {} },
+    ...(hasHttpLabels(service.labels) ? { meshed: true } : {}),
     desired: tasks.some(isWanted) || !tasks.every((one) => isGone(one, view)) ? 'ready' : 'running',
     report: { ...NO_REPORT, at: created, message: 'created' },
   };

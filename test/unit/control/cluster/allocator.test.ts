@@ -361,3 +361,15 @@ test('nothing is ever given twice, whatever happens, whoever leads, whatever is 
   });
   await fc.assert(property, { numRuns: 200 });
 });
+
+test('tasks that gateways reach have an address in the mesh without a port', async () => {
+  const bench = await allocating();
+  const labels = { 'com.docker.lb.hosts': 'a.example', 'com.docker.lb.port': '80' };
+  const service = { ...newService('s'), labels };
+  await bench.put('service', service);
+  await bench.put('task', { ...aTask('t', service), meshed: true }, aTask('plain', service));
+  await bench.settle();
+  assert.match(bench.task('t').addresses['ingress'] ?? '', /^10\.0\.0\.\d+\/24$/);
+  assert.deepEqual(bench.task('plain').addresses, {});
+  assert.deepEqual(bench.service('s').vips, {}, 'nobody asks for the address of the service');
+});

@@ -265,3 +265,50 @@ test('differences lead to what a new leader would send, with the same version', 
     { numRuns: 500 },
   );
 });
+
+test('labels for gateways show a service everywhere, its certificate to gateways only', async () => {
+  const followed = new Followed();
+  const gateway = { ...nodeObject('gate').description, gateway: true };
+  await followed.put(KIND.node, nodeObject('gate', { description: gateway }));
+  await followed.put(KIND.node, nodeObject('n1'));
+  await followed.put(
+    KIND.network,
+    networkObject('ing', { 4096: '10.0.0.0/24' }, { ingress: true }),
+  );
+  for (const name of ['cert', 'key', 'other']) {
+    const data = { kind: 'secret', data: name } as const;
+    const file: ClusterFile = {
+      id: `id-${name}`,
+      name,
+      labels: {},
+      created: '',
+      updated: '',
+      ...data,
+    };
+    await followed.put(KIND.file, file);
+  }
+  const filesOf = (node: string) =>
+    followed
+      .of(node)
+      .files.map(({ name }) => name)
+      .sort();
+  const labels = { 'com.docker.lb.hosts': 'a.example', 'com.docker.lb.port': '80' };
+  const web = serviceObject('web', {}, { labels });
+  await followed.put(KIND.service, web);
+  await followed.put(KIND.task, taskObject('t1', web, 'n1', { ing: '10.0.0.3/24' }));
+  for (const node of ['gate', 'n1']) {
+    const { services, networks } = followed.of(node);
+    assert.deepEqual([services.length, networks.length], [1, 1], node);
+    assert.deepEqual(filesOf(node), []);
+  }
+  const pair = { 'com.docker.lb.ssl_cert': 'cert', 'com.docker.lb.ssl_key': 'key' };
+  await followed.put(KIND.service, { ...web, labels: { ...labels, ...pair } });
+  assert.deepEqual(filesOf('gate'), ['cert', 'key']);
+  assert.deepEqual(filesOf('n1'), [], 'it has no gateway');
+  await followed.put(KIND.node, nodeObject('n1', { description: gateway }));
+  assert.deepEqual(filesOf('n1'), ['cert', 'key']);
+  await followed.put(KIND.node, nodeObject('n1'));
+  assert.deepEqual(filesOf('n1'), []);
+  await followed.put(KIND.service, { ...web, labels });
+  assert.deepEqual(filesOf('gate'), []);
+});

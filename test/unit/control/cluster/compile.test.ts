@@ -42,7 +42,8 @@ function service(
 ): ServiceBackends {
   const port = { name: '', transport: 'tcp', targetPort: 80, mode: 'ingress' } as const;
   return {
-    ...{ serviceId: `s${number}`, name: `Web${number}`, resolution: 'vip', labels },
+    ...{ serviceId: `s${number}`, name: `Web${number}`, created: '2026-01-01T00:00:00Z' },
+    ...{ resolution: 'vip', labels },
     vips: { app: `10.0.1.${100 + number}/24`, ing: `10.0.0.${100 + number}/24` },
     ports: [{ ...port, publishedPort: 8000 + number }],
     aliases: { app: [`alias${number}`] },

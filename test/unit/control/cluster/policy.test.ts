@@ -37,7 +37,8 @@ function service(
       ]),
     );
   return {
-    ...{ serviceId: name, name, resolution: 'vip', vips: {}, ports: [], aliases: {}, labels },
+    ...{ serviceId: name, name, created: '', resolution: 'vip', vips: {}, ports: [], aliases: {} },
+    labels,
     networkNames: { front: 'the-front', back: 'the-back' },
     tasks: nodes.map((nodeId, index) => ({
       ...{ taskId: `t${tasks++}`, name: `${name}.${index}`, nodeId, draining: false },
