@@ -10,8 +10,7 @@ import { checkSize, type Store, type StoreEvent } from '../../src/store/store.ts
  * and of some that were made it is told that they failed.
  */
 export class FaultyStore implements Store {
-  /** How likely a write fails; 0: nothing fails or is late. */
-  trouble = 0;
+  #trouble = 0;
   readonly #truth: LocalStore;
   readonly #rng: Rng;
   readonly #mirror = new Mirror();
@@ -24,6 +23,16 @@ export class FaultyStore implements Store {
       this.#late.push({ events, version });
       if (this.trouble === 0) this.catchUp();
     });
+  }
+
+  /** How likely a write fails; 0: nothing fails or is late. */
+  get trouble(): number {
+    return this.#trouble;
+  }
+
+  set trouble(likely: number) {
+    this.#trouble = likely;
+    if (likely === 0) this.catchUp();
   }
 
   get available(): boolean {

@@ -11,12 +11,13 @@ import {
   type UpdateRule,
 } from '../../src/model/cluster.ts';
 import type { LocalStore } from '../../src/store/local-store.ts';
-import type { Store, StoreEvent } from '../../src/store/store.ts';
+import type { StoreEvent } from '../../src/store/store.ts';
+import type { FaultyStore } from './faulty-store.ts';
 
 /** What must be so after every transaction and every step, whatever has happened. */
 export class Invariants {
   readonly view: ClusterView;
-  readonly #seen: Store;
+  readonly #seen: FaultyStore;
   /** No faults and no scaling: then updates must cost no more than their rule allows. */
   readonly #healthy: boolean;
   /** Tasks that an update put in the place of one that was well, by service. */
@@ -28,7 +29,7 @@ export class Invariants {
   #fault = '';
 
   /** `seen`: the state as the leader sees it. */
-  constructor(store: LocalStore, seen: Store, healthy: boolean) {
+  constructor(store: LocalStore, seen: FaultyStore, healthy: boolean) {
     this.#seen = seen;
     this.view = new ClusterView(store);
     this.#healthy = healthy;
@@ -67,7 +68,9 @@ export class Invariants {
         (last, value) => (last && last.created > value.created ? last : value),
         undefined,
       );
-    if (!latest || !this.#isWell(latest)) return;
+    // A leader that sees late may replace what is well again.
+    const late = !this.#healthy && this.#seen.trouble > 0;
+    if (late || !latest || !this.#isWell(latest)) return;
     const replacing = this.#replacing.get(task.serviceId) ?? new Set();
     this.#replacing.set(task.serviceId, replacing.add(task.id));
   }
@@ -82,7 +85,8 @@ export class Invariants {
   }
 
   #moved({ id, nodeId, report, template: { constraints } }: ClusterTask): void {
-    if (report.state !== 'assigned') return;
+    // A leader that sees late may give a task to a node that was fit when it looked.
+    if (report.state !== 'assigned' || this.#seen.trouble > 0) return;
     const node = this.view.nodes.get(nodeId)?.value;
     const nodes = [node, findNode(this.#seen, nodeId), this.#nodes.get(nodeId)?.value];
     if (nodes.some((one) => one && fits(one, constraints))) return;

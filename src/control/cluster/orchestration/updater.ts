@@ -108,13 +108,14 @@ function ruleOf({ spec, progress }: ClusterService): UpdateRule {
   return progress?.state === 'rollback_started' ? spec.rollback : spec.update;
 }
 
-/** Those first whose latest task does not serve: to replace it costs nothing. */
+/** Those first whose latest task does not serve: to replace it costs nothing; then the newest. */
 function inOrder(slots: readonly Slot[]): Slot[] {
-  const serves = ({ tasks }: Slot) => {
+  const rank = ({ tasks }: Slot): number => {
     const latest = tasks.findLast(isWanted);
-    return Number(latest !== undefined && isServing(latest));
+    if (!latest) return 0;
+    return isServing(latest) ? 1 : -latest.value.specVersion;
   };
-  return [...slots].sort((a, b) => serves(a) - serves(b) || a.slot - b.slot);
+  return [...slots].sort((a, b) => rank(a) - rank(b) || a.slot - b.slot);
 }
 
 function replaced(
