@@ -4,6 +4,7 @@ import { timestamp } from '../../ids.ts';
 import { isActive, isOver, progress, type Versioned } from '../cluster-state.ts';
 import { Drafts, planOf } from './drafts.ts';
 import { Failures } from './failures.ts';
+import { takesTasks } from './node-fitness.ts';
 import { type Explanation, explain, explainOne } from './obstacle.ts';
 import { type Ask, askOf, NodeLoad, obstacleAt, type Use, useOf } from './placement.ts';
 import { Spread } from './spread.ts';
@@ -194,10 +195,14 @@ export class Scheduler implements Stage {
     return explain(loads.flatMap((load) => obstacleAt(load, ask) ?? []));
   }
 
-  /** The node that was planned for a task at this version, once more. */
+  /** The node that was planned for a task at this version, once more while it takes tasks. */
   #standing(task: Task): Change | undefined {
     const draft = this.#drafts.of(task.value.id, task);
-    return draft && isAssigned(draft) ? this.#drafts.put(task.version, draft) : undefined;
+    if (!draft || !isAssigned(draft)) return undefined;
+    const { node } = this.#load(draft.nodeId);
+    if (node && takesTasks(node)) return this.#drafts.put(task.version, draft);
+    this.#release(draft.id);
+    return undefined;
   }
 
   #assign({ version, value }: Task, nodeId: string, at: string): Change {

@@ -329,3 +329,17 @@ test('no node is given more than it has, whatever happens, whoever leads', async
   });
   await fc.assert(property, { numRuns: 200 });
 });
+
+test('a node that was planned for a task and takes none before that is written is planned no more', async () => {
+  const { bench } = await scheduling(nodeOf('a'));
+  const service = newService('web', { template: joining([]) });
+  await bench.put('service', service);
+  await bench.put('task', waiting('one', service));
+  await bench.settle(() => false);
+  await bench.put('node', nodeOf('a', { availability: 'drain' }));
+  await bench.settle();
+  assert.equal(bench.task('one').nodeId, '');
+  await bench.put('node', nodeOf('b'));
+  await bench.settle();
+  assert.equal(bench.task('one').nodeId, 'b');
+});
