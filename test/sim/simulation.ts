@@ -1,7 +1,6 @@
 import { errorText } from '../../src/base/errors.ts';
 import { type Rng, seededRng } from '../../src/base/rng.ts';
 import { isOver } from '../../src/control/cluster/cluster-state.ts';
-import { defaultIngress } from '../../src/control/cluster/orchestration/network-plan.ts';
 import {
   isServing,
   isUsed,
@@ -47,6 +46,7 @@ const SILENCE_MS = 15_000;
 /** Within so many steps after the faults everything is as it was asked for. */
 const SETTLE_STEPS = 600;
 const NETWORKS = ['front', 'back'];
+const INGRESS = 'ingress';
 /** Tasks of this image fail. */
 const BROKEN = 'app:broken';
 
@@ -86,7 +86,9 @@ class Simulation {
   async run(): Promise<void> {
     const { nodes, services, steps } = this.#shape;
     for (let count = 0; count < nodes; count++) this.#addNode();
-    const all = [defaultIngress('ingress', ''), ...NETWORKS.map((id) => aNetwork(id))];
+    const all = [...NETWORKS, INGRESS].map((id, index) =>
+      aNetwork(id, [`10.${index}.0.0/16`], { ingress: id === INGRESS }),
+    );
     const networks = all.map((value) => ({ kind: KIND.network, id: value.id, value }));
     await this.#write([{ kind: KIND.cluster, id: 'cluster', value: aCluster() }, ...networks]);
     for (let count = 0; count < services; count++) await this.#create();
