@@ -19,7 +19,7 @@ import { edit } from '../../src/store/edit.ts';
 import type { Change } from '../../src/store/embedded-store.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
 import { MAX_CHANGES, type Store } from '../../src/store/store.ts';
-import { aCluster, aService } from './cluster-objects.ts';
+import { aCluster, aNode, aService } from './cluster-objects.ts';
 
 /** What a simulated node makes of a task that it is about to start or that runs. */
 export type Fate = (task: ClusterTask) => 'failed' | 'complete' | 'stuck' | undefined;
@@ -47,6 +47,13 @@ export class ClusterLab {
     this.store = store;
     this.stages = all;
     this.leader = this.#newLeader();
+  }
+
+  /** One with nodes of these names. */
+  static async of(...nodes: string[]): Promise<ClusterLab> {
+    const lab = new ClusterLab();
+    await lab.found(nodes.map((id) => aNode(id)));
+    return lab;
   }
 
   get tasks(): ClusterTask[] {

@@ -5,12 +5,6 @@ import { aNode, aSpec } from '../../../support/cluster-objects.ts';
 
 const GLOBAL = aSpec({ mode: { kind: 'global' } });
 
-async function lab(...nodes: string[]): Promise<ClusterLab> {
-  const made = new ClusterLab();
-  await made.found(nodes.map((id) => aNode(id)));
-  return made;
-}
-
 function nodesOf(made: ClusterLab): string[] {
   return made
     .running('web')
@@ -19,7 +13,7 @@ function nodesOf(made: ClusterLab): string[] {
 }
 
 test('every node that takes tasks has one, those that come later too', async () => {
-  const made = await lab('a', 'b', 'c', 'd');
+  const made = await ClusterLab.of('a', 'b', 'c', 'd');
   await made.node('c', { availability: 'pause' });
   await made.node('d', { availability: 'drain' });
   await made.create('web', GLOBAL);
@@ -32,7 +26,7 @@ test('every node that takes tasks has one, those that come later too', async () 
 });
 
 test('a node that is paused keeps its task; one that is drained or down does not', async () => {
-  const made = await lab('a', 'b', 'c');
+  const made = await ClusterLab.of('a', 'b', 'c');
   await made.create('web', GLOBAL);
   await made.until('all run', () => nodesOf(made).length === 3);
   await made.node('a', { availability: 'pause' });
@@ -53,7 +47,7 @@ test('a node that is paused keeps its task; one that is drained or down does not
 });
 
 test('a task that failed is followed on its node; nothing is left of a node that went', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', GLOBAL);
   await made.until('all run', () => nodesOf(made).length === 2);
   await made.report(made.of('web', 'a')[0]?.id ?? '', { state: 'failed' });
@@ -70,7 +64,7 @@ test('a task that failed is followed on its node; nothing is left of a node that
 });
 
 test('a task that ended and is not to be restarted does not come again', async () => {
-  const made = await lab('a');
+  const made = await ClusterLab.of('a');
   const { template } = GLOBAL;
   const restart = { ...template.restart, condition: 'none' as const };
   await made.create('web', { ...GLOBAL, template: { ...template, restart } });
@@ -83,7 +77,7 @@ test('a task that ended and is not to be restarted does not come again', async (
 });
 
 test('a task that failed as its node was drained is followed when the node is active again', async () => {
-  const made = await lab('a');
+  const made = await ClusterLab.of('a');
   await made.create('web', GLOBAL);
   await made.until('it runs', () => nodesOf(made).length === 1);
   await made.report(made.of('web')[0]?.id ?? '', { state: 'failed' });
@@ -100,7 +94,7 @@ test('a task that failed as its node was drained is followed when the node is ac
 });
 
 test('other constraints end the tasks of nodes that no longer fit, and replace no other', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', GLOBAL);
   await made.until('all run', () => nodesOf(made).length === 2);
   const [kept] = made.of('web', 'b');

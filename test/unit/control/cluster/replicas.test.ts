@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { ORPHAN_MS } from '../../../../src/control/cluster/orchestration/reaper.ts';
 import type { ServiceSpec } from '../../../../src/model/cluster.ts';
 import { ClusterLab } from '../../../support/cluster-lab.ts';
-import { aNode, aSpec } from '../../../support/cluster-objects.ts';
+import { aSpec } from '../../../support/cluster-objects.ts';
 
 function replicas(count: number) {
   return (spec: ServiceSpec): ServiceSpec => ({
@@ -14,12 +14,6 @@ function replicas(count: number) {
 
 const THREE = aSpec({ mode: { kind: 'replicated', replicas: 3 } });
 
-async function lab(...nodes: string[]): Promise<ClusterLab> {
-  const made = new ClusterLab();
-  await made.found(nodes.map((id) => aNode(id)));
-  return made;
-}
-
 function slots(made: ClusterLab): number[] {
   return made
     .of('web')
@@ -28,7 +22,7 @@ function slots(made: ClusterLab): number[] {
 }
 
 test('a service gets its tasks, complete with what a node needs', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', THREE);
   const [task] = made.of('web', 1);
   assert.match(task?.id ?? '', /^[0-9a-z]{25}$/);
@@ -40,7 +34,7 @@ test('a service gets its tasks, complete with what a node needs', async () => {
 });
 
 test('a scale keeps the tasks that there are; numbers that are free are used again', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', THREE);
   await made.until('all run', () => made.running('web').length === 3);
   const before = made.of('web').map(({ id }) => id);
@@ -57,7 +51,7 @@ test('a scale keeps the tasks that there are; numbers that are free are used aga
 });
 
 test('a scale down takes what does not run, then from the node that has most', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   made.fate = ({ slot }) => (slot === 1 ? 'stuck' : undefined);
   await made.create('web', aSpec({ mode: { kind: 'replicated', replicas: 5 } }));
   await made.until('four run', () => made.running('web').length === 4);
@@ -72,7 +66,7 @@ test('a scale down takes what does not run, then from the node that has most', a
 });
 
 test('a task that is to go stays until its node says that it is over', async () => {
-  const made = await lab('a');
+  const made = await ClusterLab.of('a');
   await made.create('web', aSpec());
   await made.until('it runs', () => made.running('web').length === 1);
   await made.drop('web');
@@ -85,7 +79,7 @@ test('a task that is to go stays until its node says that it is over', async () 
 });
 
 test('tasks of a service that goes: one without a node at once, one of a node that is gone too', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.node('b', { availability: 'pause' });
   await made.create('web', aSpec());
   await made.until('it runs', () => made.running('web').length === 1);
@@ -103,7 +97,7 @@ test('tasks of a service that goes: one without a node at once, one of a node th
 });
 
 test('another leader makes nothing twice, whatever the one before it had written', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', THREE);
   const ids = made.of('web').map(({ id }) => id);
   made.lead();

@@ -3,13 +3,7 @@ import { test } from 'node:test';
 import { ORPHAN_MS } from '../../../../src/control/cluster/orchestration/reaper.ts';
 import type { TaskRestartRule } from '../../../../src/model/cluster.ts';
 import { ClusterLab } from '../../../support/cluster-lab.ts';
-import { aNode, aSpec, aTemplate } from '../../../support/cluster-objects.ts';
-
-async function lab(...nodes: string[]): Promise<ClusterLab> {
-  const made = new ClusterLab();
-  await made.found(nodes.map((id) => aNode(id)));
-  return made;
-}
+import { aSpec, aTemplate } from '../../../support/cluster-objects.ts';
 
 function rule(more: Partial<TaskRestartRule>) {
   const restart = {
@@ -42,7 +36,7 @@ async function failAgain(made: ClusterLab, times: number, apartMs = 0): Promise<
 }
 
 test('a task that failed is followed by another one after the delay', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', rule({}));
   await running(made);
   await made.report(made.of('web')[0]?.id ?? '', { state: 'failed', error: 'exit 1' });
@@ -57,7 +51,7 @@ test('a task that failed is followed by another one after the delay', async () =
 });
 
 test('another leader keeps the delay', async () => {
-  const made = await lab('a');
+  const made = await ClusterLab.of('a');
   await made.create('web', rule({ delayMs: 60_000 }));
   await running(made);
   await made.report(made.of('web')[0]?.id ?? '', { state: 'failed' });
@@ -78,7 +72,7 @@ test('what the condition does not name is not restarted', async () => {
     ['any', 'complete', true],
     ['any', 'rejected', true],
   ] as const) {
-    const made = await lab('a');
+    const made = await ClusterLab.of('a');
     await made.create('web', rule({ condition, delayMs: 0 }));
     await running(made);
     await made.report(made.of('web')[0]?.id ?? '', { state });
@@ -90,7 +84,7 @@ test('what the condition does not name is not restarted', async () => {
 });
 
 test('attempts are counted, beyond the tasks that are kept to be shown', async () => {
-  const made = await lab('a');
+  const made = await ClusterLab.of('a');
   await made.create('web', rule({ maxAttempts: 7 }));
   await failAgain(made, 8);
   await made.pass(60_000);
@@ -102,7 +96,7 @@ test('attempts are counted, beyond the tasks that are kept to be shown', async (
 });
 
 test('attempts are counted within the window', async () => {
-  const made = await lab('a');
+  const made = await ClusterLab.of('a');
   await made.create('web', rule({ maxAttempts: 2, windowMs: 60_000 }));
   await failAgain(made, 4, 70_000);
   await failAgain(made, 2);
@@ -111,7 +105,7 @@ test('attempts are counted within the window', async () => {
 });
 
 test('of each slot so many tasks are kept as the cluster says', async () => {
-  const made = await lab('a');
+  const made = await ClusterLab.of('a');
   await made.create('web', rule({}));
   await failAgain(made, 9);
   await running(made);
@@ -120,7 +114,7 @@ test('of each slot so many tasks are kept as the cluster says', async () => {
 });
 
 test('tasks of a node that is down are replaced at once, and given up after a day', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', aSpec({ mode: { kind: 'replicated', replicas: 4 } }));
   await running(made, 4);
   const before = made.of('web', 'a').map(({ id }) => id);
@@ -138,7 +132,7 @@ test('tasks of a node that is down are replaced at once, and given up after a da
 });
 
 test('a node that comes back ends what it should not run any more', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', aSpec());
   await running(made);
   const [task] = made.of('web');
@@ -150,7 +144,7 @@ test('a node that comes back ends what it should not run any more', async () => 
 });
 
 test('a node that is removed takes its tasks with it', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', aSpec());
   await running(made);
   const [task] = made.of('web');
@@ -161,7 +155,7 @@ test('a node that is removed takes its tasks with it', async () => {
 });
 
 test('a drain moves tasks, one after another in each slot; a pause moves nothing', async () => {
-  const made = await lab('a', 'b', 'c');
+  const made = await ClusterLab.of('a', 'b', 'c');
   await made.create('web', aSpec({ mode: { kind: 'replicated', replicas: 3 } }));
   await running(made, 3);
   await made.node('b', { availability: 'pause' });
@@ -178,7 +172,7 @@ test('a drain moves tasks, one after another in each slot; a pause moves nothing
 });
 
 test('with start-first a drained task goes when the next one serves', async () => {
-  const made = await lab('a', 'b');
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', aSpec({ update: { order: 'start-first' } }));
   await running(made);
   const [old] = made.of('web');

@@ -8,7 +8,7 @@ import {
 } from '../../../../src/model/cluster.ts';
 import { edit } from '../../../../src/store/edit.ts';
 import { ClusterLab } from '../../../support/cluster-lab.ts';
-import { aNode, aSpec, aTemplate } from '../../../support/cluster-objects.ts';
+import { aSpec, aTemplate } from '../../../support/cluster-objects.ts';
 
 type Parts = NonNullable<Parameters<typeof aSpec>[0]>;
 
@@ -20,8 +20,7 @@ function toImage(image: string) {
 
 /** A cluster where a service runs on two nodes. */
 async function running(replicas: number, more: Parts = {}): Promise<ClusterLab> {
-  const made = new ClusterLab();
-  await made.found([aNode('a'), aNode('b')]);
+  const made = await ClusterLab.of('a', 'b');
   await made.create('web', aSpec({ mode: { kind: 'replicated', replicas }, ...more }));
   await made.until('all run', () => made.running('web').length === replicas);
   return made;
@@ -326,8 +325,7 @@ test('another leader goes on with an update, and sees what failed before it led'
 });
 
 test('a global service is updated node by node', async () => {
-  const made = new ClusterLab();
-  await made.found(['a', 'b', 'c'].map((id) => aNode(id)));
+  const made = await ClusterLab.of('a', 'b', 'c');
   await made.create('web', aSpec({ mode: { kind: 'global' } }));
   await made.until('all run', () => made.running('web').length === 3);
   await made.respec('web', toImage('app:2'));
@@ -338,8 +336,7 @@ test('a global service is updated node by node', async () => {
 
 test('an update is completed though a node is drained in the middle of it', async () => {
   for (const mode of [{ kind: 'global' }, { kind: 'replicated', replicas: 3 }] as const) {
-    const made = new ClusterLab();
-    await made.found(['a', 'b', 'c'].map((id) => aNode(id)));
+    const made = await ClusterLab.of('a', 'b', 'c');
     const restart = { ...aTemplate().restart, condition: 'none' as const };
     await made.create('web', aSpec({ mode, template: aTemplate({ restart }) }));
     await made.until('all run', () => made.running('web').length === 3);
