@@ -146,7 +146,11 @@ class Simulation {
 
   /** One thing that somebody does or that goes wrong, or nothing. */
   async #disturb(): Promise<void> {
-    if (this.#chance(0.02)) this.#lab.lead();
+    if (this.#chance(0.02)) {
+      // Who takes the lead has seen what was written before it did.
+      this.#store.catchUp();
+      this.#lab.lead();
+    }
     if (this.#chance(0.05)) this.#store.trouble = this.#pick([0, 0, 0.1, 0.3, 1]) ?? 0;
     if (this.#chance(0.1)) await this.#change();
     if (this.#shape.healthy) return;
