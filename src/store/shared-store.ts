@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { errorText, SluiceError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { Campaign, type LeaseBackend } from './campaign.ts';
@@ -34,6 +35,9 @@ const FIRST_VIEW_MS = 15_000;
 const ECHO_MS = 10_000;
 const RETRY_MS = 200;
 const MAX_RETRY_MS = 2000;
+
+/** The one object of its kind that each leader writes when its turn begins. */
+const LEAD = 'lead';
 
 /** The state of a cluster in a store that its managers share. */
 export class SharedStore implements Store {
@@ -109,12 +113,39 @@ export class SharedStore implements Store {
   }
 
   campaign(id: string, onChange: (leads: boolean) => void): () => Promise<void> {
-    const campaign = new Campaign(this.#backend, id, onChange, this.#logger);
+    let turn = 0;
+    let told = false;
+    const tell = (leads: boolean) => {
+      if (leads === told) return;
+      told = leads;
+      onChange(leads);
+    };
+    const changed = async (leads: boolean) => {
+      const own = ++turn;
+      if (!leads) return tell(false);
+      while (turn === own && !(await this.#catchesUp(id))) await delay(RETRY_MS);
+      if (turn === own) tell(true);
+    };
+    const campaign = new Campaign(this.#backend, id, changed, this.#logger);
     this.#campaigns.add(campaign);
     return async () => {
       this.#campaigns.delete(campaign);
       await campaign.close();
     };
+  }
+
+  /**
+   * Whoever leads has to know all that the one before wrote: a write of its own that is in the
+   * mirror comes after all of that.
+   */
+  async #catchesUp(id: string): Promise<boolean> {
+    try {
+      await this.update([{ kind: LEAD, id: LEAD, value: { holder: id } }]);
+      return true;
+    } catch (error) {
+      this.#logger.debug('the lead waits for the state', { reason: errorText(error) });
+      return false;
+    }
   }
 
   async close(): Promise<void> {
@@ -162,7 +193,7 @@ export class SharedStore implements Store {
         this.#away(errorText(error));
       }
       this.#backend.turn();
-      await new Promise((resolve) => setTimeout(resolve, wait));
+      await delay(wait);
       wait = Math.min(MAX_RETRY_MS, wait * 2);
     }
   }

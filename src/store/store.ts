@@ -36,7 +36,8 @@ export interface Store {
   readonly available: boolean;
   /**
    * Stands for leader under this id until the returned function is called; at most one leads at any
-   * time, and one that cannot renew its lease is told so before another may lead.
+   * time, and one that cannot renew its lease is told so before another may lead. Who is told that it
+   * leads has everything in the mirror that was written before its turn.
    */
   campaign(id: string, onChange: (leads: boolean) => void): () => Promise<void>;
   close(): Promise<void>;

@@ -8,13 +8,15 @@ import { silentLogger } from '../../src/base/logger.ts';
 import { ConsulBackend } from '../../src/store/consul-backend.ts';
 import { EtcdBackend } from '../../src/store/etcd-backend.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
-import { SharedStore } from '../../src/store/shared-store.ts';
+import { type SharedBackend, SharedStore } from '../../src/store/shared-store.ts';
 import { MAX_CHANGES, type Store, type StoreEvent } from '../../src/store/store.ts';
 import { ConsulServer, noConsul } from '../support/consul.ts';
 import { EtcdCluster, noEtcd } from '../support/etcd.ts';
 import { eventually, freePorts } from '../support/gateway.ts';
 
 const LEASE_MS = 10_000;
+/** Longer than the lead takes to pass on. */
+const LAG_MS = 3000;
 
 type Subject = {
   readonly name: string;
@@ -22,8 +24,8 @@ type Subject = {
   /** Several managers can have it open. */
   readonly shared: boolean;
   start(): Promise<void>;
-  /** A manager's view; views with one prefix see one state. */
-  open(prefix: string): Promise<Store>;
+  /** A manager's view, `lagMs` late; views with one prefix see one state. */
+  open(prefix: string, lagMs?: number): Promise<Store>;
   stop(): Promise<void>;
 };
 
@@ -37,6 +39,21 @@ function embedded(): Subject {
   };
 }
 
+/** The same, hearing of every change so much later. */
+function lagging<T extends SharedBackend>(backend: T, lagMs: number): T {
+  if (lagMs === 0) return backend;
+  const follow = backend.follow.bind(backend);
+  backend.follow = (feed, signal) =>
+    follow(
+      {
+        replace: (...all) => void setTimeout(() => feed.replace(...all), lagMs),
+        apply: (...all) => void setTimeout(() => feed.apply(...all), lagMs),
+      },
+      signal,
+    );
+  return backend;
+}
+
 function consul(): Subject {
   let server: ConsulServer | undefined;
   return {
@@ -45,10 +62,10 @@ function consul(): Subject {
       server = new ConsulServer(await freePorts(4));
       await server.start();
     },
-    open: (prefix) => {
+    open: (prefix, lagMs = 0) => {
       const addresses = [`127.0.0.1:${server?.http}`];
       const options = { addresses, prefix, tls: undefined, token: undefined, leaseMs: LEASE_MS };
-      return SharedStore.open(new ConsulBackend(options), silentLogger);
+      return SharedStore.open(lagging(new ConsulBackend(options), lagMs), silentLogger);
     },
     stop: async () => server?.kill(),
   };
@@ -61,10 +78,10 @@ function etcd(): Subject {
     start: async () => {
       cluster = await EtcdCluster.start(3);
     },
-    open: (prefix) => {
+    open: (prefix, lagMs = 0) => {
       const addresses = cluster?.addresses ?? [];
       const options = { addresses, prefix, tls: undefined, leaseMs: LEASE_MS };
-      return SharedStore.open(new EtcdBackend(options), silentLogger);
+      return SharedStore.open(lagging(new EtcdBackend(options), lagMs), silentLogger);
     },
     stop: async () => cluster?.close(),
   };
@@ -232,6 +249,28 @@ for (const subject of [embedded(), consul(), etcd()]) {
       assert.ok(!leaders.has(first));
       await stops.get(first === 'a' ? 'b' : 'a')?.();
       assert.equal(leaders.size, 0);
+    });
+
+    test('who takes the lead over knows all that was written before', async (t) => {
+      const { store: a, prefix } = await opened(t);
+      const b = await subject.open(prefix, LAG_MS);
+      t.after(() => b.close());
+      let first = false;
+      const stop = a.campaign('first', (now) => {
+        first = now;
+      });
+      await eventually('one leads', () => first);
+      let known: unknown;
+      const other = b.campaign('other', (now) => {
+        if (now) known ??= b.get('x', 'last')?.value;
+      });
+      t.after(other);
+      for (let n = 0; n < 30; n++) {
+        await a.update([{ kind: 'x', id: 'last', value: n }]);
+      }
+      await stop();
+      await eventually('the other leads', () => known !== undefined, 20_000);
+      assert.equal(known, 29);
     });
   });
 }
