@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DockerDaemon, type Outcome, run } from '../support/docker-daemon.ts';
+import type { Place } from '../support/etcd.ts';
 
 const LOAD = fileURLToPath(new URL('./load.mjs', import.meta.url));
 const PEER = fileURLToPath(new URL('../conformance/docker-cli/peer.mjs', import.meta.url));
@@ -152,12 +153,16 @@ export class Site {
   readonly #namespaces: string[] = [];
   readonly #children: ChildProcess[] = [];
 
-  /** `flags` are every daemon's. */
-  static async open(size: number, flags: readonly string[] = []): Promise<Site> {
+  /** `flags` are every daemon's, or give them once the hosts are wired. */
+  static async open(
+    size: number,
+    flags: readonly string[] | ((site: Site) => Promise<readonly string[]>) = [],
+  ): Promise<Site> {
     const site = new Site();
     try {
       await site.#wire(size);
-      await Promise.all(site.hosts.map((host) => host.start(flags)));
+      const given = typeof flags === 'function' ? await flags(site) : flags;
+      await Promise.all(site.hosts.map((host) => host.start(given)));
       return site;
     } catch (error) {
       await site.close();
@@ -187,9 +192,15 @@ export class Site {
     }
   }
 
+  /** The client beside the hosts as a place for programs. */
+  get beside(): Place {
+    const enter = ['nsenter', `--net=/run/netns/${this.#prefix}c`];
+    return { address: `192.0.2.${CLIENT}`, enter };
+  }
+
   /** Runs a command on the client beside the hosts. */
   client(...argv: string[]): Promise<Outcome> {
-    return run(['nsenter', `--net=/run/netns/${this.#prefix}c`, ...argv]);
+    return run([...this.beside.enter, ...argv]);
   }
 
   /** Asks a server from the client; its answer, empty when there is none. */
