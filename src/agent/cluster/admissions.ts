@@ -64,12 +64,12 @@ function admissionContent({ attachments }: SandboxIntent, all: ByMember): TableC
 /** Who may reach the members of overlays that are not open to everybody there. */
 export class Admissions implements SandboxServices {
   readonly #tables: SandboxTables;
-  #sandboxes: ReadonlyMap<string, SandboxIntent> = new Map();
   #byMember: ByMember = new Map();
 
   constructor(tools: AgentTools) {
     const spec = admissionTable(`${tools.naming.table}-policy`);
-    this.#tables = new SandboxTables(tools, spec, 'its network policy is not in force');
+    const content = (sandbox: SandboxIntent) => admissionContent(sandbox, this.#byMember);
+    this.#tables = new SandboxTables(tools, spec, 'its network policy is not in force', content);
   }
 
   /** Takes all of them in place of those before; returns failures by sandbox. */
@@ -82,28 +82,19 @@ export class Admissions implements SandboxServices {
       admissions.map((one) => [memberKey(one.network, one.member), one] as const),
     );
     const text = (all: ByMember, key: string) => all.get(key)?.sources.join(' ');
-    const touched = [...this.#sandboxes.values()].filter(
-      ({ attachments }) =>
-        whole ||
-        attachments.some(({ network, addresses }) =>
-          addresses
-            .map((address) => memberKey(network, address))
-            .some((key) => text(former, key) !== text(this.#byMember, key)),
-        ),
+    const differs = (key: string) => text(former, key) !== text(this.#byMember, key);
+    const touched = ({ attachments }: SandboxIntent) =>
+      attachments.some(({ network, addresses }) =>
+        addresses.some((address) => differs(memberKey(network, address))),
+      );
+    return await this.#tables.load(
+      this.#tables.those((one) => whole || touched(one)),
+      whole,
     );
-    return await this.#load(touched, whole);
   }
 
-  async update(intent: IntentStore, change: Change | undefined): Promise<Map<string, string>> {
-    this.#sandboxes = intent.sandboxes;
-    const touched = [...intent.sandboxes.values()].filter(
-      ({ id }) => !change || change.sandboxes.has(id),
-    );
-    return await this.#load(touched, change === undefined);
-  }
-
-  #load(sandboxes: readonly SandboxIntent[], read: boolean): Promise<Map<string, string>> {
-    return this.#tables.load(sandboxes, (one) => admissionContent(one, this.#byMember), read);
+  update(intent: IntentStore, change: Change | undefined): Promise<Map<string, string>> {
+    return this.#tables.update(intent, change);
   }
 
   async release(netns: string): Promise<void> {

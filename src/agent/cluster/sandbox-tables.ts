@@ -4,6 +4,7 @@ import { NftTool } from '../../kernel/nft.ts';
 import type { TableContent, TableSpec } from '../../kernel/nft-table.ts';
 import type { SandboxIntent } from '../../model/host-intent.ts';
 import { Firewall } from '../plane/firewall.ts';
+import type { Change, IntentStore } from '../plane/intent-store.ts';
 import { type AgentTools, eachOf } from '../plane/tools.ts';
 
 const WIDTH = 4;
@@ -13,24 +14,40 @@ export class SandboxTables {
   readonly #tools: AgentTools;
   readonly #spec: TableSpec;
   readonly #complaint: string;
+  readonly #contentOf: (sandbox: SandboxIntent) => TableContent;
   readonly #tables = new Map<string, Firewall>();
+  #sandboxes: ReadonlyMap<string, SandboxIntent> = new Map();
 
   /** `complaint`: what does not work where the table cannot be loaded. */
-  constructor(tools: AgentTools, spec: TableSpec, complaint: string) {
+  constructor(
+    tools: AgentTools,
+    spec: TableSpec,
+    complaint: string,
+    contentOf: (sandbox: SandboxIntent) => TableContent,
+  ) {
     this.#tools = tools;
     this.#spec = spec;
     this.#complaint = complaint;
+    this.#contentOf = contentOf;
+  }
+
+  /** Takes the host's sandboxes over, and brings the tables of those that changed up to date. */
+  update(intent: IntentStore, change: Change | undefined): Promise<Map<string, string>> {
+    this.#sandboxes = intent.sandboxes;
+    const touched = (one: SandboxIntent) => !change || change.sandboxes.has(one.id);
+    return this.load(this.those(touched), change === undefined);
+  }
+
+  /** The sandboxes of the host for which something holds. */
+  those(fits: (sandbox: SandboxIntent) => boolean): SandboxIntent[] {
+    return [...this.#sandboxes.values()].filter(fits);
   }
 
   /** `read`: compares with the kernel. Returns failures by sandbox. */
-  async load(
-    sandboxes: readonly SandboxIntent[],
-    contentOf: (sandbox: SandboxIntent) => TableContent,
-    read: boolean,
-  ): Promise<Map<string, string>> {
+  async load(sandboxes: readonly SandboxIntent[], read: boolean): Promise<Map<string, string>> {
     const failures = new Map<string, string>();
     await eachOf(sandboxes, WIDTH, async (sandbox) => {
-      const content = contentOf(sandbox);
+      const content = this.#contentOf(sandbox);
       const netns = this.#tools.naming.netns(sandbox.id);
       let table = this.#tables.get(netns);
       if (!table) {

@@ -14,14 +14,15 @@ type ByNetwork = ReadonlyMap<string, readonly VipIntent[]>;
 export class Vips implements SandboxServices {
   readonly #tools: AgentTools;
   readonly #tables: SandboxTables;
-  #sandboxes: ReadonlyMap<string, SandboxIntent> = new Map();
   #vips: ByNetwork = new Map();
   #flows: Promise<void> = Promise.resolve();
 
   constructor(tools: AgentTools) {
     this.#tools = tools;
     const spec = vipTable(`${tools.naming.table}-services`);
-    this.#tables = new SandboxTables(tools, spec, 'services cannot be reached');
+    const content = ({ attachments }: SandboxIntent) =>
+      vipContent(attachments.flatMap(({ network }) => this.#vips.get(network) ?? []));
+    this.#tables = new SandboxTables(tools, spec, 'services cannot be reached', content);
   }
 
   /** Takes all addresses in place of those before; returns failures by sandbox. */
@@ -33,26 +34,16 @@ export class Vips implements SandboxServices {
         (id) => JSON.stringify(former.get(id)) !== JSON.stringify(this.#vips.get(id)),
       ),
     );
-    const touched = [...this.#sandboxes.values()].filter(
+    const touched = this.#tables.those(
       ({ attachments }) => whole || attachments.some(({ network }) => changed.has(network)),
     );
-    const failures = await this.#load(touched, whole);
+    const failures = await this.#tables.load(touched, whole);
     this.#forget(touched, former);
     return failures;
   }
 
-  async update(intent: IntentStore, change: Change | undefined): Promise<Map<string, string>> {
-    this.#sandboxes = intent.sandboxes;
-    const touched = [...intent.sandboxes.values()].filter(
-      ({ id }) => !change || change.sandboxes.has(id),
-    );
-    return await this.#load(touched, change === undefined);
-  }
-
-  #load(sandboxes: readonly SandboxIntent[], read: boolean): Promise<Map<string, string>> {
-    const content = ({ attachments }: SandboxIntent) =>
-      vipContent(attachments.flatMap(({ network }) => this.#vips.get(network) ?? []));
-    return this.#tables.load(sandboxes, content, read);
+  update(intent: IntentStore, change: Change | undefined): Promise<Map<string, string>> {
+    return this.#tables.update(intent, change);
   }
 
   /** Ends the connections to members that are gone, behind the change's back. */
