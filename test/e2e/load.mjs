@@ -1,5 +1,5 @@
 // Asks servers again and again over connections of their own, until its input ends:
-//   load RATE PORT HOST …   prints { asked, failed, seen } at its end
+//   load RATE PORT HOST …   prints { asked, failed, faults, seen, lastFailedAt } at its end
 import { connect } from 'node:net';
 
 const [rate, port, ...hosts] = process.argv.slice(2);
@@ -10,6 +10,7 @@ let asked = 0;
 let failed = 0;
 let open = 0;
 let over = false;
+let lastFailedAt = 0;
 const faults = {};
 const seen = {};
 
@@ -21,6 +22,7 @@ function ask(host) {
   asked++;
   open++;
   let text = '';
+  const askedAt = Date.now();
   const socket = connect({ host, port: Number(port) });
   let fault = 'closed without an answer';
   socket.setTimeout(PATIENCE_MS, () => {
@@ -38,6 +40,7 @@ function ask(host) {
     if (text.endsWith('\n')) count(seen, text.split(' ')[0]);
     else {
       failed++;
+      lastFailedAt = Math.max(lastFailedAt, askedAt);
       count(faults, `${host} ${fault}`);
     }
     finish();
@@ -46,7 +49,7 @@ function ask(host) {
 
 function finish() {
   if (!over || open > 0) return;
-  process.stdout.write(JSON.stringify({ asked, failed, faults, seen }));
+  process.stdout.write(JSON.stringify({ asked, failed, faults, seen, lastFailedAt }));
   process.exit(0);
 }
 

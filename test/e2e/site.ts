@@ -57,6 +57,12 @@ export class SiteHost extends DockerDaemon {
     return this.#daemon?.pid ?? 0;
   }
 
+  /** Process ids of its agent: one, or none while it is started anew. */
+  get agents(): number[] {
+    const all = processesOf(this.#exec).filter(({ line }) => /\/agent\.[jt]s\0/.test(line));
+    return all.map(({ pid }) => pid);
+  }
+
   /** Its address of the other family. */
   get address6(): string {
     return this.address.replace('192.0.2.', '2001:db8:2::');
@@ -113,12 +119,16 @@ export class SiteHost extends DockerDaemon {
   }
 }
 
-/** What a load has met; `seen`: how often each name answered. */
+/**
+ * What a load has met; `seen`: how often each name answered; `lastFailedAt`: when the last one that
+ * failed was asked, in milliseconds since 1970, 0 for none.
+ */
 export type LoadResult = {
   readonly asked: number;
   readonly failed: number;
   readonly faults: Readonly<Record<string, number>>;
   readonly seen: Readonly<Record<string, number>>;
+  readonly lastFailedAt: number;
 };
 
 /** Requests that go on until they are ended. */
@@ -287,16 +297,29 @@ export class Site {
     return name;
   }
 
-  /** Processes that still refer to this site's folder: agents that a killed daemon has left. */
+  /** Agents that a killed daemon has left. */
   #endRest(): void {
-    for (const name of readdirSync('/proc')) {
-      if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+    for (const { pid } of processesOf(this.folder)) {
       try {
-        const line = readFileSync(`/proc/${name}/cmdline`, 'utf8');
-        if (line.includes(this.folder)) process.kill(Number(name), 'SIGKILL');
+        process.kill(pid, 'SIGKILL');
       } catch {
         // It has ended by itself.
       }
     }
   }
+}
+
+/** Other processes whose command line refers to a folder. */
+function processesOf(folder: string): { readonly pid: number; readonly line: string }[] {
+  const pids = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+  return pids.flatMap((pid) => {
+    try {
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      return pid !== process.pid && line.includes(folder) ? { pid, line } : [];
+    } catch {
+      return [];
+    }
+  });
 }

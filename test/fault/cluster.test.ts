@@ -14,6 +14,12 @@ const REPLICAS = 8;
 /** How long a lease of the store lasts by default. */
 const LEASE_MS = 10_000;
 const MARGIN_MS = 20_000;
+/** Three heartbeats of 5 s, what they may be late, and until every host has heard of it. */
+const NODE_LOST_MS = 30_000;
+const AWAY_MS = Number(process.env['STORE_AWAY_SECONDS'] ?? 30) * 1000;
+const LABEL = 'label=com.docker.swarm.service.name=web';
+/** Whether port 80 is listened on: a new task serves only then. */
+const LISTENS = 'grep -q ":0050 .* 0A " /proc/net/tcp6';
 const SETTLED_MS = 90_000;
 
 describe('three managers on one store, four hosts', { skip, timeout: 600_000 }, () => {
@@ -54,15 +60,17 @@ describe('three managers on one store, four hosts', { skip, timeout: 600_000 }, 
     assert.equal(failed, 0, `${failed} of ${asked}: ${JSON.stringify(faults)}`);
     return `0 of ${asked} failed`;
   };
-  /** Names of the containers that run a service's tasks, of all hosts. */
-  const running = async () => {
-    const filter = ['--filter', 'label=com.docker.swarm.service.name=web'];
+  /** Names of the containers that run a service's tasks. */
+  const running = async (hosts: readonly SiteHost[] = site.hosts) => {
+    const filter = ['--filter', LABEL];
     const format = '{{.Label "com.docker.swarm.task.name"}}';
     const lists = await Promise.all(
-      site.hosts.map((one) => one.ok('ps', ...filter, '--format', format)),
+      hosts.map((one) => one.ok('ps', ...filter, '--format', format)),
     );
     return lists.flatMap((list) => list.split('\n')).filter(Boolean);
   };
+  const scale = (replicas: number) =>
+    host(1).docker('service', 'scale', '--detach', `web=${replicas}`);
   /** Resolves once what is asked for is what is, on every host, and nothing is owned twice. */
   const settled = async (replicas: number) => {
     const asker = host(1);
@@ -101,6 +109,7 @@ describe('three managers on one store, four hosts', { skip, timeout: 600_000 }, 
     await host(1).ok(
       ...['service', 'create', '--detach', '--name', 'web', '--network', 'app'],
       ...['--replicas', String(REPLICAS), '--publish', `${PORT}:80`],
+      ...['--health-cmd', LISTENS, '--health-interval', '200ms'],
       ...['--env', 'NAME={{.Node.Hostname}}', 'host', 'sh', '-c', `exec ${serve}`],
     );
     await settled(REPLICAS);
@@ -140,5 +149,105 @@ describe('three managers on one store, four hosts', { skip, timeout: 600_000 }, 
       wanted: `0 failed; another one leads within ${ms(LEASE_MS + MARGIN_MS)}`,
     });
     assert.ok(took <= LEASE_MS + MARGIN_MS, ms(took));
+  });
+
+  test('a host is cut off, and comes back', async (t) => {
+    const gone = host(HOSTS);
+    const others = without(gone);
+    assert.ok((await running()).length === REPLICAS);
+    const asking = load(...others);
+    const from = Date.now();
+    await gone.plug(false);
+    await eventually('its tasks run elsewhere', async () => {
+      return (await running(others)).length === REPLICAS;
+    });
+    const elsewhere = Date.now() - from;
+    await gone.plug(true);
+    await settled(REPLICAS);
+    const { asked, failed, lastFailedAt, faults } = await asking.end();
+    const took = Math.max(0, lastFailedAt - from);
+    figure(t, {
+      experiment: 'cluster',
+      what: `one of four hosts is cut off, ${RATE} requests/s to the others`,
+      measured: `${failed} of ${asked} failed, the last asked after ${ms(took)}; its tasks ran elsewhere after ${ms(elsewhere)}; each slot and address once after its return`,
+      wanted: `no new connection to it after ${ms(NODE_LOST_MS)}`,
+    });
+    t.diagnostic(JSON.stringify(faults));
+    assert.ok(failed > 0, 'the fault happened');
+    assert.ok(took <= NODE_LOST_MS, ms(took));
+  });
+
+  test('the agent of a host is killed', async (t) => {
+    const at = host(MANAGERS);
+    const before = await running([at]);
+    assert.ok(before.length > 0);
+    const asking = load(...site.hosts);
+    const [agent] = at.agents;
+    assert.ok(agent);
+    process.kill(agent, 'SIGKILL');
+    await eventually('it has another one', () => {
+      const [next] = at.agents;
+      return next !== undefined && next !== agent;
+    });
+    await settled(REPLICAS);
+    await host(1).ok('service', 'scale', '--detach', `web=${REPLICAS + HOSTS}`);
+    await settled(REPLICAS + HOSTS);
+    const said = nobodyFailed(await asking.end());
+    const after = await running([at]);
+    assert.deepEqual(
+      before.filter((name) => !after.includes(name)),
+      [],
+      'its tasks are the same',
+    );
+    figure(t, {
+      experiment: 'cluster',
+      what: `the agent of a host is killed, ${RATE} requests/s to all hosts`,
+      measured: `${said}; its tasks stayed`,
+      wanted: '0 failed, no task lost',
+    });
+  });
+
+  test('the member that leads the store is killed', async (t) => {
+    const replicas = REPLICAS;
+    const asking = load(...site.hosts);
+    const member = await etcd.leader();
+    await etcd.kill(member);
+    const from = performance.now();
+    await eventually('changes are taken', async () => (await scale(replicas)).code === 0);
+    const took = performance.now() - from;
+    await settled(replicas);
+    etcd.startMember(member);
+    figure(t, {
+      experiment: 'cluster',
+      what: `the member that leads the store is killed, ${RATE} requests/s to all hosts`,
+      measured: `${nobodyFailed(await asking.end())}; a change was taken after ${ms(took)}`,
+      wanted: '0 failed',
+    });
+  });
+
+  test('the store is away', async (t) => {
+    const replicas = REPLICAS + 1;
+    const asking = load(...site.hosts);
+    for (const name of etcd.names) await etcd.kill(name);
+    const waiting = host(1).docker('service', 'scale', '--detach', `web=${replicas}`);
+    const back = performance.now() + AWAY_MS;
+    let names = 0;
+    while (performance.now() < back) {
+      const [id = ''] = (await host(2).ok('ps', '-q', '--filter', LABEL)).split('\n');
+      const { out, code } = await host(2).docker('exec', id, ...site.asking('tcp', 'web', 80));
+      assert.equal(code, 0, `a name inside: ${out}`);
+      names++;
+    }
+    const { code, err } = await waiting;
+    for (const name of etcd.names) etcd.startMember(name);
+    await eventually('changes are taken', async () => (await scale(replicas)).code === 0);
+    await settled(replicas);
+    figure(t, {
+      experiment: 'cluster',
+      what: `the store is away for ${AWAY_MS / 1000} s, ${RATE} requests/s to all hosts`,
+      measured: `${nobodyFailed(await asking.end())}; 0 of ${names} lookups inside; what runs is what is asked for`,
+      wanted: '0 failed',
+    });
+    assert.ok(code === 0 || /etcd at/.test(err), `the change says why: ${err}`);
   });
 });
