@@ -17,6 +17,11 @@ const MARGIN_MS = 20_000;
 /** Three heartbeats of 5 s, what they may be late, and until every host has heard of it. */
 const NODE_LOST_MS = 30_000;
 const AWAY_MS = Number(process.env['STORE_AWAY_SECONDS'] ?? 30) * 1000;
+/** Of the 2 s that are wanted, twice as much, for a machine that does other things as well. */
+const UNHEALTHY_MS = 4000;
+const ASKED_PORT = 8081;
+/** Whether port 80 answers. */
+const ANSWERS = "bash -c 'exec 3<>/dev/tcp/127.0.0.1/80 && read -t 5 <&3'";
 const LABEL = 'label=com.docker.swarm.service.name=web';
 /** Whether port 80 is listened on: a new task serves only then. */
 const LISTENS = 'grep -q ":0050 .* 0A " /proc/net/tcp6';
@@ -175,6 +180,41 @@ describe('three managers on one store, four hosts', { skip, timeout: 600_000 }, 
     t.diagnostic(JSON.stringify(faults));
     assert.ok(failed > 0, 'the fault happened');
     assert.ok(took <= NODE_LOST_MS, ms(took));
+  });
+
+  test('a task stands still, and its health check says so', async (t) => {
+    const serve = site.serving('$NAME', 'tcp:80').join(' ');
+    await host(1).ok(
+      ...['service', 'create', '--detach', '--name', 'asked', '--replicas', String(HOSTS)],
+      ...['--publish', `${ASKED_PORT}:80`, '--health-cmd', ANSWERS, '--health-timeout', '1s'],
+      ...['--health-interval', '500ms', '--health-retries', '1'],
+      ...['--env', 'NAME={{.Task.Name}}', 'host', 'sh', '-c', `exec ${serve}`],
+    );
+    await eventually('all of it serves', async () => {
+      const { out } = await host(1).docker('service', 'ls', '--format', '{{.Name}} {{.Replicas}}');
+      return out.includes(`asked ${HOSTS}/${HOSTS}`);
+    });
+    const asking = site.load(RATE, ASKED_PORT, ...site.hosts.map(({ address }) => address));
+    const filter = 'label=com.docker.swarm.service.name=asked';
+    const [id = ''] = (await host(2).ok('ps', '-q', '--filter', filter)).split('\n');
+    const pid = Number(await host(2).ok('inspect', '-f', '{{.State.Pid}}', id));
+    const from = Date.now();
+    process.kill(pid, 'SIGSTOP');
+    await eventually('another task is in its place', async () => {
+      return (await host(2).docker('inspect', '-f', '{{.State.Running}}', id)).out !== 'true\n';
+    });
+    const { asked, failed, faults, lastFailedAt } = await asking.end();
+    t.diagnostic(JSON.stringify(faults));
+    const took = Math.max(0, lastFailedAt - from);
+    await host(1).ok('service', 'rm', 'asked');
+    figure(t, {
+      experiment: 'cluster',
+      what: `one of ${HOSTS} tasks stands still, health checks every 500 ms with 1 s of patience, ${RATE} requests/s`,
+      measured: `${failed} of ${asked} failed, the last asked after ${ms(took)}`,
+      wanted: `no new connection to it after ${ms(2000)}`,
+    });
+    assert.ok(failed > 0, 'the fault happened');
+    assert.ok(took <= UNHEALTHY_MS, ms(took));
   });
 
   test('the agent of a host is killed', async (t) => {
