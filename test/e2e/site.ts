@@ -8,6 +8,7 @@ import { DockerDaemon, type Outcome, run } from '../support/docker-daemon.ts';
 import type { Place } from '../support/etcd.ts';
 
 const LOAD = fileURLToPath(new URL('./load.mjs', import.meta.url));
+const STEADY = fileURLToPath(new URL('./steady.mjs', import.meta.url));
 const PEER = fileURLToPath(new URL('../conformance/docker-cli/peer.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../src/main/sluiced.ts', import.meta.url));
 const START_MS = 60_000;
@@ -73,19 +74,20 @@ export class SiteHost extends DockerDaemon {
     return run(['nsenter', `--net=/run/netns/${this.namespace}`, ...argv]);
   }
 
-  /** Resolves when the daemon answers. */
+  /** Resolves when the daemon answers. `{DIR}` in a flag stands for this host's folder. */
   async start(flags: readonly string[] = this.#flags): Promise<void> {
     this.#flags = flags;
     const log = join(this.folder, 'daemon.log');
     appendFileSync(log, '');
     const roots = ['--data-root', join(this.folder, 'data'), '--exec-root', this.#exec];
     const own = ['-H', `unix://${this.socket}`, ...roots, '-l', 'debug'];
-    const argv = [process.execPath, SLUICED, ...own, ...flags];
+    const given = flags.map((flag) => flag.replaceAll('{DIR}', this.folder));
+    const argv = [process.execPath, SLUICED, ...own, ...given];
     const script = `hostname ${this.name} && exec "$@" >>${log} 2>&1`;
     this.#daemon = spawn(
       'nsenter',
       [`--net=/run/netns/${this.namespace}`, 'unshare', '--uts', 'sh', '-c', script, 'sh', ...argv],
-      { stdio: 'ignore' },
+      { stdio: 'ignore', env: { ...process.env, RUNTIME_DIRECTORY: join(this.folder, 'run') } },
     );
     await until(
       `the daemon of ${this.name} answers`,
@@ -129,6 +131,8 @@ export type LoadResult = {
   readonly faults: Readonly<Record<string, number>>;
   readonly seen: Readonly<Record<string, number>>;
   readonly lastFailedAt: number;
+  /** Of a steady one. */
+  readonly connections?: number;
 };
 
 /** Requests that go on until they are ended. */
@@ -181,8 +185,9 @@ export class Site {
   }
 
   /** A cluster of all hosts; the first is the manager, the others are workers. */
-  static async swarm(size: number, flags: readonly string[] = []): Promise<Site> {
-    const site = await Site.open(size, flags);
+  static async swarm(...order: Parameters<typeof Site.open>): Promise<Site> {
+    const site = await Site.open(...order);
+    const [size] = order;
     try {
       const [manager, ...workers] = site.hosts;
       if (!manager) return site;
@@ -220,9 +225,18 @@ export class Site {
 
   /** Asks the hosts in turn from the client, `rate` times a second, until it is ended. */
   load(rate: number, port: number, ...hosts: readonly string[]): Load {
+    return this.#load(LOAD, String(rate), String(port), ...hosts);
+  }
+
+  /** Asks one host for a name by HTTP, one request after the other, over as few connections as it can. */
+  steady(host: SiteHost, name: string, port = 80): Load {
+    return this.#load(STEADY, host.address, String(port), name);
+  }
+
+  #load(script: string, ...args: readonly string[]): Load {
     const namespace = `/run/netns/${this.#prefix}c`;
-    const argv = [process.execPath, LOAD, String(rate), String(port), ...hosts];
-    const child = spawn('nsenter', [`--net=${namespace}`, ...argv], { stdio: 'pipe' });
+    const argv = [`--net=${namespace}`, process.execPath, script, ...args];
+    const child = spawn('nsenter', argv, { stdio: 'pipe' });
     this.#children.push(child);
     return new Load(child);
   }
