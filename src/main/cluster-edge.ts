@@ -65,7 +65,7 @@ export class ClusterEdge implements ClusterBackends {
     await this.take();
   }
 
-  addressesOf(service: string): readonly string[] | undefined {
+  backendsOf(service: string): ReturnType<ClusterBackends['backendsOf']> {
     return this.#mesh.backends[service];
   }
 

@@ -329,7 +329,9 @@ export class GatewayHost implements DaemonPart {
       upgrading: 'an upgrade is under way',
       ending: 'this daemon is ending',
     };
-    throw new SluiceError('E_BUSY', `no ${what} now: ${why[this.#state]}`);
+    const text = `no ${what} now: ${why[this.#state]}`;
+    this.#deps.logger.warn(text);
+    throw new SluiceError('E_BUSY', text);
   }
 
   #statusText(): string {

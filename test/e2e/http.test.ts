@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -38,7 +38,8 @@ describe('HTTP by host names over two hosts', { skip, timeout: 600_000 }, () => 
   /** A task on each host answers with `HOST/VERSION PATH CLIENT`; no port is published. */
   const create = (name: string, ...flags: string[]) => {
     const env = ['--env', 'NAME={{.Node.Hostname}}/1'];
-    const options = ['--detach', '--mode', 'global', '--name', name, ...env, ...flags];
+    const health = ['--health-cmd', 'curl -sf http://127.0.0.1/', '--health-interval', '200ms'];
+    const options = ['--detach', '--mode', 'global', '--name', name, ...env, ...health, ...flags];
     return docker('service', 'create', ...options, 'host', process.execPath, WEB);
   };
   const curl = async (...args: string[]) =>
@@ -167,6 +168,42 @@ describe('HTTP by host names over two hosts', { skip, timeout: 600_000 }, () => 
       assert.equal(failed, 0, `${failed} of ${asked}: ${JSON.stringify(faults)}`);
       assert.equal(connections, 1, 'the gateway keeps its clients');
     }
+  });
+
+  const secure = (at: SiteHost) => {
+    const trust = ['--cacert', join(host(1).folder, 'certs', 'example.com.pem')];
+    return curl(...trust, '--resolve', `example.com:443:${at.address}`, 'https://example.com/');
+  };
+
+  test('a daemon that is killed and starts again finds routes, tasks and certificates', async () => {
+    const load = site.steady(host(2), 'app.example');
+    await host(2).stop('SIGKILL');
+    await everywhere('app.example', 'host1/2,host2/2');
+    await host(2).start();
+    await everywhere('app.example', 'host1/2,host2/2');
+    await eventually('its certificate is back', async () => /^host/.test(await secure(host(2))));
+    const { asked, failed, faults } = await load.end();
+    assert.equal(failed, 0, `${failed} of ${asked}: ${JSON.stringify(faults)}`);
+  });
+
+  test('an upgrade hands routes, tasks and certificates over', async () => {
+    const served = () => host(2).log.split('Sluice serves').length - 1;
+    await eventually('the gateway has started again', () => served() === 2);
+    const load = site.steady(host(2), 'app.example');
+    const { pid } = host(2);
+
+    process.kill(pid, 'SIGUSR2');
+    const wrong: string[] = [];
+    await eventually('the daemon before has ended', async () => {
+      const answer = await secure(host(2));
+      if (!/^host/.test(answer)) wrong.push(answer);
+      return !existsSync(`/proc/${pid}`);
+    });
+    assert.deepEqual(wrong, []);
+    assert.match(host(2).log, /a new daemon has taken over/);
+    await everywhere('app.example', 'host1/2,host2/2');
+    const { asked, failed, faults } = await load.end();
+    assert.equal(failed, 0, `${failed} of ${asked}: ${JSON.stringify(faults)}`);
   });
 
   test('labels that come later move tasks to where gateways reach them', async () => {

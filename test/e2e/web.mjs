@@ -3,6 +3,8 @@ import { createServer } from 'node:http';
 
 const { NAME, PORT = '80' } = process.env;
 
-createServer(({ url, socket }, response) => {
+const server = createServer(({ url, socket }, response) => {
   response.end(`${NAME} ${url} ${socket.remoteAddress}\n`);
-}).listen(Number(PORT));
+});
+server.listen(Number(PORT));
+process.on('SIGTERM', () => server.close(() => process.exit()));

@@ -15,7 +15,7 @@ import { createPinoLogger } from '../../src/main/pino-logger.ts';
 import { ServiceManager } from '../../src/main/service-manager.ts';
 import type { ClusterFile, OverlayNetwork, ServiceBackends } from '../../src/model/cluster.ts';
 import { makeCertificates, noCertificates } from '../support/certs.ts';
-import { freePorts } from '../support/gateway.ts';
+import { eventually, freePorts } from '../support/gateway.ts';
 
 const INGRESS: OverlayNetwork = {
   ...{ id: 'ing', name: 'ingress', mtu: 1450, encrypted: false, internal: false, ingress: true },
@@ -34,6 +34,8 @@ describe('labels of the services of a cluster', { skip: noCertificates() }, () =
   let host: GatewayHost;
   let [web, tls, taskPort]: number[] = [];
   let age = 0;
+  /** Requests that the first place keeps for ever. */
+  let held = 0;
 
   function service(
     name: string,
@@ -99,7 +101,10 @@ describe('labels of the services of a cluster', { skip: noCertificates() }, () =
   before(async () => {
     [web, tls, taskPort] = await freePorts(3);
     for (const address of PLACES) {
-      const server = createServer(({ url }, response) => response.end(`${address} ${url}`));
+      const server = createServer(({ url }, response) => {
+        if (url === '/hold' && address === PLACES[0]) held++;
+        else response.end(`${address} ${url}`);
+      });
       await new Promise<void>((resolve) => server.listen(taskPort, address, resolve));
       servers.push(server);
     }
@@ -158,6 +163,18 @@ listeners:
       assert.deepEqual(await seen('app.example'), [`${PLACES[1 - leaving]} /`]);
     }
     assert.equal(host.supervisor.generation, generation, 'no reload');
+  });
+
+  test('what waits on a task that goes is sent to one that has come in the same step', async () => {
+    const app = service('app', {}, [{ at: 0 }, { at: 1, draining: true }]);
+    await show([app]);
+    const waiting = ask('app.example', '/hold');
+    await eventually('it waits', () => held === 1);
+    await show([
+      { ...app, tasks: app.tasks.map((task) => ({ ...task, draining: !task.draining })) },
+    ]);
+    const { status, body } = await waiting;
+    assert.deepEqual([status, body], [200, '127.0.0.2 /hold']);
   });
 
   test('cookies of the application and TLS only', async () => {

@@ -1,3 +1,4 @@
+import { formatHostPort } from '../../model/address.ts';
 import type { Discover } from '../../model/service.ts';
 import { endpointSpec, type Source } from './source.ts';
 
@@ -5,8 +6,13 @@ type ClusterQuery = Extract<Discover, { cluster: unknown }>['cluster'];
 
 /** Who serves what in the cluster that this host is of. */
 export interface ClusterBackends {
-  /** Addresses of a service's tasks; undefined: the cluster tells this host of no such service. */
-  addressesOf(service: string): readonly string[] | undefined;
+  /**
+   * A service's tasks, each with a name that no other ever has, on whichever host; undefined: the
+   * cluster tells this host of no such service.
+   */
+  backendsOf(
+    service: string,
+  ): readonly { readonly name: string; readonly address: string }[] | undefined;
   /** Calls `changed` at every change, until what it returns is called. */
   follow(changed: () => void): () => void;
 }
@@ -34,8 +40,11 @@ export function clusterSource(
         });
       }
       changed = false;
-      const addresses = backends.addressesOf(service) ?? [];
-      return { specs: addresses.map((host) => endpointSpec(host, port)), nextMs: 0 };
+      const specs = (backends.backendsOf(service) ?? []).map(({ name, address }) => ({
+        ...endpointSpec(address, port),
+        id: formatHostPort(name, port),
+      }));
+      return { specs, nextMs: 0 };
     },
     close: () => {
       stop?.();

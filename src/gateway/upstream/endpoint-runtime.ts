@@ -49,12 +49,12 @@ export class EndpointRuntime implements UpstreamEndpoint {
     return () => this.#downListeners.delete(entry);
   }
 
-  /** Takes the newest state and tells waiting work when it means that none will be answered. */
-  apply(state: EndpointState): void {
+  /** Takes the newest state; whether it means that nothing that waits will be answered. */
+  apply(state: EndpointState): boolean {
     const wasUsable = isUsable(this.state);
     this.state = state;
     const drains = state.admin === 'drain' || state.agent === 'drain';
-    if (wasUsable && !isUsable(state) && !drains) this.goDown();
+    return wasUsable && !isUsable(state) && !drains;
   }
 
   /** Tells everything that waits on this endpoint to look elsewhere. */

@@ -114,19 +114,22 @@ export class ServiceRuntime implements ServiceHandle {
   /** Takes the newest list of endpoints with their health, as one value. */
   apply(state: ServiceState): void {
     const gone = new Set(this.#endpoints.keys());
+    const down: EndpointRuntime[] = [];
     for (const next of state.endpoints) {
       gone.delete(next.id);
       const known = this.#endpoints.get(next.id);
-      if (known) known.apply(next);
-      else this.#endpoints.set(next.id, this.#makeEndpoint(next));
+      if (!known) this.#endpoints.set(next.id, this.#makeEndpoint(next));
+      else if (known.apply(next)) down.push(known);
     }
     for (const id of gone) {
       const endpoint = this.#endpoints.get(id);
       this.#endpoints.delete(id);
-      endpoint?.goDown();
+      if (endpoint) down.push(endpoint);
       this.#forgetMetrics(id);
     }
     this.#refresh();
+    // What waited on them finds those that have come in the same step.
+    for (const endpoint of down) endpoint.goDown();
   }
 
   acquire(request: PickRequest, done: (result: Lease | NoLease) => void): () => void {

@@ -136,19 +136,22 @@ test('endpoints are tasks that serve, by the way that leads to them from here', 
   const web = app('web', {}, 'n1', 'n2');
   const { edge } = await shown(web);
   const part = edge.part;
-  assert.deepEqual(edge.addressesOf('web'), ['172.18.0.5', '10.0.0.11']);
+  assert.deepEqual(edge.backendsOf('web'), [
+    { name: 'web.0', address: '172.18.0.5' },
+    { name: 'web.1', address: '10.0.0.11' },
+  ]);
   let changes = 0;
   const stop = edge.follow(() => changes++);
   const [first, second] = web.tasks;
   assert.ok(first && second);
   const leaving = { ...web, tasks: [first, { ...second, draining: true }] };
   await edge.show(assignment(leaving), HOST);
-  assert.deepEqual(edge.addressesOf('web'), ['172.18.0.5']);
+  assert.deepEqual(edge.backendsOf('web'), [{ name: 'web.0', address: '172.18.0.5' }]);
   assert.equal(edge.part, part, 'no reload for a task');
   assert.equal(changes, 1);
   stop();
   await edge.show(assignment(), HOST);
-  assert.equal(edge.addressesOf('web'), undefined);
+  assert.equal(edge.backendsOf('web'), undefined);
   assert.notEqual(edge.part, part);
   assert.equal(changes, 1);
 });

@@ -28,6 +28,14 @@ type HostRule = Omit<HttpRule, 'hosts' | 'to'> & {
   readonly edge: string | undefined;
 };
 
+/** Where a task is reached. */
+type Backend = {
+  /** The same for every gateway, so that all choose alike by it. */
+  readonly name: string;
+  /** The one that leads to it from this host. */
+  readonly address: string;
+};
+
 /** What the gateway of a node has of its cluster. */
 export type HttpMesh = {
   /** In the configuration's language, each with a name that no file is to use. */
@@ -43,8 +51,8 @@ export type HttpMesh = {
   readonly files: Readonly<Record<string, string>>;
   /** What is left out, in words. */
   readonly faults: readonly string[];
-  /** Addresses of the tasks that serve, by the name of their service. */
-  readonly backends: Readonly<Record<string, readonly string[]>>;
+  /** Tasks that serve, by the name of their service. */
+  readonly backends: Readonly<Record<string, readonly Backend[]>>;
 };
 
 const MAX_NAME = 63;
@@ -118,7 +126,7 @@ export function httpMesh(
   }
   rules.sort(bySpecificity);
   const backends = Object.fromEntries(
-    assignment.services.map((one) => [one.name, addressesOf(one, assignment, host)]),
+    assignment.services.map((one) => [one.name, backendsOf(one, assignment, host)]),
   );
   return { services, rules, certificates, files, faults, backends };
 }
@@ -145,16 +153,19 @@ function secretFiles(
   );
 }
 
-/** Tasks that take new connections, each by the address that leads to it from this host. */
-function addressesOf(
+/** Tasks that take new connections. */
+function backendsOf(
   { tasks }: ServiceBackends,
   { networks }: NodeAssignment,
   host: LocalHost | undefined,
-): string[] {
+): Backend[] {
   const ingress = networks.find((network) => network.ingress)?.id;
   if (ingress === undefined || !host) return [];
   const serving = tasks.filter(({ draining }) => !draining);
-  return serving.flatMap((task) => placesOf(task, ingress, host)[0] ?? []);
+  return serving.flatMap((task) => {
+    const [address] = placesOf(task, ingress, host);
+    return address === undefined ? [] : [{ name: task.name, address }];
+  });
 }
 
 /** What a listener gets of a mesh, in the configuration's language. */
