@@ -265,6 +265,8 @@ export class Site {
     for (const child of this.#children) child.kill('SIGKILL');
     await Promise.all(
       this.hosts.map(async (host) => {
+        // Or a manager that is still there would have other tasks in place of those removed.
+        await host.docker('swarm', 'leave', '--force');
         const left = (await host.docker('ps', '-aq')).out.trim().split('\n').filter(Boolean);
         if (left.length > 0) await host.docker('rm', '-f', ...left);
         await host.stop();
