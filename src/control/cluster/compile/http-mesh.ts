@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { checkPair } from '../../../base/pem.ts';
+import { bare } from '../../../model/address.ts';
 import type { NodeAssignment, ServiceBackends } from '../../../model/cluster.ts';
 import type { Listener } from '../../../model/listener.ts';
 import type { route } from '../../../model/route.ts';
@@ -12,7 +13,6 @@ import {
   readHttpLabels,
 } from '../http-labels.ts';
 import type { LocalHost } from './cluster-intent.ts';
-import { placesOf } from './mesh.ts';
 
 type RouteInput = z.input<typeof route>;
 type ServiceInput = z.input<typeof service>;
@@ -67,8 +67,17 @@ function serviceInput(of: string, { port, sticky, tls }: HttpTarget): ServiceInp
   };
 }
 
+/** What services ask for, as long as they are told of as they are. */
+const shares = new WeakMap<ServiceBackends, ReturnType<typeof readShare>>();
+
+function shareOf(service: ServiceBackends): ReturnType<typeof readShare> {
+  const share = shares.get(service) ?? readShare(service);
+  shares.set(service, share);
+  return share;
+}
+
 /** What one service asks for: the services of gateways, and rules that name them. */
-function shareOf({ serviceId, name, labels, ports }: ServiceBackends) {
+function readShare({ serviceId, name, labels, ports }: ServiceBackends) {
   const { rules: asked, edge, faults, certificate } = readHttpLabels(labels, ports);
   const services: Record<string, ServiceInput> = {};
   const names = new Map<string, string>();
@@ -162,9 +171,12 @@ function backendsOf(
   const ingress = networks.find((network) => network.ingress)?.id;
   if (ingress === undefined || !host) return [];
   const serving = tasks.filter(({ draining }) => !draining);
-  return serving.flatMap((task) => {
-    const [address] = placesOf(task, ingress, host);
-    return address === undefined ? [] : [{ name: task.name, address }];
+  return serving.flatMap(({ taskId, name, nodeId, addresses }) => {
+    const inMesh = addresses[ingress];
+    if (inMesh === undefined) return [];
+    const [here] = host.gatewayAddresses.get(taskId) ?? [];
+    const address = nodeId === host.nodeId ? here : inMesh;
+    return address === undefined ? [] : [{ name, address: bare(address) }];
   });
 }
 

@@ -27,7 +27,7 @@ function meshAddresses({ addresses }: Backend, ingress: string): string[] {
 const family = (address: string) => address.includes(':');
 
 /** Where a connection goes here: to its mesh address, or straight to the sandbox of a task here. */
-export function placesOf(task: Backend, ingress: string, host: LocalHost): string[] {
+function placesOf(task: Backend, ingress: string, host: LocalHost): string[] {
   const mesh = meshAddresses(task, ingress);
   if (task.nodeId !== host.nodeId) return mesh;
   const targets = host.gatewayAddresses.get(task.taskId) ?? [];
