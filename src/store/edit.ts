@@ -4,7 +4,8 @@ import type { Store } from './store.ts';
 
 const MAX_TRIES = 8;
 
-function isStale(error: unknown): boolean {
+/** Whether a write was refused because somebody else was faster. */
+export function isStale(error: unknown): boolean {
   return error instanceof SluiceError && error.code === 'E_STORE_STALE';
 }
 

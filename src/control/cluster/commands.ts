@@ -15,7 +15,7 @@ import { checkSpec } from './founding.ts';
 import { checkRoot, createRoot, crossSign, type Root } from './identity/authority.ts';
 import { formatToken, formatUnlockKey, newJoinSecret, newUnlockKey } from './identity/tokens.ts';
 import { type ManagerPart, ONE_MANAGER } from './manager.ts';
-import { alreadyExists, outOfSequence, precondition } from './refusals.ts';
+import { alreadyExists, outOfSequence, precondition, replace } from './refusals.ts';
 
 /** How a whole cluster is to change. */
 export type ClusterUpdate = {
@@ -104,7 +104,7 @@ export async function updateCluster(
     },
     sealedUnlockKey: newKey ? keys.sealUnlockKey(formatUnlockKey(newUnlockKey())) : kept,
   };
-  await store.update([{ kind: KIND.cluster, id: cluster.id, value: next, expected: version }]);
+  await replace(store, { kind: KIND.cluster, id: cluster.id, value: next, expected: version });
 }
 
 /** By id, by name, by host name or by the beginning of an id. */
@@ -151,7 +151,7 @@ export async function updateNode(
     throw precondition(ONE_MANAGER);
   }
   const value: ClusterNode = { ...node, ...spec, updated: stamp(clock) };
-  await store.update([{ kind: KIND.node, id: node.id, value, expected: found }]);
+  await replace(store, { kind: KIND.node, id: node.id, value, expected: found });
 }
 
 /** Throws for a manager, and without force for a node that is up. */

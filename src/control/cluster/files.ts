@@ -8,7 +8,7 @@ import { namedSecrets } from './http-labels.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
 import { checkRoom, claimName, releaseName } from './object-names.ts';
-import { alreadyExists, invalidArgument, outOfSequence } from './refusals.ts';
+import { alreadyExists, invalidArgument, outOfSequence, replace } from './refusals.ts';
 
 type FileKind = ClusterFile['kind'];
 
@@ -83,7 +83,7 @@ export async function updateFile(
   }
   if (found !== version) throw outOfSequence();
   const value: ClusterFile = { ...file, labels, updated: stamp(clock) };
-  await manager.store.update([{ kind: KIND.file, id: file.id, value, expected: found }]);
+  await replace(manager.store, { kind: KIND.file, id: file.id, value, expected: found });
 }
 
 function refersTo({ spec, labels }: ClusterService, { id, kind, name }: ClusterFile): boolean {

@@ -5,34 +5,28 @@ import { invalid, unavailable } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Rng } from '../../base/rng.ts';
 import { NO_ASSIGNMENT } from '../../link/assignment.ts';
-import { joinCluster } from '../../link/cluster-client.ts';
-import type { JoinGrant, SessionTerms } from '../../link/cluster-protocol.ts';
+import type { SessionTerms } from '../../link/cluster-protocol.ts';
 import { formatHostPort } from '../../model/address.ts';
-import type {
-  Cluster,
-  NodeAssignment,
-  NodeAvailability,
-  NodeDescription,
-  TaskReport,
-} from '../../model/cluster.ts';
+import type { Cluster, NodeAssignment, NodeDescription, TaskReport } from '../../model/cluster.ts';
 import { isWildcard } from '../../model/host-intent.ts';
 import type { Store } from '../../store/store.ts';
 import { NOT_A_MANAGER } from '../network-request.ts';
 import {
   advertiseAddress,
-  controlAddress,
   dataPathAddress,
   type LinkAddresses,
   listenAddress,
 } from './addresses.ts';
 import { clusterOf } from './cluster-state.ts';
 import { type FoundingOrder, found } from './founding.ts';
-import { createRequest, identityOf, issuerOf } from './identity/authority.ts';
-import { parseToken, parseUnlockKey, tokenDigest } from './identity/tokens.ts';
+import { identityOf } from './identity/authority.ts';
+import { parseToken, parseUnlockKey } from './identity/tokens.ts';
+import { askToJoin, type JoinOrder } from './joining.ts';
 import type { TaskLogsSource } from './log-sender.ts';
 import { ManagerPart, type Orchestration } from './manager.ts';
 import type { Membership, MembershipFile } from './membership.ts';
 import { NodeLink } from './node-link.ts';
+import { A_MEMBER, A_WORKER, LOCKED, leaveWarning, NOT_A_MEMBER } from './refusals.ts';
 import { ManagerKeys } from './secrets.ts';
 
 /** What runs the tasks of an assignment on this host, and shows its networks and services. */
@@ -78,22 +72,9 @@ export type InitOrder = Addresses &
     readonly forceNew: boolean;
   };
 
-export type JoinRequest = Addresses & {
-  readonly remoteAddrs: readonly string[];
-  readonly token: string;
-  readonly availability: NodeAvailability;
-};
+export type JoinRequest = Addresses & JoinOrder;
 
-const NOT_A_MEMBER = 'This node is not part of a swarm';
-const A_MEMBER =
-  'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
-const A_WORKER =
-  "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
-const LOCKED =
-  'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
 const RETRY_MS = 1000;
-/** Addresses that are tried to join. */
-const MAX_REMOTES = 16;
 
 /** This host as a node of a cluster, or of none. */
 export class ClusterMember {
@@ -190,14 +171,12 @@ export class ClusterMember {
     const token = parseToken(order.token);
     if (order.remoteAddrs.length === 0)
       throw invalid('at least one RemoteAddr is required to join');
+    const { shared } = this.#deps;
     this.#state = 'pending';
     try {
-      const { key, request } = await createRequest();
-      const grant = await this.#ask(order, request, (chain) => {
-        const root = chain.find(({ raw }) => tokenDigest(raw) === token.rootDigest);
-        checkManager(chain, root);
-      });
-      const { nodeId, clusterId, role, certificate, roots, managers, dataKey } = grant;
+      const { hostname } = this.#deps.describe();
+      const grant = await askToJoin(order, token, { hostname, shared });
+      const { nodeId, clusterId, role, certificate, roots, managers, dataKey, key } = grant;
       const membership: Membership = {
         ...{ nodeId, clusterId, role, certificate, roots, managers, dataKey, key, ...addresses },
       };
@@ -214,7 +193,8 @@ export class ClusterMember {
     const manager = this.#manager;
     if (this.#state === 'inactive') throw unavailable(NOT_A_MEMBER);
     if (this.#state === 'locked' && !force) throw unavailable(LOCKED);
-    if (this.#membership?.role === 'manager' && !force) throw unavailable(leaveWarning(manager));
+    if (this.#membership?.role === 'manager' && !force)
+      throw unavailable(leaveWarning(manager?.isLast === true));
     if (manager) await manager.retire(this.#membership?.nodeId ?? '');
     await this.#vanish();
   }
@@ -265,29 +245,6 @@ export class ClusterMember {
       advertise: advertiseAddress(advertiseAddr, listen, links),
       dataPathAddress: dataPathAddress(dataPathAddr, links),
     };
-  }
-
-  async #ask(
-    { remoteAddrs, token, availability }: JoinRequest,
-    request: string,
-    trusts: (chain: readonly X509Certificate[]) => void,
-  ): Promise<JoinGrant> {
-    const { hostname } = this.#deps.describe();
-    const { shared } = this.#deps;
-    let last: unknown;
-    for (const address of remoteAddrs.slice(0, MAX_REMOTES)) {
-      try {
-        return await joinCluster(
-          controlAddress(address),
-          { token, request, hostname, availability, shared },
-          trusts,
-        );
-      } catch (error) {
-        last = error;
-        if (!(error instanceof SluiceError) || error.code !== 'E_CLUSTER_UNREACHABLE') break;
-      }
-    }
-    throw last;
   }
 
   /** Starts what a node of a cluster runs. */
@@ -480,29 +437,4 @@ export class ClusterMember {
 function unlockKeyText(keys: ManagerKeys, store: Store): string | undefined {
   const cluster = clusterOf(store)?.value;
   return cluster?.spec.autolock ? keys.unlockKey(cluster) : undefined;
-}
-
-/** Throws when the peer is not what the token stands for. */
-function checkManager(chain: readonly X509Certificate[], root: X509Certificate | undefined): void {
-  const [leaf] = chain;
-  const identity = leaf && identityOf(leaf);
-  const issued = leaf && root && issuerOf(leaf, [root.toString()]);
-  const crossed = chain.some(
-    (one) => root && one.ca && leaf?.checkIssued(one) && one.verify(root.publicKey),
-  );
-  if (!root || !(issued || crossed)) {
-    throw invalid(
-      'remote CA does not match fingerprint: the manager is of another cluster than the join token',
-    );
-  }
-  if (identity?.role !== 'manager') throw invalid('the remote address is no manager');
-}
-
-function leaveWarning(manager: ManagerPart | undefined): string {
-  const text =
-    'You are attempting to leave the swarm on a node that is participating as a manager. ';
-  const more = manager?.isLast
-    ? 'Removing the last manager erases all current state of the swarm. '
-    : '';
-  return `${text}${more}Use \`--force\` to ignore this message. `;
 }

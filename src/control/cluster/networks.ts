@@ -14,7 +14,7 @@ import type { Store } from '../../store/store.ts';
 import { stamp } from '../ids.ts';
 import { lookUp } from '../lookup.ts';
 import { checkGeneral, checkMtu, type NetworkRequest } from '../network-request.ts';
-import { need, networksOf, progress, servicesOf, tasksOf } from './cluster-state.ts';
+import { isActive, need, networksOf, servicesOf, tasksOf } from './cluster-state.ts';
 import { hasHttpLabels } from './http-labels.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
@@ -25,7 +25,6 @@ import { alreadyExists, invalidArgument, precondition } from './refusals.ts';
 
 const DNS_NAME = /^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*$/;
 const MAX_NAME = 63;
-const RUNNING = progress('running');
 /** When a node was told of a network without its time of creation. */
 const NEVER = '0001-01-01T00:00:00Z';
 
@@ -130,9 +129,8 @@ function useOf(store: Store, { id, spec }: ClusterNetwork): string | undefined {
   return user && `network ${id} is in use by task ${user.value.id}`;
 }
 
-function holds({ desired, report, template }: ClusterTask, networkId: string): boolean {
-  const over = [desired, report.state].some((state) => progress(state) > RUNNING);
-  return !over && template.networks.some(({ network }) => network === networkId);
+function holds(task: ClusterTask, networkId: string): boolean {
+  return isActive(task) && task.template.networks.some(({ network }) => network === networkId);
 }
 
 /** By id, name or the beginning of an id. Throws while something uses it. */

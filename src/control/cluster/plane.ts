@@ -56,6 +56,8 @@ export class HostClusterPlane implements ClusterPlane {
   readonly #deps: PlaneDeps;
   #assignment: NodeAssignment = NO_ASSIGNMENT;
   #last: Promise<unknown> = Promise.resolve();
+  /** The one that has yet to begin: it shows what there is by then, for all who ask until then. */
+  #next: Promise<void> | undefined;
 
   constructor(deps: PlaneDeps) {
     this.#deps = deps;
@@ -73,9 +75,12 @@ export class HostClusterPlane implements ClusterPlane {
   }
 
   refresh(): Promise<void> {
-    const result = this.#last.then(() => this.#show());
-    this.#last = result.catch(() => {});
-    return result;
+    this.#next ??= this.#last.then(() => {
+      this.#next = undefined;
+      return this.#show();
+    });
+    this.#last = this.#next.catch(() => {});
+    return this.#next;
   }
 
   attachments(task: ClusterTask): readonly AttachmentRequest[] {

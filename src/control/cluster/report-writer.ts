@@ -1,7 +1,8 @@
 import type { Clock } from '../../base/clock.ts';
-import { errorText, SluiceError } from '../../base/errors.ts';
+import { errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { KIND, type TaskReport } from '../../model/cluster.ts';
+import { isStale } from '../../store/edit.ts';
 import type { Change } from '../../store/embedded-store.ts';
 import { MAX_CHANGES, type Store } from '../../store/store.ts';
 import { findTask } from './cluster-state.ts';
@@ -62,7 +63,7 @@ export class ReportWriter {
       for (const [id, entry] of batch) {
         if (!this.#waiting.has(id)) this.#waiting.set(id, entry);
       }
-      if (error instanceof SluiceError && error.code === 'E_STORE_STALE') return;
+      if (isStale(error)) return;
       this.#logger.warn('reports of tasks wait for the store', { reason: errorText(error) });
       await new Promise<void>((resolve) => void this.#clock.after(RETRY_MS, resolve));
     }

@@ -11,7 +11,7 @@ import {
 import { transact } from '../../store/edit.ts';
 import { stamp } from '../ids.ts';
 import { generateName } from '../names.ts';
-import { filesOf, need, servicesOf, type Versioned } from './cluster-state.ts';
+import { findFile, need, servicesOf, type Versioned } from './cluster-state.ts';
 import { listFiles } from './files.ts';
 import { hasHttpLabels, readHttpLabels } from './http-labels.ts';
 import { newClusterId } from './identity/tokens.ts';
@@ -20,7 +20,13 @@ import { checkDnsName, ingressOf, needsIngress } from './networks.ts';
 import { checkRoom, claimName, releaseName } from './object-names.ts';
 import { parseConstraint } from './orchestration/constraints.ts';
 import { clashingPort } from './orchestration/ports.ts';
-import { alreadyExists, invalidArgument, outOfSequence, precondition } from './refusals.ts';
+import {
+  alreadyExists,
+  invalidArgument,
+  outOfSequence,
+  precondition,
+  replace,
+} from './refusals.ts';
 import { checkLabels } from './service-labels.ts';
 
 /** A service as it is asked for; an empty name: one is made up. Its networks are ids. */
@@ -29,7 +35,8 @@ export type ServiceOrder = Pick<ClusterService, 'name' | 'labels' | 'spec'>;
 /** What commands need beside the manager. */
 export type ServiceTools = { readonly clock: Clock; readonly rng: Rng };
 
-function unimplemented(text: string) {
+/** Docker's refusal of what no swarm can do, in its words. */
+function notSupported(text: string) {
   return unsupported(`rpc error: code = Unimplemented desc = ${text}`);
 }
 
@@ -39,10 +46,9 @@ export function needService({ store }: ManagerPart, key: string): Versioned<Clus
 }
 
 function checkFiles({ store }: ManagerPart, { template }: ServiceSpec): void {
-  const known = new Set(filesOf(store).map(({ value }) => `${value.kind} ${value.id}`));
   for (const kind of ['secret', 'config'] as const) {
     const names = template.files
-      .filter((file) => file.kind === kind && !known.has(`${kind} ${file.id}`))
+      .filter((file) => file.kind === kind && findFile(store, file.id)?.kind !== kind)
       .map(({ name }) => name);
     if (names.length === 0) continue;
     const what = names.length === 1 ? kind : `${kind}s`;
@@ -136,12 +142,7 @@ async function replaceSpec(
     specVersion: replaces ? service.specVersion + 1 : service.specVersion,
     progress: replaces ? progress : undefined,
   };
-  let asRead = true;
-  await transact(store, () => {
-    if (!asRead) throw outOfSequence();
-    asRead = false;
-    return [{ kind: KIND.service, id: service.id, value, expected: version }];
-  });
+  await replace(store, { kind: KIND.service, id: service.id, value, expected: version });
 }
 
 /** Gives a service another specification. Throws when its version is not the one that is named. */
@@ -155,9 +156,9 @@ export async function updateService(
   const found = needService(manager, key);
   const { name, spec } = found.value;
   if (found.version !== version) throw outOfSequence();
-  if (order.name !== name) throw unimplemented('renaming services is not supported');
+  if (order.name !== name) throw notSupported('renaming services is not supported');
   if (order.spec.mode.kind !== spec.mode.kind) {
-    throw unimplemented('service mode change is not allowed');
+    throw notSupported('service mode change is not allowed');
   }
   checkOrder(manager, order, found.value.id);
   await replaceSpec(manager, found, order, stamp(clock), undefined);

@@ -57,7 +57,8 @@ export function admissionsOf(
 ): AdmissionIntent[] {
   return services.flatMap((service) => {
     const label = service.labels[ALLOW_LABEL];
-    if (label === undefined) return [];
+    const own = service.tasks.filter((task) => task.nodeId === nodeId);
+    if (label === undefined || own.length === 0) return [];
     const rules = allowRules(label);
     const sources = services.flatMap((other) =>
       other.tasks.filter(
@@ -66,7 +67,6 @@ export function admissionsOf(
     );
     const addresses = (task: Task, network: string) =>
       both4and6(task.addresses, task.addresses6, network);
-    const own = service.tasks.filter((task) => task.nodeId === nodeId);
     return networks.flatMap(({ id: network }) => {
       const from = sources.flatMap((task) => addresses(task, network));
       return own.flatMap((task) =>

@@ -1,9 +1,17 @@
-import type { ClusterService } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
-import type { Versioned } from '../cluster-state.ts';
 import { lossOf, takesTasks, unmetBy } from './node-fitness.ts';
 import { mayRestart } from './restart-rule.ts';
-import { emptySlot, following, hasFailed, isWanted, type Slot, slotsOf, turned } from './slots.ts';
+import {
+  emptied,
+  emptySlot,
+  following,
+  hasFailed,
+  isWanted,
+  type Service,
+  type Slot,
+  slotsOf,
+  turned,
+} from './slots.ts';
 import type { Plan, Stage } from './stage.ts';
 import type { ClusterView, Touched } from './view.ts';
 
@@ -19,7 +27,7 @@ export class Global implements Stage {
   }
 }
 
-function spread(view: ClusterView, service: Versioned<ClusterService>, wall: number): Change[][] {
+function spread(view: ClusterView, service: Service, wall: number): Change[][] {
   const slots = slotsOf(view, service.value.id);
   const { constraints } = service.value.spec.template;
   const missing = [...view.nodes.values()].flatMap(({ value: node }) => {
@@ -38,16 +46,13 @@ function isOpen(slot: Slot, wall: number): boolean {
 }
 
 function leaving(
-  { nodeId, tasks }: Slot,
+  slot: Slot,
   constraints: readonly string[],
   view: ClusterView,
   wall: number,
 ): Change[] {
-  if (!view.nodes.has(nodeId)) {
-    return tasks
-      .filter(({ value }) => value.desired !== 'remove')
-      .map((task) => turned(task, 'remove', wall));
-  }
+  const { nodeId, tasks } = slot;
+  if (!view.nodes.has(nodeId)) return emptied(slot, wall);
   const unmet = unmetBy(nodeId, constraints, view);
   if (lossOf(nodeId, view) === undefined && unmet === undefined) return [];
   return tasks.filter(isWanted).map((task) => turned(task, 'shutdown', wall, unmet));

@@ -1,10 +1,11 @@
 import type { Clock, Timer } from '../../../base/clock.ts';
-import { errorText, SluiceError } from '../../../base/errors.ts';
+import { errorText } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
+import { isStale } from '../../../store/edit.ts';
 import type { Change } from '../../../store/embedded-store.ts';
 import { checkSize, MAX_CHANGES, type Store } from '../../../store/store.ts';
 import type { Plan, Stage } from './stage.ts';
-import { ClusterView, type Touched } from './view.ts';
+import { ClusterView, type Touched, Unseen } from './view.ts';
 
 export type LeaderDeps = {
   readonly store: Store;
@@ -49,26 +50,6 @@ class Seat {
   dueAt(now: number): number | undefined {
     const at = this.#seen.isEmpty ? this.wakeAt : now;
     return at === undefined ? undefined : Math.max(at, this.heldUntil);
-  }
-}
-
-class Unseen implements Touched {
-  readonly services = new Set<string>();
-  readonly tasks = new Set<string>();
-  readonly nodes = new Set<string>();
-  readonly networks = new Set<string>();
-  cluster = false;
-
-  get isEmpty(): boolean {
-    const { services, tasks, nodes, networks } = this;
-    return !this.cluster && services.size + tasks.size + nodes.size + networks.size === 0;
-  }
-
-  add(touched: Touched): void {
-    for (const kind of ['services', 'tasks', 'nodes', 'networks'] as const) {
-      for (const id of touched[kind]) this[kind].add(id);
-    }
-    this.cluster ||= touched.cluster;
   }
 }
 
@@ -198,7 +179,7 @@ export class Leader {
       this.#waitMs = 0;
       return 'done';
     } catch (error) {
-      if (error instanceof SluiceError && error.code === 'E_STORE_STALE') return 'stale';
+      if (isStale(error)) return 'stale';
       this.#away(error);
       return 'away';
     }

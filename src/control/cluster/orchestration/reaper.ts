@@ -3,6 +3,7 @@ import type { Change } from '../../../store/embedded-store.ts';
 import { timestamp } from '../../ids.ts';
 import { isOver, progress } from '../cluster-state.ts';
 import { Agenda } from './agenda.ts';
+import { planOf } from './drafts.ts';
 import { deleted, isWanted, type Slot, servicesOf, slotsOf, type Task, turned } from './slots.ts';
 import type { Plan, Stage } from './stage.ts';
 import type { ClusterView, Touched } from './view.ts';
@@ -25,7 +26,7 @@ export class Reaper implements Stage {
     const services = servicesOf(view, { ...touched, nodes });
     if (touched.cluster) for (const id of view.services.keys()) services.add(id);
     const changes = [...services].flatMap((id) => this.#ofService(id, view, now, wall));
-    return { groups: changes.map((change) => [change]), wakeAt: this.#agenda.wakeAt };
+    return { ...planOf(changes), wakeAt: this.#agenda.wakeAt };
   }
 
   #watch(id: string, view: ClusterView, now: number): void {

@@ -1,14 +1,13 @@
-import type { ClusterService } from '../../../model/cluster.ts';
-import type { Versioned } from '../cluster-state.ts';
 import {
+  emptied,
   emptySlot,
   following,
   isServing,
   isUsed,
   isWanted,
+  type Service,
   type Slot,
   slotsOf,
-  turned,
 } from './slots.ts';
 import type { Plan, Stage } from './stage.ts';
 import type { ClusterView, Touched } from './view.ts';
@@ -26,18 +25,14 @@ export class Replicas implements Stage {
   }
 }
 
-function scale(view: ClusterView, service: Versioned<ClusterService>, wall: number): Groups {
+function scale(view: ClusterView, service: Service, wall: number): Groups {
   const { mode } = service.value.spec;
   const wanted = mode.kind === 'replicated' ? mode.replicas : 0;
   const slots = slotsOf(view, service.value.id);
   const used = [...slots.values()].filter(isUsed);
   if (used.length > wanted) {
     const surplus = inOrderOfRemoval(used).slice(0, used.length - wanted);
-    return surplus.map(({ tasks }) =>
-      tasks
-        .filter(({ value }) => value.desired !== 'remove')
-        .map((task) => turned(task, 'remove', wall)),
-    );
+    return surplus.map((slot) => emptied(slot, wall));
   }
   const taken = new Set(used.map(({ slot }) => slot));
   const groups: Groups = [];

@@ -1,12 +1,13 @@
-import type { ClusterService, ClusterTask } from '../../../model/cluster.ts';
+import type { ClusterTask } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
-import { isOver, type Versioned } from '../cluster-state.ts';
+import { isOver } from '../cluster-state.ts';
 import { lossOf, unmetBy } from './node-fitness.ts';
 import { mayRestart } from './restart-rule.ts';
 import {
   following,
   isServing,
   isWanted,
+  type Service,
   type Slot,
   servicesOf,
   slotsOf,
@@ -46,12 +47,7 @@ function unmetIn({ nodeId, template }: ClusterTask, view: ClusterView): string |
   return unmetBy(nodeId, template.constraints, view);
 }
 
-function follow(
-  view: ClusterView,
-  service: Versioned<ClusterService>,
-  slot: Slot,
-  wall: number,
-): Change[] {
+function follow(view: ClusterView, service: Service, slot: Slot, wall: number): Change[] {
   const wanted = slot.tasks.filter(isWanted);
   const ends = new Map(wanted.map((task) => [task, endOf(task, view)]));
   const latest = wanted.at(-1);

@@ -17,6 +17,7 @@ import { type Nodes, unmetBy } from './node-fitness.ts';
 import { sameWork } from './same-work.ts';
 import type { ClusterView, Touched } from './view.ts';
 
+export type Service = Versioned<ClusterService>;
 export type Task = Versioned<ClusterTask>;
 
 /** Tasks of a service that follow one another: in a replica's place, or on a node. */
@@ -103,6 +104,13 @@ export function turned(
   return { kind: KIND.task, id: value.id, value: next, expected: version };
 }
 
+/** All tasks of a slot that is given up, but for those that are to be removed already. */
+export function emptied({ tasks }: Slot, wall: number): Change[] {
+  return tasks
+    .filter(({ value }) => value.desired !== 'remove')
+    .map((task) => turned(task, 'remove', wall));
+}
+
 /** A task that goes for good. */
 export function deleted({ version, value }: Task): Change {
   return { kind: KIND.task, id: value.id, value: undefined, expected: version };
@@ -119,7 +127,7 @@ export function emptySlot(slot: number, nodeId = ''): Slot {
  * it was written, and whoever leads next, cannot make it twice.
  */
 export function following(
-  { value: service, version }: Versioned<ClusterService>,
+  { value: service, version }: Service,
   { slot, nodeId, tasks }: Slot,
   view: ClusterView,
   wall: number,

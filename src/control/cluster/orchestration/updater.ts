@@ -7,7 +7,6 @@ import {
 } from '../../../model/cluster.ts';
 import type { Change } from '../../../store/embedded-store.ts';
 import { timestamp } from '../../ids.ts';
-import type { Versioned } from '../cluster-state.ts';
 import { Agenda } from './agenda.ts';
 import { takesTasks, unmetBy } from './node-fitness.ts';
 import {
@@ -17,6 +16,7 @@ import {
   isServing,
   isUsed,
   isWanted,
+  type Service,
   type Slot,
   servicesOf,
   slotsOf,
@@ -28,7 +28,6 @@ import { UpdateRun } from './update-run.ts';
 import type { ClusterView, Touched } from './view.ts';
 
 type State = UpdateProgress['state'];
-type Service = Versioned<ClusterService>;
 
 const PAUSED: readonly (State | undefined)[] = ['paused', 'rollback_paused'];
 const GOING: readonly (State | undefined)[] = ['updating', 'rollback_started'];

@@ -19,6 +19,27 @@ export type Touched = {
   readonly cluster: boolean;
 };
 
+/** What changed and has not been looked at. */
+export class Unseen implements Touched {
+  readonly services = new Set<string>();
+  readonly tasks = new Set<string>();
+  readonly nodes = new Set<string>();
+  readonly networks = new Set<string>();
+  cluster = false;
+
+  get isEmpty(): boolean {
+    const { services, tasks, nodes, networks } = this;
+    return !this.cluster && services.size + tasks.size + nodes.size + networks.size === 0;
+  }
+
+  add(touched: Touched): void {
+    for (const kind of ['services', 'tasks', 'nodes', 'networks'] as const) {
+      for (const id of touched[kind]) this[kind].add(id);
+    }
+    this.cluster ||= touched.cluster;
+  }
+}
+
 type Group = Map<string, Map<string, Versioned<ClusterTask>>>;
 
 function join(group: Group, key: string, task: Versioned<ClusterTask>): void {
@@ -47,7 +68,7 @@ export class ClusterView {
   cluster: Cluster | undefined;
   readonly #byService: Group = new Map();
   readonly #byNode: Group = new Map();
-  #touched = emptyTouched();
+  #touched = new Unseen();
 
   /** Everything that a store holds counts as touched. */
   constructor(store: Store) {
@@ -69,7 +90,7 @@ export class ClusterView {
   /** What changed since this was last asked. */
   takeTouched(): Touched {
     const touched = this.#touched;
-    this.#touched = emptyTouched();
+    this.#touched = new Unseen();
     return touched;
   }
 
@@ -128,16 +149,6 @@ export class ClusterView {
     const serviceId = task?.value.serviceId ?? before?.serviceId;
     if (serviceId !== undefined) this.#touched.services.add(serviceId);
   }
-}
-
-function emptyTouched() {
-  return {
-    services: new Set<string>(),
-    tasks: new Set<string>(),
-    nodes: new Set<string>(),
-    networks: new Set<string>(),
-    cluster: false,
-  };
 }
 
 function put<T>(map: Map<string, Versioned<T>>, id: string, object: StoreEvent['object']): void {
