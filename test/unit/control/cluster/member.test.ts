@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { connect } from 'node:tls';
 import { findTask, nodesOf } from '../../../../src/control/cluster/cluster-state.ts';
 import { formatToken, newJoinSecret } from '../../../../src/control/cluster/identity/tokens.ts';
+import { replace } from '../../../../src/control/cluster/refusals.ts';
 import { NO_REPORT } from '../../../../src/control/cluster/report.ts';
 import { readTaskLogs } from '../../../../src/control/cluster/task-logs.ts';
 import { type ClusterTask, KIND } from '../../../../src/model/cluster.ts';
@@ -242,4 +243,17 @@ test('the last manager warns before it leaves, and takes the state with it', asy
   assert.equal(manager.member.state, 'inactive');
   await assert.rejects(manager.member.leave(true), /not part of a swarm/);
   await manager.init();
+});
+
+test('a write upon a version that is no more is refused in the words that users know', async (t) => {
+  const [node] = await cluster(t, 1);
+  assert.ok(node);
+  const { store } = node.member.needManager();
+  const [found] = nodesOf(store);
+  assert.ok(found);
+  const change = { kind: KIND.node, id: found.value.id, value: found.value };
+  await replace(store, { ...change, expected: found.version });
+  await assert.rejects(replace(store, { ...change, expected: found.version }), {
+    message: 'rpc error: code = Unknown desc = update out of sequence',
+  });
 });
