@@ -1,6 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { ListenOptions } from 'node:net';
 import { errorText, SluiceError } from '../base/errors.ts';
 import type { AdminBackend } from '../client/admin-types.ts';
 import { type Bind, formatBind } from '../model/address.ts';
@@ -61,7 +60,7 @@ export class AdminServer {
           const message = `cannot serve admin on ${formatBind(bind)}: ${errorText(error)}`;
           reject(new SluiceError('E_BIND_FAILED', message));
         });
-        server.listen({ _handle: handle } as ListenOptions, resolve);
+        server.listen(handle, resolve);
       });
       this.#servers.set(formatBind(bind), server);
     }

@@ -1,4 +1,4 @@
-import { COMMAND_TIMEOUT_MS, type Exec, must } from './exec.ts';
+import { type Exec, must } from './exec.ts';
 
 /** A security association by what makes two of them the same. Source: ip-xfrm(8) */
 export type XfrmState = {
@@ -34,9 +34,7 @@ const hex = (spi: number) => `0x${spi.toString(16).padStart(8, '0')}`;
 
 /** Associations of this namespace that carry this request id. */
 export async function readStates(exec: Exec, reqid: number): Promise<XfrmState[]> {
-  const text = await must(exec, ['ip', 'xfrm', 'state', 'list'], {
-    timeoutMs: COMMAND_TIMEOUT_MS,
-  });
+  const text = await must(exec, ['ip', 'xfrm', 'state', 'list']);
   return text.split(/^(?=src )/m).flatMap((part) => {
     const ends = /^src (\S+) dst (\S+)/.exec(part);
     const ids = /spi (0x[0-9a-f]+)(?:\(\d+\))? reqid (\d+)/.exec(part);
@@ -49,9 +47,7 @@ export async function readStates(exec: Exec, reqid: number): Promise<XfrmState[]
 
 /** Policies of this namespace about packets to this UDP port. */
 export async function readPolicies(exec: Exec, port: number): Promise<XfrmPolicy[]> {
-  const text = await must(exec, ['ip', 'xfrm', 'policy', 'list'], {
-    timeoutMs: COMMAND_TIMEOUT_MS,
-  });
+  const text = await must(exec, ['ip', 'xfrm', 'policy', 'list']);
   return text.split(/^(?=src )/m).flatMap((part): XfrmPolicy[] => {
     const ends = /^src (\S+) dst (\S+) proto (?:udp|17) dport (\d+)/.exec(part);
     const rule = /dir (in|out) (?:action (\S+) )?priority (\d+)/.exec(part);

@@ -1,5 +1,5 @@
 import { chmodSync, chownSync, rmSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from '../base/logger.ts';
 import type { AgentEvents, AgentPort, TaskStreams } from './agent-port.ts';
 import {
@@ -47,7 +47,7 @@ export class AgentServer {
     connected: (...args) => this.#tell({ event: 'connected', args }),
   };
 
-  /** A socket file that an agent left is replaced; ask `agentAnswers` first. */
+  /** A socket file that an agent left is replaced; ask `answers` first. */
   listen(agent: AgentPort, options: AgentServerOptions): Promise<void> {
     this.#agent = agent;
     rmSync(options.path, { force: true });
@@ -157,17 +157,6 @@ export class AgentServer {
       (error: unknown) => answer({ id, error: toWireError(error) }),
     );
   }
-}
-
-/** Whether an agent takes orders there. */
-export function agentAnswers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path, () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }
 
 /** Joins a connection to the streams of a task; frames that come before they are there wait. */

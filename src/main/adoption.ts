@@ -1,5 +1,5 @@
 import { unlinkSync } from 'node:fs';
-import net, { type ListenOptions } from 'node:net';
+import net from 'node:net';
 import { errorText, SluiceError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { type Inheritance, InheritanceBuilder } from '../gateway/supervisor/handover.ts';
@@ -45,7 +45,7 @@ export function takePlace(directory: RunDirectory, logger: Logger): void {
     socket.on('error', () => {});
     socket.end(String(process.pid));
   });
-  server.listen({ _handle: handle } as ListenOptions);
+  server.listen(handle);
   server.unref();
 }
 

@@ -5,7 +5,8 @@ import { Agent } from '../agent/agent.ts';
 import { probeHost } from '../agent/doctor.ts';
 import { findAccount } from '../agent/runtime/accounts.ts';
 import { errorText } from '../base/errors.ts';
-import { AgentServer, agentAnswers } from '../link/agent-server.ts';
+import { AgentServer } from '../link/agent-server.ts';
+import { answers } from '../net/unix-socket.ts';
 import { agentTools } from './agent-tools.ts';
 import { createPinoLogger } from './pino-logger.ts';
 import { ServiceManager } from './service-manager.ts';
@@ -86,7 +87,7 @@ if (lacking.length > 0) {
 
 const path = options.socket ?? join(execRoot, 'agent.sock');
 // Two would take each other's output and undo each other's work.
-if (await agentAnswers(path)) fail(`another agent takes orders at ${path}`);
+if (await answers(path)) fail(`another agent takes orders at ${path}`);
 const server = new AgentServer(logger);
 const agent = new Agent(
   tools,

@@ -93,7 +93,7 @@ export class ClusterEdge implements ClusterBackends {
     ];
     const extended = listeners.map(([name, one]) => {
       if (one.cluster === undefined) return [name, one] as const;
-      const share = listenerShare({ ...part, backends: {} }, one.protocol, one.cluster);
+      const share = listenerShare(part, one.protocol, one.cluster);
       faults.push(...share.faults.map((fault) => `listener ${name}: ${fault}`));
       const routes = listener.shape.routes.parse(share.routes);
       const certificates = [...(one.tls?.certificates ?? []), ...share.certificates];

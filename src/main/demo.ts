@@ -1,5 +1,4 @@
 import { createServer, type Server } from 'node:http';
-import type { ListenOptions } from 'node:net';
 import { type Bind, formatBind } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { NativeHandle } from '../net/handles.ts';
@@ -15,7 +14,7 @@ async function serve(bind: Bind, handle: NativeHandle): Promise<Server> {
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ _handle: handle } as ListenOptions, resolve);
+    server.listen(handle, resolve);
   });
   return server;
 }

@@ -1,9 +1,9 @@
-import { answers } from '../api/unix-socket.ts';
 import { SluiceError } from '../base/errors.ts';
 import type { HandoverMessage } from '../gateway/supervisor/handover.ts';
 import { type Bind, formatBind } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import { bindExclusive, type NativeHandle, removePath } from '../net/handles.ts';
+import { answers } from '../net/unix-socket.ts';
 
 /** Who serves on a socket of the supervisor's own process. */
 export type Owner = 'admin' | 'demo';

@@ -113,9 +113,10 @@ export class HostPlane {
     // Traffic comes last, since what is sent to links that are not there yet is sent again after a
     // second only; and it goes first.
     const comes = change.newForwards.length > 0;
-    const going = comes ? undefined : load();
-    await (linked ? this.#links.reconcile(scope, failures, names) : names());
-    await Promise.all([comes ? load() : going, this.#makeRoom(whole)]);
+    const links: Promise<unknown> = linked
+      ? this.#links.reconcile(scope, failures, names)
+      : names();
+    await Promise.all([links, comes ? links.then(load) : load(), this.#makeRoom(whole)]);
     this.#reservations.serve();
     this.#flows.cut(staleFlows(change, this.#intent.forwards));
     return { failures: [...failures.values()] };

@@ -14,13 +14,26 @@ const NO_FAMILY = ['EAFNOSUPPORT', 'EADDRNOTAVAIL'];
 /** Every address of the host, by one socket. */
 const BOTH = 'both families';
 
-type Held = { readonly close: () => void; retarget: (forward: ForwardIntent) => void };
+type Target = ForwardIntent['targets'][number];
+type Held = { readonly close: () => void; retarget: (targets: readonly Target[]) => void };
+
+/** The targets of a reserved port, by turns; none before there is traffic to carry. */
+class Targets {
+  #all: readonly Target[] = [];
+  #next = 0;
+
+  set(all: readonly Target[]): void {
+    this.#all = all;
+  }
+
+  readonly next = (): Target | undefined => this.#all[this.#next++ % Math.max(1, this.#all.length)];
+}
 
 /**
  * Carries what the kernel's rules cannot forward: IPv6 clients (`[::1]` above all) of a target
  * that has only an IPv4 address.
  */
-function carry(server: Server, target: () => { address: string; port: number } | undefined): void {
+function carry(server: Server, target: () => Target | undefined): void {
   server.maxConnections = MAX_CARRIED;
   server.on('connection', (client) => {
     const to = target();
@@ -43,10 +56,9 @@ function carry(server: Server, target: () => { address: string; port: number } |
 }
 
 function holdTcp(forward: ForwardIntent, address: string): Promise<Held> {
-  let targets: ForwardIntent['targets'] = [];
-  let next = 0;
+  const targets = new Targets();
   const server = createServer({ allowHalfOpen: true });
-  carry(server, () => targets[next++ % Math.max(1, targets.length)]);
+  carry(server, targets.next);
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     const both = address === BOTH;
@@ -55,9 +67,7 @@ function holdTcp(forward: ForwardIntent, address: string): Promise<Held> {
       server.on('error', () => {});
       resolve({
         close: () => server.close(),
-        retarget: (changed) => {
-          targets = changed.targets;
-        },
+        retarget: (changed) => targets.set(changed),
       });
     });
   });
@@ -67,12 +77,8 @@ function holdUdp(forward: ForwardIntent, address: string): Promise<Held> {
   const both = address === BOTH;
   const type = both || address.includes(':') ? 'udp6' : 'udp4';
   const socket: UdpSocket = createSocket({ type, ipv6Only: type === 'udp6' && !both });
-  let current = forward;
-  let next = 0;
-  const carrier = new UdpCarrier(
-    socket,
-    () => current.targets[next++ % Math.max(1, current.targets.length)],
-  );
+  const targets = new Targets();
+  const carrier = new UdpCarrier(socket, targets.next);
   return new Promise((resolve, reject) => {
     socket.once('error', reject);
     socket.bind({ address: both ? '::' : address, port: forward.port, exclusive: true }, () => {
@@ -83,7 +89,7 @@ function holdUdp(forward: ForwardIntent, address: string): Promise<Held> {
           socket.close();
         },
         retarget: (changed) => {
-          current = changed;
+          targets.set(changed);
           carrier.forget();
         },
       });
@@ -186,7 +192,7 @@ export class Reservations {
   serve(): void {
     for (const held of this.#held.values()) {
       if (held.served) continue;
-      for (const socket of held.sockets) socket.retarget(held.forward);
+      for (const socket of held.sockets) socket.retarget(held.forward.targets);
       held.served = true;
     }
   }

@@ -1,11 +1,9 @@
 import { constants } from 'node:fs';
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { failed, invalid } from '../../base/faults.ts';
+import { invalid } from '../../base/faults.ts';
 import type { Engine } from '../../control/engine.ts';
-import { uploadAnswer } from '../../control/images.ts';
-import type { TaskStreams } from '../../control/streams.ts';
 import type { FileStat } from '../../model/task-spec.ts';
 import { type Answer, type Call, ok, type Route } from './http.ts';
+import { sendStream, takeBody } from './streams.ts';
 
 const TAR = 'application/x-tar';
 const STAT_HEADER = 'X-Docker-Container-Path-Stat';
@@ -53,55 +51,6 @@ function pathOf({ query }: Call): string {
   const path = query.text('path');
   if (path === '') throw invalid('missing path');
   return path.startsWith('/') ? path : `/${path}`;
-}
-
-/**
- * Answers with what comes out. Rejects with the reason when nothing does; later a client sees that
- * it is not whole by the connection's end.
- */
-export function sendStream(
-  streams: TaskStreams,
-  response: ServerResponse,
-  headers: Readonly<Record<string, string>>,
-): Promise<Answer> {
-  response.on('drain', () => streams.pauseOutput(false));
-  response.on('close', () => streams.close());
-  return new Promise((resolve, reject) => {
-    let refusal: string | undefined;
-    const begin = () => {
-      if (response.headersSent) return;
-      response.writeHead(200, headers);
-      resolve(undefined);
-    };
-    streams.onOutput = (stream, data) => {
-      if (stream === 'stderr') refusal = data.toString();
-      else {
-        begin();
-        if (!response.write(data)) streams.pauseOutput(true);
-      }
-    };
-    streams.onEnd = () => {
-      if (refusal === undefined) {
-        begin();
-        response.end();
-      } else if (response.headersSent) response.destroy();
-      else reject(failed(refusal));
-    };
-  });
-}
-
-/** Sends the body of a call; resolves with what was answered. */
-export function takeBody(streams: TaskStreams, request: IncomingMessage): Promise<string> {
-  const answer = uploadAnswer(streams);
-  request.on('data', (data: Buffer) => {
-    if (!streams.write(data)) request.pause();
-  });
-  streams.onDrain = () => request.resume();
-  request.on('end', () => streams.endInput());
-  request.on('close', () => {
-    if (!request.complete) streams.close();
-  });
-  return answer;
 }
 
 /** Copies files into containers and out of them. */

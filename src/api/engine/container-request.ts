@@ -8,11 +8,11 @@ import type {
   PortRequest,
   RestartRule,
 } from '../../model/container.ts';
+import { NS_PER_MS } from './durations.ts';
 import type { Fields } from './fields.ts';
 import { mountOrder } from './mount-request.ts';
 import { attachmentRequest } from './network-view.ts';
 
-const NS_PER_MS = 1_000_000;
 const MAX_PORT = 65_535;
 const DEFAULT_STOP_S = 10;
 /** What a container keeps unless it is taken away. */

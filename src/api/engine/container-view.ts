@@ -11,11 +11,10 @@ import type {
   HealthRequest,
   PortBinding,
 } from '../../model/container.ts';
-import { humanDuration } from './durations.ts';
+import { humanDuration, NS_PER_MS } from './durations.ts';
 import { Fields } from './fields.ts';
 
 const NEVER = '0001-01-01T00:00:00Z';
-const NS_PER_MS = 1_000_000;
 
 function isUp({ status }: ContainerState): boolean {
   return status === 'running' || status === 'paused';

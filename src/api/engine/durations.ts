@@ -1,3 +1,5 @@
+/** The API tells spans in ns. */
+export const NS_PER_MS = 1_000_000;
 const MS_PER_SECOND = 1000;
 
 /** A span as the command line shows it: "5 seconds", "About a minute", "3 hours", "2 weeks". */

@@ -4,11 +4,11 @@ import { linearRegex } from '../../base/regex.ts';
 import type { Engine } from '../../control/engine.ts';
 import { imageName } from '../../control/images.ts';
 import type { ImageInfo } from '../../model/task-spec.ts';
-import { sendStream, takeBody } from './archive-routes.ts';
 import { healthCheckView } from './container-view.ts';
 import { Fields } from './fields.ts';
 import { type Answer, type Call, created, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
+import { sendStream, takeBody } from './streams.ts';
 
 /** An image as a row of the list. */
 export function imageRow({

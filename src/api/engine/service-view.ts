@@ -7,11 +7,10 @@ import type {
   UpdateProgress,
   UpdateRule,
 } from '../../model/cluster.ts';
+import { NS_PER_MS } from './durations.ts';
 import { Fields } from './fields.ts';
 import { DEFAULT_UPDATE } from './service-request.ts';
 import { DEFAULT_GRACE_MS, DEFAULT_RESTART } from './task-template.ts';
-
-const NS_PER_MS = 1_000_000;
 
 /** A port as the API writes it; one that nothing was chosen for yet has no number. */
 export function portView({ name, transport, targetPort, publishedPort, mode }: ServicePort) {

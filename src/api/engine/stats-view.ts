@@ -1,8 +1,7 @@
 import { cpus } from 'node:os';
 import type { TaskStats } from '../../control/streams.ts';
 import type { Container } from '../../model/container.ts';
-
-const NS_PER_MS = 1_000_000;
+import { NS_PER_MS } from './durations.ts';
 
 function linksView({ links }: TaskStats): Record<string, unknown> {
   const zero = { rx_errors: 0, rx_dropped: 0, tx_errors: 0, tx_dropped: 0 };

@@ -1,6 +1,9 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Readable, Writable } from 'node:stream';
+import { failed } from '../../base/faults.ts';
+import { uploadAnswer } from '../../control/images.ts';
 import type { TaskStreams } from '../../control/streams.ts';
-import type { Call } from './http.ts';
+import type { Answer, Call } from './http.ts';
 
 const FRAME_HEAD = 8;
 const STREAM_NUMBER = { stdout: 1, stderr: 2 } as const;
@@ -53,6 +56,15 @@ export function beginStream(call: Call, tty: boolean): { input: Readable; output
   return { input: socket, output: socket };
 }
 
+/** Gives a task what a client sends. */
+function feed(streams: TaskStreams, input: Readable): void {
+  input.on('data', (data: Buffer) => {
+    if (!streams.write(data)) input.pause();
+  });
+  streams.onDrain = () => input.resume();
+  input.on('end', () => streams.endInput());
+}
+
 /** Carries bytes between a client and a task until either is done. */
 export function pump(
   streams: TaskStreams,
@@ -71,14 +83,54 @@ export function pump(
     // What the client still sends has no reader any more.
     input.resume();
   };
-  if (wanted.stdin) {
-    input.on('data', (data: Buffer) => {
-      if (!streams.write(data)) input.pause();
-    });
-    streams.onDrain = () => input.resume();
-    input.on('end', () => streams.endInput());
-  } else input.resume();
+  if (wanted.stdin) feed(streams, input);
+  else input.resume();
   output.on('close', () => streams.close());
   input.on('error', () => streams.close());
   output.on('error', () => streams.close());
+}
+
+/**
+ * Answers with what comes out. Rejects with the reason when nothing does; later a client sees that
+ * it is not whole by the connection's end.
+ */
+export function sendStream(
+  streams: TaskStreams,
+  response: ServerResponse,
+  headers: Readonly<Record<string, string>>,
+): Promise<Answer> {
+  response.on('drain', () => streams.pauseOutput(false));
+  response.on('close', () => streams.close());
+  return new Promise((resolve, reject) => {
+    let refusal: string | undefined;
+    const begin = () => {
+      if (response.headersSent) return;
+      response.writeHead(200, headers);
+      resolve(undefined);
+    };
+    streams.onOutput = (stream, data) => {
+      if (stream === 'stderr') refusal = data.toString();
+      else {
+        begin();
+        if (!response.write(data)) streams.pauseOutput(true);
+      }
+    };
+    streams.onEnd = () => {
+      if (refusal === undefined) {
+        begin();
+        response.end();
+      } else if (response.headersSent) response.destroy();
+      else reject(failed(refusal));
+    };
+  });
+}
+
+/** Sends the body of a call; resolves with what was answered. */
+export function takeBody(streams: TaskStreams, request: IncomingMessage): Promise<string> {
+  const answer = uploadAnswer(streams);
+  feed(streams, request);
+  request.on('close', () => {
+    if (!request.complete) streams.close();
+  });
+  return answer;
 }

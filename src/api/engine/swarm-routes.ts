@@ -17,12 +17,12 @@ import {
 } from '../../control/cluster/founding.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
 import type { ClusterNode, ClusterSpec, NodeAvailability } from '../../model/cluster.ts';
+import { NS_PER_MS } from './durations.ts';
 import type { Fields } from './fields.ts';
 import { type Call, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
 import { clusterView, nodeView } from './swarm-view.ts';
 
-const NS_PER_MS = 1_000_000;
 const AVAILABILITIES = ['active', 'pause', 'drain'] as const;
 const NODE_FILTERS = ['id', 'name', 'label', 'node.label', 'role', 'membership'];
 

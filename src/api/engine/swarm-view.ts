@@ -3,8 +3,7 @@ import { digestOf, signerOf } from '../../control/cluster/identity/authority.ts'
 import type { ManagerPart } from '../../control/cluster/manager.ts';
 import type { ClusterMember } from '../../control/cluster/member.ts';
 import type { Cluster, ClusterNode } from '../../model/cluster.ts';
-
-const NS_PER_MS = 1_000_000;
+import { NS_PER_MS } from './durations.ts';
 
 function specView({ spec, name }: Cluster) {
   return {

@@ -5,10 +5,10 @@ import type { FileReference, TaskRestartRule, TaskTemplate } from '../../model/c
 import type { AttachmentRequest, ContainerTemplate } from '../../model/container.ts';
 import type { Network } from '../../model/network.ts';
 import { capabilities, healthCheck, isEmpty } from './container-request.ts';
+import { NS_PER_MS } from './durations.ts';
 import type { Fields } from './fields.ts';
 import { longMount } from './mount-request.ts';
 
-const NS_PER_MS = 1_000_000;
 const MIN_NANO_CPUS = 1_000_000;
 const MIN_MEMORY = 4 * 1024 * 1024;
 export const DEFAULT_GRACE_MS = 10_000;

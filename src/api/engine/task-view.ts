@@ -2,9 +2,8 @@ import { networksOf, type Versioned } from '../../control/cluster/cluster-state.
 import type { ManagerPart } from '../../control/cluster/manager.ts';
 import { shownNetwork } from '../../control/cluster/networks.ts';
 import type { ClusterNetwork, ClusterTask, TaskTemplate } from '../../model/cluster.ts';
+import { NS_PER_MS } from './durations.ts';
 import { portView, restartView } from './service-view.ts';
-
-const NS_PER_MS = 1_000_000;
 
 /** What a task is made of; it tells what its own version of the service said. */
 function specView(template: TaskTemplate) {

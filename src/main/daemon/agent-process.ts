@@ -2,12 +2,12 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { answers } from '../../api/unix-socket.ts';
 import { systemClock } from '../../base/clock.ts';
 import { SluiceError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { AgentClient } from '../../link/agent-client.ts';
 import type { AgentEvents, AgentPort } from '../../link/agent-port.ts';
+import { answers } from '../../net/unix-socket.ts';
 import type { DaemonSettings } from './settings.ts';
 
 const AGENT_ENTRY = fileURLToPath(

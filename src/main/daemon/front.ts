@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import type { ListenOptions, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { type NativeHandle, removePath } from '../../net/handles.ts';
 
 type Accept = (socket: Socket) => void;
@@ -33,8 +33,7 @@ export class Front {
     path: string | undefined,
   ): Promise<Front> {
     const front = new Front(key, handle, server, path);
-    // exempt(as): Node listens on its own handles, which its types do not say
-    server.listen({ _handle: handle } as ListenOptions);
+    server.listen(handle);
     await once(server, 'listening');
     return front;
   }

@@ -2,12 +2,12 @@ import { lookup } from 'node:dns/promises';
 import { chownSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { EngineServer, EngineTls } from '../../api/engine/engine-server.ts';
-import { answers } from '../../api/unix-socket.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import { invalid } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
 import { formatHostPort, splitHostPort } from '../../model/address.ts';
 import { bindExclusive, type NativeHandle, removePath } from '../../net/handles.ts';
+import { answers } from '../../net/unix-socket.ts';
 import { Front } from './front.ts';
 import type { DaemonSettings } from './settings.ts';
 

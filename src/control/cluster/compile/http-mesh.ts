@@ -189,7 +189,7 @@ export type ListenerShare = {
 
 /** `edge` as the listener's `cluster` says. */
 export function listenerShare(
-  { rules, certificates }: HttpMesh,
+  { rules, certificates }: Pick<HttpMesh, 'rules' | 'certificates'>,
   protocol: Listener['protocol'],
   edge: string | true,
 ): ListenerShare {
