@@ -1,4 +1,3 @@
-import { bare } from '../../model/address.ts';
 import type {
   ClusterNetwork,
   ClusterNode,
@@ -11,6 +10,7 @@ import type {
 } from '../../model/cluster.ts';
 import { macOf } from '../attachments.ts';
 import { isOver } from './cluster-state.ts';
+import { both4and6 } from './compile/names.ts';
 import { hasHttpLabels } from './http-labels.ts';
 import { OVERLAY_OPTIONS } from './orchestration/network-plan.ts';
 import type { ClusterView } from './orchestration/view.ts';
@@ -44,9 +44,9 @@ export function overlaysOf({ addresses }: ClusterTask, { networks }: ClusterView
 
 /** Where the addresses of a task live. */
 export function endpointsOf(task: ClusterTask, view: ClusterView): OverlayEndpoint[] {
-  const { addresses, addresses6 = {}, nodeId } = task;
+  const { addresses, addresses6, nodeId } = task;
   return overlaysOf(task, view).flatMap((network) => {
-    const own = [addresses[network] ?? [], addresses6[network] ?? []].flat().map(bare);
+    const own = both4and6(addresses, addresses6, network);
     // One link has both of them.
     return own.map((address) => ({ network, address, mac: macOf(own[0] ?? ''), nodeId }));
   });
@@ -58,11 +58,7 @@ function aliasesOf(
 ): Record<string, readonly string[]> {
   const named = asked.filter(({ aliases }) => aliases.length > 0);
   return Object.fromEntries(
-    named.flatMap(({ network: key, aliases }) => {
-      const byName = () => [...networks.values()].find(({ value }) => value.name === key)?.value.id;
-      const id = networks.has(key) ? key : byName();
-      return id === undefined ? [] : [[id, aliases]];
-    }),
+    named.flatMap(({ network, aliases }) => (networks.has(network) ? [[network, aliases]] : [])),
   );
 }
 

@@ -14,7 +14,7 @@ const RETRY_MS = 5000;
 const KINDS: readonly string[] = [KIND.node, KIND.service, KIND.task];
 
 /** Every published port of every task that serves, at its own host. */
-export function catalogEntries(store: Store): CatalogEntry[] {
+function catalogEntries(store: Store): CatalogEntry[] {
   const services = new Map(servicesOf(store).map(({ value }) => [value.id, value]));
   return tasksOf(store).flatMap(({ value: task }) => {
     const [service, node] = [services.get(task.serviceId), findNode(store, task.nodeId)];

@@ -52,9 +52,8 @@ export function joinTokens(manager: ManagerPart): Record<NodeRole, string> {
 }
 
 /** Empty: managers ask for none. */
-export function unlockKey(manager: ManagerPart): string {
-  const { cluster, keys } = manager;
-  return cluster.spec.autolock ? (keys.unlockKey(cluster) ?? '') : '';
+export function unlockKey({ cluster, keys }: ManagerPart): string {
+  return keys.unlockKey(cluster) ?? '';
 }
 
 async function nextCa(

@@ -202,7 +202,8 @@ export class ClusterMember {
   /** What opens what this manager keeps; undefined where nothing is locked. */
   get unlockKey(): string | undefined {
     const manager = this.#manager;
-    return manager && unlockKeyText(manager.keys, manager.store);
+    const cluster = manager && clusterOf(manager.store)?.value;
+    return cluster && manager?.keys.unlockKey(cluster);
   }
 
   /** Opens what this manager keeps; `text` is the unlock key. */
@@ -393,7 +394,8 @@ export class ClusterMember {
   }
 
   #unlockKey(keys: ManagerKeys, store: Store): Buffer | undefined {
-    const text = unlockKeyText(keys, store);
+    const cluster = clusterOf(store)?.value;
+    const text = cluster && keys.unlockKey(cluster);
     return text === undefined ? undefined : parseUnlockKey(text);
   }
 
@@ -432,9 +434,4 @@ export class ClusterMember {
       logger.warn('tasks of the cluster remain', { reason: errorText(error) });
     });
   }
-}
-
-function unlockKeyText(keys: ManagerKeys, store: Store): string | undefined {
-  const cluster = clusterOf(store)?.value;
-  return cluster?.spec.autolock ? keys.unlockKey(cluster) : undefined;
 }

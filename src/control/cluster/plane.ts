@@ -1,7 +1,6 @@
 import { errorText } from '../../base/errors.ts';
 import { failed } from '../../base/faults.ts';
 import { NO_ASSIGNMENT } from '../../link/assignment.ts';
-import { bare } from '../../model/address.ts';
 import type { ClusterTask, NodeAssignment, OverlayNetwork } from '../../model/cluster.ts';
 import type { ClusterIntent } from '../../model/cluster-intent.ts';
 import type { AttachmentRequest } from '../../model/container.ts';
@@ -11,12 +10,13 @@ import type { Engine } from '../engine.ts';
 import { BRIDGE_OPTIONS, type NetworkRequest } from '../network-request.ts';
 import type { LinkAddresses } from './addresses.ts';
 import { clusterIntent, clusterNames, joined, type LocalHost } from './compile/cluster-intent.ts';
+import { both4and6 } from './compile/names.ts';
 import { toldNetwork } from './networks.ts';
 import { plainAttachment, TASK_LABEL } from './task-order.ts';
 import type { ClusterPlane } from './worker.ts';
 
 /** The bridge by which tasks reach the outside, and published ports reach tasks. */
-export const GATEWAY_BRIDGE = 'docker_gwbridge';
+const GATEWAY_BRIDGE = 'docker_gwbridge';
 /** Marks the bridge as made here, and not by an operator who wants it otherwise. */
 const MADE_LABEL = 'sluice.gateway-bridge';
 export type PlaneDeps = {
@@ -87,23 +87,20 @@ export class HostClusterPlane implements ClusterPlane {
     const joins = task.template.networks.map((request): AttachmentRequest => {
       const overlay = this.#overlay(request.network);
       if (!overlay) return request;
-      const own = [task.addresses[overlay.id] ?? [], task.addresses6?.[overlay.id] ?? []].flat();
+      const own = both4and6(task.addresses, task.addresses6, overlay.id);
       const [ipv4, ipv6] = [false, true].map((six) => own.find((one) => one.includes(':') === six));
       const { driverOptions } = request;
       // Names are the service's, which its address answers to.
       return {
         ...{ ...plainAttachment(overlay.id), driverOptions },
-        ...{ ipv4: ipv4 && bare(ipv4), ipv6: ipv6 && bare(ipv6) },
+        ...{ ipv4, ipv6 },
       };
     });
     return this.#needsGateway(task) ? [...joins, plainAttachment(GATEWAY_BRIDGE)] : joins;
   }
 
-  #overlay(key: string): OverlayNetwork | undefined {
-    const { networks } = this.#assignment;
-    const found =
-      networks.find(({ id }) => id === key) ?? networks.find(({ name }) => name === key);
-    return found?.ingress ? undefined : found;
+  #overlay(network: string): OverlayNetwork | undefined {
+    return this.#assignment.networks.find(({ id, ingress }) => id === network && !ingress);
   }
 
   /** Whether it is reached from outside its overlays, or may reach what is outside its overlays. */

@@ -47,9 +47,9 @@ export class ManagerKeys {
     return seal(this.#dataKey, 'unlock key', key);
   }
 
-  /** The unlock key of a cluster as text; undefined: it has none. */
-  unlockKey({ sealedUnlockKey }: Cluster): string | undefined {
-    if (sealedUnlockKey === '') return undefined;
+  /** The unlock key of a cluster as text; undefined: its managers ask for none. */
+  unlockKey({ spec, sealedUnlockKey }: Cluster): string | undefined {
+    if (!spec.autolock || sealedUnlockKey === '') return undefined;
     const text = unseal(this.#dataKey, 'unlock key', sealedUnlockKey).toString();
     parseUnlockKey(text);
     return text;

@@ -263,11 +263,10 @@ export class Allocator implements Stage {
   ): Joined {
     const ids = new Set<string>();
     let fault: string | undefined;
-    for (const { network: key } of container.mode.kind === 'networks' ? asked : []) {
-      const named = ({ value }: Versioned<ClusterNetwork>) => value.name === key;
-      const network = networks.get(key) ?? [...networks.values()].find(named);
-      if (!network) fault ??= `network ${key} not found`;
-      else if (network.value.spec.driver === OVERLAY) ids.add(network.value.id);
+    for (const { network: id } of container.mode.kind === 'networks' ? asked : []) {
+      const network = networks.get(id);
+      if (!network) fault ??= `network ${id} not found`;
+      else if (network.value.spec.driver === OVERLAY) ids.add(id);
     }
     if (meshed) {
       if (this.#ingress !== undefined) ids.add(this.#ingress);
