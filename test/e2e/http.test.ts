@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { makeCertificates, noCertificates } from '../support/certs.ts';
 import { missing } from '../support/docker-daemon.ts';
-import { Site, type SiteHost, until } from './site.ts';
+import { Site, type SiteHost } from './site.ts';
 
 const WEB = fileURLToPath(new URL('./web.mjs', import.meta.url));
 const skip = missing() ?? noCertificates();
@@ -21,18 +21,9 @@ listeners:
 
 describe('HTTP by host names over two hosts', { skip, timeout: 600_000 }, () => {
   let site: Site;
-  const host = (number: number): SiteHost => {
-    const found = site.hosts[number - 1];
-    assert.ok(found);
-    return found;
-  };
+  const host = (number: number): SiteHost => site.host(number);
   const docker = (...args: string[]) => host(1).ok(...args);
-  const story = () =>
-    site.hosts
-      .map(({ name, log }) => `${name}\n${log.split('\n').slice(-40).join('\n')}`)
-      .join('\n');
-  const eventually = (what: string, check: () => boolean | Promise<boolean>) =>
-    until(what, check, 60_000, story);
+  const eventually: Site['eventually'] = (...order) => site.eventually(...order);
   const label = (key: string, value: string) => ['--label', `com.docker.lb.${key}=${value}`];
 
   /** A task on each host answers with `HOST/VERSION PATH CLIENT`; no port is published. */

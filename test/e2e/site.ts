@@ -13,6 +13,8 @@ const PEER = fileURLToPath(new URL('../conformance/docker-cli/peer.mjs', import.
 const SLUICED = fileURLToPath(new URL('../../src/main/sluiced.ts', import.meta.url));
 const START_MS = 60_000;
 const STOP_MS = 20_000;
+const PATIENCE_MS = 60_000;
+const LOG_LINES = 40;
 const FIRST_HOST = 11;
 const CLIENT = 100;
 
@@ -67,6 +69,12 @@ export class SiteHost extends DockerDaemon {
   /** Its address of the other family. */
   get address6(): string {
     return this.address.replace('192.0.2.', '2001:db8:2::');
+  }
+
+  /** The container of a task of a service on this host, empty without one. */
+  async taskOf(service: string): Promise<string> {
+    const filter = `label=com.docker.swarm.service.name=${service}`;
+    return (await this.ok('ps', '-q', '--filter', filter)).split('\n')[0] ?? '';
   }
 
   /** Runs a command in the host's namespace. */
@@ -205,6 +213,20 @@ export class Site {
       await site.close();
       throw error;
     }
+  }
+
+  /** A host by its number, which its name has: the first is 1. */
+  host(number: number): SiteHost {
+    const found = this.hosts[number - 1];
+    if (!found) throw new Error(`host${number}: the site has ${this.hosts.length} hosts`);
+    return found;
+  }
+
+  /** Waits until `check` holds; a failure shows the end of every daemon's log. */
+  eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
+    const end = ({ name, log }: SiteHost) =>
+      `${name}\n${log.split('\n').slice(-LOG_LINES).join('\n')}`;
+    return until(what, check, PATIENCE_MS, () => this.hosts.map(end).join('\n'));
   }
 
   /** The client beside the hosts as a place for programs. */

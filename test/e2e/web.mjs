@@ -1,10 +1,19 @@
 // A web server for tasks, on port PORT: answers with its NAME, the path that it saw, and the client.
+// With a folder of certificates, CERTS, it answers for example.com by TLS on port 443, too.
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 
-const { NAME, PORT = '80' } = process.env;
+const { NAME, PORT = '80', CERTS } = process.env;
 
-const server = createServer(({ url, socket }, response) => {
+const answer = ({ url, socket }, response) => {
   response.end(`${NAME} ${url} ${socket.remoteAddress}\n`);
+};
+const servers = [createServer(answer).listen(Number(PORT))];
+if (CERTS) {
+  const [cert, key] = ['pem', 'key'].map((end) => readFileSync(`${CERTS}/example.com.${end}`));
+  servers.push(createSecureServer({ cert, key }, answer).listen(443));
+}
+process.on('SIGTERM', () => {
+  for (const server of servers) server.close();
 });
-server.listen(Number(PORT));
-process.on('SIGTERM', () => server.close(() => process.exit()));
