@@ -66,6 +66,13 @@ export class SiteHost extends DockerDaemon {
     return all.map(({ pid }) => pid);
   }
 
+  /** Network namespaces that its agent has made for overlays; all hosts' are in one folder. */
+  get overlays(): string[] {
+    const prefix = /"prefix":"([^"]+)"/.exec(this.log)?.[1];
+    if (prefix === undefined) throw new Error(`${this.name}: no agent has said its prefix`);
+    return readdirSync('/run/netns').filter((name) => name.startsWith(`${prefix}.`));
+  }
+
   /** Its address of the other family. */
   get address6(): string {
     return this.address.replace('192.0.2.', '2001:db8:2::');
