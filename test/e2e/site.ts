@@ -230,10 +230,14 @@ export class Site {
   }
 
   /** Waits until `check` holds; a failure shows the end of every daemon's log. */
-  eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
+  eventually(
+    what: string,
+    check: () => boolean | Promise<boolean>,
+    timeoutMs = PATIENCE_MS,
+  ): Promise<void> {
     const end = ({ name, log }: SiteHost) =>
       `${name}\n${log.split('\n').slice(-LOG_LINES).join('\n')}`;
-    return until(what, check, PATIENCE_MS, () => this.hosts.map(end).join('\n'));
+    return until(what, check, timeoutMs, () => this.hosts.map(end).join('\n'));
   }
 
   /** The client beside the hosts as a place for programs. */

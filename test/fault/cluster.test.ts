@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { type LoadResult, Site, type SiteHost, until } from '../e2e/site.ts';
+import { type LoadResult, Site, type SiteHost } from '../e2e/site.ts';
 import { missing } from '../support/docker-daemon.ts';
 import { EtcdCluster, noEtcd } from '../support/etcd.ts';
 import { figure, ms } from '../support/figures.ts';
@@ -30,20 +30,9 @@ const SETTLED_MS = 90_000;
 describe('three managers on one store, four hosts', { skip, timeout: 600_000 }, () => {
   let site: Site;
   let etcd: EtcdCluster;
-  const host = (number: number): SiteHost => {
-    const found = site.hosts[number - 1];
-    assert.ok(found);
-    return found;
-  };
-  const story = () =>
-    site.hosts
-      .map(({ name, log }) => `${name}\n${log.split('\n').slice(-40).join('\n')}`)
-      .join('\n');
-  const eventually = (
-    what: string,
-    check: () => boolean | Promise<boolean>,
-    limitMs = SETTLED_MS,
-  ) => until(what, check, limitMs, story);
+  const host = (number: number): SiteHost => site.host(number);
+  const eventually = (what: string, check: () => boolean | Promise<boolean>) =>
+    site.eventually(what, check, SETTLED_MS);
 
   /** Name of the manager that leads, as a host tells it. */
   const leaderBy = async (at: SiteHost) => {
@@ -195,8 +184,7 @@ describe('three managers on one store, four hosts', { skip, timeout: 600_000 }, 
       return out.includes(`asked ${HOSTS}/${HOSTS}`);
     });
     const asking = site.load(RATE, ASKED_PORT, ...site.hosts.map(({ address }) => address));
-    const filter = 'label=com.docker.swarm.service.name=asked';
-    const [id = ''] = (await host(2).ok('ps', '-q', '--filter', filter)).split('\n');
+    const id = await host(2).taskOf('asked');
     const pid = Number(await host(2).ok('inspect', '-f', '{{.State.Pid}}', id));
     const from = Date.now();
     process.kill(pid, 'SIGSTOP');
@@ -273,7 +261,7 @@ describe('three managers on one store, four hosts', { skip, timeout: 600_000 }, 
     const back = performance.now() + AWAY_MS;
     let names = 0;
     while (performance.now() < back) {
-      const [id = ''] = (await host(2).ok('ps', '-q', '--filter', LABEL)).split('\n');
+      const id = await host(2).taskOf('web');
       const { out, code } = await host(2).docker('exec', id, ...site.asking('tcp', 'web', 80));
       assert.equal(code, 0, `a name inside: ${out}`);
       names++;
