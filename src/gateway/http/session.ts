@@ -27,11 +27,11 @@ import { Affinity } from './affinity.ts';
 import { outcomeOf, retryCause } from './attempt-outcome.ts';
 import { Attempts } from './attempts.ts';
 import { editHeaders, fillTemplate, outgoingRequest } from './edits.ts';
-import { errorPage } from './error-page.ts';
 import { GrpcCall } from './grpc-call.ts';
 import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
+import { type OwnAnswer, refusalAnswer, sendOwn } from './own-answer.ts';
 import { RequestBody } from './request-body.ts';
-import { addOwnFields, editResponse } from './response-fields.ts';
+import { editResponse } from './response-fields.ts';
 import { SessionAccount } from './session-account.ts';
 import type { SessionTools } from './session-tools.ts';
 import { keyOf, splitService } from './split.ts';
@@ -118,7 +118,8 @@ export class HttpSession implements ResponseSink, Timed {
     if (this.#retryStatus(head.status)) return;
     this.#grpc?.note(head.headers);
     const { headers } = head;
-    this.#editResponse(headers);
+    const { serverHeader } = this.#listener.config.http;
+    editResponse(headers, this.#route?.route.headers?.response, serverHeader);
     const encrypted = this.#exchange.connection.tls !== undefined;
     const { endpoint } = this.#account;
     const cookie = endpoint && this.#affinity?.setCookie(endpoint, encrypted);
@@ -230,13 +231,13 @@ export class HttpSession implements ResponseSink, Timed {
     const { head, connection } = this.#exchange;
     if (route.redirect) {
       const location = fillTemplate(route.redirect.to, head, connection.local.port);
-      this.#answer(route.redirect.status, ['location', location], '');
+      this.#answer({ status: route.redirect.status, headers: ['location', location], text: '' });
       return true;
     }
     if (!route.respond) return false;
     const headers = Object.entries(route.respond.headers ?? {}).flat();
-    const { file, body } = route.respond;
-    this.#answer(route.respond.status, headers, file ? this.#listener.file(file) : body);
+    const { status, file, body } = route.respond;
+    this.#answer({ status, headers, text: file ? this.#listener.file(file) : body });
     return true;
   }
 
@@ -434,32 +435,17 @@ export class HttpSession implements ResponseSink, Timed {
 
   /** Answers for the gateway itself; always false, so that checks can return it. */
   #refuse(status: number, reason: string, headers: RawHeaders = []): false {
-    if (this.#grpc) {
-      this.#answer(200, this.#grpc.trailersOnly(status, reason), '', reason);
-      return false;
-    }
-    const page = errorPage(status, this.#listener, this.#route?.route.errorPages);
-    this.#answer(status, ['content-type', page.contentType, ...headers], page.body, reason);
+    const pages = this.#route?.route.errorPages;
+    this.#answer(refusalAnswer(status, reason, this.#grpc, this.#listener, pages, headers), reason);
     return false;
   }
 
-  #answer(status: number, headers: RawHeaders, text: string, outcome = 'ok'): void {
+  #answer(answer: OwnAnswer, outcome = 'ok'): void {
     if (this.#over || this.#headSent) return;
-    const body = Buffer.from(text);
-    this.#account.status = status;
     this.#headSent = true;
-    this.#account.bytesOut = body.length;
-    addOwnFields(headers, text !== '');
-    this.#editResponse(headers);
-    this.#exchange.respond({ status, headers, length: body.length });
-    this.#exchange.write(body);
-    this.#exchange.end();
+    const edits = this.#route?.route.headers?.response;
+    sendOwn(this.#exchange, this.#account, answer, this.#listener, edits);
     this.#finish(outcome);
-  }
-
-  #editResponse(headers: RawHeaders): void {
-    const { serverHeader } = this.#listener.config.http;
-    editResponse(headers, this.#route?.route.headers?.response, serverHeader);
   }
 
   #finish(outcome: string): void {

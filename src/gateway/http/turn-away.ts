@@ -1,11 +1,10 @@
 import type { ServerExchange } from '../../net/http-exchange.ts';
 import { RETRY_AFTER_MS } from '../../net/http1-server.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
-import { errorPage } from './error-page.ts';
 import { GrpcCall } from './grpc-call.ts';
 import type { HttpDeps } from './http-deps.ts';
 import type { ListenerPlan } from './listener-plan.ts';
-import { addOwnFields, editResponse } from './response-fields.ts';
+import { refusalAnswer, sendOwn } from './own-answer.ts';
 import { SessionAccount } from './session-account.ts';
 
 /**
@@ -22,18 +21,9 @@ export function turnAway(
   const client = plan.forwarder.client(exchange.head, exchange.connection);
   const account = new SessionAccount(exchange, listener, plan, client, deps);
   const grpc = GrpcCall.of(exchange.head);
-  const page = errorPage(503, listener, undefined);
-  const body = Buffer.from(grpc ? '' : page.body);
-  const headers = grpc
-    ? grpc.trailersOnly(503, 'overload')
-    : ['content-type', page.contentType, 'retry-after', String(RETRY_AFTER_MS / 1000)];
-  addOwnFields(headers, false);
-  editResponse(headers, undefined, listener.config.http.serverHeader);
-  account.status = grpc ? 200 : 503;
+  const retry = ['retry-after', String(RETRY_AFTER_MS / 1000)];
+  const answer = refusalAnswer(503, 'overload', grpc, listener, undefined, retry);
+  sendOwn(exchange, account, answer, listener, undefined);
   account.grpcStatus = grpc?.statusName;
-  account.bytesOut = body.length;
-  exchange.respond({ status: account.status, headers, length: body.length });
-  exchange.write(body);
-  exchange.end();
   account.close('overload');
 }
