@@ -78,24 +78,41 @@ export class Entries {
 
   /** Makes the entries of `links` those that are wanted. Returns whether any differed. */
   async update(links: readonly string[], wanted: EntryMap): Promise<boolean> {
+    const put = await this.put(links, wanted);
+    return (await this.drop(links, wanted)) || put;
+  }
+
+  /** As `update`, but what is not wanted any more stays until it is dropped. */
+  async put(links: readonly string[], wanted: EntryMap): Promise<boolean> {
     const held = this.#held ?? (await this.#read(links));
-    const lines: Record<'ip' | 'bridge', string[]> = { ip: [], bridge: [] };
-    const add = (key: string, line: (entry: Entry) => string) => {
-      const entry = parseKey(key);
-      lines[entry.kind === 'fdb' ? 'bridge' : 'ip'].push(line(entry));
-    };
-    for (const [key, value] of held) {
-      if (!wanted.has(key)) add(key, (entry) => dropLine(entry, value));
-    }
     // A route needs its next hop: entries are put in the order in which they are wanted.
-    for (const [key, value] of wanted) {
-      if (held.get(key) !== value) add(key, (entry) => putLine(entry, value));
+    const changed = [...wanted].filter(([key, value]) => held.get(key) !== value);
+    return await this.#write(changed, putLine, new Map([...held, ...wanted]));
+  }
+
+  /** Removes the entries of `links` that are not wanted. Returns whether there were any. */
+  async drop(links: readonly string[], wanted: EntryMap): Promise<boolean> {
+    const held = this.#held ?? (await this.#read(links));
+    const stale = [...held].filter(([key]) => !wanted.has(key));
+    return await this.#write(stale, dropLine, new Map(wanted));
+  }
+
+  /** Returns whether there was anything to write; `result` is held afterwards. */
+  async #write(
+    entries: readonly [key: string, value: string][],
+    line: (entry: Entry, value: string) => string,
+    result: EntryMap,
+  ): Promise<boolean> {
+    const lines: Record<'ip' | 'bridge', string[]> = { ip: [], bridge: [] };
+    for (const [key, value] of entries) {
+      const entry = parseKey(key);
+      lines[entry.kind === 'fdb' ? 'bridge' : 'ip'].push(line(entry, value));
     }
     this.#held = undefined;
     await this.#run('bridge', lines.bridge);
     await this.#run('ip', lines.ip);
-    this.#held = new Map(wanted);
-    return lines.ip.length + lines.bridge.length > 0;
+    this.#held = result;
+    return entries.length > 0;
   }
 
   #argv(tool: string, ...rest: string[]): string[] {

@@ -79,10 +79,15 @@ export class Mesh {
     const refused = await this.#reservations.update(wanted);
     for (const [id, message] of refused) failures.set(id, { kind: 'forward', id, message });
     const usable = mesh.forwards.filter(({ id }) => !refused.has(id));
+    const made = await this.#makeLink(tunnel, mesh, whole);
+    const entries = this.#wantedEntries(mesh);
+    if (whole) this.#entries.forget();
+    // A route is there before its task is chosen, and until it is not chosen any more.
     const outcomes = [
-      await this.#makeLink(tunnel, mesh, whole),
-      await this.#makeEntries(mesh, whole),
+      made,
+      await this.#entries.put([this.#link], entries),
       await this.#loadTables(tunnel, { ...mesh, forwards: usable }, networks, whole),
+      await this.#entries.drop([this.#link], entries),
     ];
     this.#reservations.serve();
     this.#cut(wanted, mesh);
@@ -149,7 +154,7 @@ export class Mesh {
     await this.#ip.run([way('default', BLANK_HOP[4]), way('::/0', BLANK_HOP[6])]);
   }
 
-  async #makeEntries(mesh: MeshIntent, whole: boolean): Promise<boolean> {
+  #wantedEntries(mesh: MeshIntent): EntryMap {
     const link = this.#link;
     const entries: EntryMap = new Map();
     const numbers = nodeNumbers(mesh.nodes.map(({ id }) => id));
@@ -170,8 +175,7 @@ export class Mesh {
       const hop = hopAddress(number, family);
       entries.set(routeKey(link, address), source === undefined ? hop : `${hop} ${source}`);
     }
-    if (whole) this.#entries.forget();
-    return await this.#entries.update([link], entries);
+    return entries;
   }
 
   async #loadTables(
