@@ -1,5 +1,5 @@
 import type { Timer } from '../base/clock.ts';
-import { errorText } from '../base/errors.ts';
+import { errorText, SluiceError } from '../base/errors.ts';
 import { formatDuration } from '../base/values.ts';
 import type { Container, ContainerHealthCheck, HealthRecord } from '../model/container.ts';
 import type { Execs } from './execs.ts';
@@ -55,7 +55,7 @@ export class HealthMonitor {
     if (container.state.status === 'running') {
       const record = await this.#probe(container, check);
       if (watch.stopped) return;
-      this.#judge(id, check, record, watch);
+      if (record) this.#judge(id, check, record, watch);
     }
     this.#schedule(id, check, watch);
   }
@@ -71,7 +71,11 @@ export class HealthMonitor {
     }
   }
 
-  async #probe(container: Container, check: ContainerHealthCheck): Promise<HealthRecord> {
+  /** Undefined: nothing can be said of the container, because the agent is away. */
+  async #probe(
+    container: Container,
+    check: ContainerHealthCheck,
+  ): Promise<HealthRecord | undefined> {
     const start = stamp(this.#parts.clock);
     const argv = check.shell ? ['/bin/sh', '-c', check.argv.join(' ')] : check.argv;
     const end = (exitCode: number, output: string): HealthRecord => ({
@@ -85,6 +89,7 @@ export class HealthMonitor {
       if (run.exitCode !== undefined) return end(run.exitCode, run.output);
       return end(TOO_LONG, `Health check exceeded timeout (${formatDuration(check.timeoutMs)})`);
     } catch (error) {
+      if (error instanceof SluiceError && error.code === 'E_AGENT_UNREACHABLE') return undefined;
       return end(TOO_LONG, errorText(error));
     }
   }
