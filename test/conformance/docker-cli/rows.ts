@@ -20,7 +20,7 @@ export function rows(flags: readonly string[], list: readonly Row[]): void {
     await lab?.close();
   });
   for (const { id, what, run } of list) {
-    test(`${id} ${what}`, { skip: REASON ?? false, timeout: 600_000 }, async (t) => {
+    test(`${id} ${what}`, { skip: REASON ?? false, timeout: 120_000 }, async (t) => {
       assert.ok(lab, 'the lab is open');
       try {
         const reason = await run(lab);
