@@ -27,6 +27,7 @@ export type Screen = {
 /** Where the command line speaks and reads. */
 export type CliIo = {
   readonly config: ConfigIo;
+  readonly writeFile: (path: string, text: string) => void;
   readonly admin: string | undefined;
   readonly token: string | undefined;
   /** Address of the engine; undefined: the usual socket. */

@@ -4,6 +4,7 @@ import { addAgentCommands } from './agent-commands.ts';
 import { addCompletion } from './completion.ts';
 import { addConfigCommands } from './config-commands.ts';
 import { type CliIo, contextOf, STATUS } from './context.ts';
+import { addConvert } from './convert-command.ts';
 import { addEngineCommands } from './engine/engine-commands.ts';
 import { addOrders } from './orders.ts';
 import { addTop } from './top.ts';
@@ -50,6 +51,7 @@ export function createProgram(io: CliIo): Command {
     .addHelpText('after', STATUS_HELP);
   const context = contextOf(program, io);
   addConfigCommands(program, context);
+  addConvert(program, context);
   addViews(program, context);
   addReports(program, context);
   addTop(program, context);

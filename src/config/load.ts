@@ -4,6 +4,7 @@ import { checkCertificates } from './certificates.ts';
 import { checkConfig } from './check.ts';
 import { type Diagnostic, formatDiagnostic, formatDiagnostics } from './diagnostics.ts';
 import { explainIssue, valueAt } from './explain-issue.ts';
+import { parseForeign } from './foreign.ts';
 import type { ConfigIo } from './io.ts';
 import { resolvePaths, resolveSecrets } from './resolve.ts';
 import { parseSource, type SourceText } from './source-text.ts';
@@ -19,10 +20,12 @@ const MAX_DIAGNOSTICS = 1000;
 
 /**
  * Reads and checks files, which add to one another; a directory stands for the `.yaml`, `.yml` and
- * `.json` files in it, by name. All errors are found at once.
+ * `.json` files in it, by name. A file of another program is translated. All errors are found at
+ * once.
  */
 export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
   const diagnostics: Diagnostic[] = [];
+  const warnings: Diagnostic[] = [];
   const sources: SourceText[] = [];
   for (const path of expandPaths(paths, io, diagnostics)) {
     const text = io.readFile(path);
@@ -31,8 +34,10 @@ export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
       diagnostics.push({ file: path, line: 1, column: 1, path: '', message });
       continue;
     }
-    const parsed = parseSource(path, text, io.env);
+    const foreign = parseForeign(path, text, io);
+    const parsed = foreign ?? parseSource(path, text, io.env);
     for (const one of parsed.diagnostics) diagnostics.push(one);
+    for (const one of foreign?.warnings ?? []) warnings.push(one);
     if (parsed.source) sources.push(parsed.source);
   }
   if (diagnostics.length > 0) return refusal(diagnostics);
@@ -42,7 +47,6 @@ export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
   if (result.error && retype(merged, result.error.issues, sources)) {
     result = gatewayConfig.safeParse(merged);
   }
-  const warnings: Diagnostic[] = [];
   let more = 0;
   const report = (path: PropertyKey[], message: string, key?: boolean) => {
     if (diagnostics.length < MAX_DIAGNOSTICS) diagnostics.push(locate(path, message, key));

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { runCli, type Screen } from '../cli/program.ts';
 import { fileIo } from './config-source.ts';
 import { VERSION } from './version.ts';
@@ -28,6 +29,7 @@ process.stdout.on('error', () => process.exit());
 await runCli(
   {
     config: fileIo(process.env),
+    writeFile: (path, text) => writeFileSync(path, text),
     admin: process.env['SLUICE_ADMIN'],
     token: process.env['SLUICE_TOKEN'],
     engine: process.env['SLUICE_HOST'] ?? process.env['DOCKER_HOST'],

@@ -33,6 +33,7 @@ async function commandLine(t: { after(task: () => void): void }) {
         yield Buffer.from(input);
       },
       screen: undefined as unknown as CliIo['screen'],
+      writeFile: () => {},
       examineHost: async () => [],
     };
     await runCli(io, ['node', 'sluice', ...line.split(' ')]);

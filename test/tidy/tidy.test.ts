@@ -12,7 +12,8 @@ const LAYERS: Record<string, readonly string[]> = {
   wire: ['base'],
   balance: ['base', 'model'],
   health: ['base', 'model'],
-  config: ['base', 'model'],
+  importers: ['base', 'model'],
+  config: ['base', 'model', 'importers'],
   ipam: ['base', 'model'],
   net: ['base', 'wire', 'model', 'health'],
   kernel: ['base'],
@@ -24,10 +25,10 @@ const LAYERS: Record<string, readonly string[]> = {
   gateway: ['base', 'model', 'wire', 'balance', 'health', 'net'],
   client: ['base', 'model'],
   api: ['base', 'model', 'net', 'control', 'client'],
-  cli: ['base', 'model', 'client', 'config'],
+  cli: ['base', 'model', 'client', 'config', 'importers'],
 };
 
-const PURE = ['base', 'model', 'wire', 'balance', 'health', 'config', 'ipam'];
+const PURE = ['base', 'model', 'wire', 'balance', 'health', 'importers', 'config', 'ipam'];
 const MAX_FILE_LINES = 600;
 const MAX_FUNCTION_LINES = 70;
 const MAX_COLUMNS = 100;
