@@ -7,6 +7,8 @@ const MAX_COMPILED = 10_000;
 export type LinearRegex = {
   /** Whether it matches anywhere in the text. */
   readonly test: (text: string) => boolean;
+  /** The replacement alone, filled with the groups of the first match, which are empty without one. */
+  readonly expand: (text: string, replacement: string) => string;
   /** Replaces the first match; `$1` to `$99`, `$<name>`, `$&` and `$$` as in JavaScript. */
   readonly replace: (text: string, replacement: string) => string;
 };
@@ -21,21 +23,28 @@ export function linearRegex(source: string): LinearRegex {
   }
   const compiled = RE2JS.compile(source);
   const names = compiled.namedGroups();
+  const fill = (replacement: string, groups: number, read: (group: number) => string) =>
+    replacement.replaceAll(
+      /\$(?:(\$)|(&)|(\d{1,2})|<(\w+)>)/g,
+      (whole, dollar, all, digits, name) => {
+        if (dollar) return '$';
+        const group = all ? 0 : digits ? Number(digits) : names[name];
+        return group === undefined || group > groups ? whole : read(group);
+      },
+    );
   return {
     test: (text) => compiled.matcher(text).find(),
+    expand: (text, replacement) => {
+      const matcher = compiled.matcher(text);
+      const found = matcher.find();
+      return fill(replacement, matcher.groupCount(), (group) =>
+        found ? (matcher.group(group) ?? '') : '',
+      );
+    },
     replace: (text, replacement) => {
       const matcher = compiled.matcher(text);
       if (!matcher.find()) return text;
-      const groups = matcher.groupCount();
-      const filled = replacement.replaceAll(
-        /\$(?:(\$)|(&)|(\d{1,2})|<(\w+)>)/g,
-        (whole, dollar, all, digits, name) => {
-          if (dollar) return '$';
-          const group = all ? 0 : digits ? Number(digits) : names[name];
-          if (group === undefined || group > groups) return whole;
-          return matcher.group(group) ?? '';
-        },
-      );
+      const filled = fill(replacement, matcher.groupCount(), (group) => matcher.group(group) ?? '');
       return text.slice(0, matcher.start()) + filled + text.slice(matcher.end());
     },
   };

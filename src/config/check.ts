@@ -194,6 +194,7 @@ const HTTP_ONLY = [
   'rateLimit',
   'basicAuth',
   'timeouts',
+  'maxBodyBytes',
   'errorPages',
 ] as const;
 

@@ -17,8 +17,10 @@ function checkRegex(regex: string, path: PropertyKey[], report: Report): void {
 }
 
 function checkMatch(match: Omit<Match, 'not'>, path: PropertyKey[], report: Report): void {
-  for (const [index, pattern] of (match.path ?? []).entries()) {
-    if (typeof pattern !== 'string') checkRegex(pattern.regex, [...path, 'path', index], report);
+  for (const kind of ['host', 'path'] as const) {
+    for (const [index, pattern] of (match[kind] ?? []).entries()) {
+      if (typeof pattern !== 'string') checkRegex(pattern.regex, [...path, kind, index], report);
+    }
   }
   for (const kind of ['header', 'query', 'cookie'] as const) {
     for (const [name, pattern] of Object.entries(match[kind] ?? {})) {
@@ -36,6 +38,8 @@ export function checkRouteRegexes(route: Route, path: PropertyKey[], report: Rep
     checkMatch(match, [...path, 'match'], report);
     if (not) checkMatch(not, [...path, 'match', 'not'], report);
   }
+  const redirect = route.redirect?.regex;
+  if (redirect !== undefined) checkRegex(redirect, [...path, 'redirect', 'regex'], report);
   const rewrite = route.rewrite?.regex;
   if (rewrite) checkRegex(rewrite.match, [...path, 'rewrite', 'regex', 'match'], report);
 }

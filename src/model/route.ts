@@ -9,6 +9,7 @@ import {
   headerValue,
   oneOrMore,
   secret,
+  size,
 } from './fields.ts';
 import { timeouts } from './timeouts.ts';
 
@@ -32,24 +33,25 @@ const hostPattern = z
 const pathPattern = z
   .string()
   .regex(
-    /^\/[^*?#\s]*$|^(\/[^*?#\s]*)?\/\*$/,
+    /^\/[^*?#\s]*\*?$/,
     'must be a path such as "/login", or a prefix such as "/api/*"; for others write { regex: … }',
   );
+
+const regex = z.strictObject({
+  regex: z.string().describe('Linear-time regular expression, unanchored.'),
+});
 
 const methodName = z.string().regex(/^[A-Z-]+$/, 'must be a method in capitals such as "GET"');
 
 const conditions = {
-  host: oneOrMore(hostPattern)
+  host: oneOrMore(z.union([hostPattern, regex]))
     .optional()
     .describe('Exact, or `*.suffix` for any one or more labels below it.'),
-  path: oneOrMore(
-    z.union([
-      pathPattern,
-      z.strictObject({ regex: z.string().describe('Linear-time regular expression, unanchored.') }),
-    ]),
-  )
+  path: oneOrMore(z.union([pathPattern, regex]))
     .optional()
-    .describe('Exact, or a prefix ending in `/*` (which also takes the path without `/*`).'),
+    .describe(
+      'Exact, or a prefix ending in `/*` (which also takes the path without `/*`), or in `*` alone (every path that starts so).',
+    ),
   method: oneOrMore(methodName).optional().describe('Any of them.'),
   header: z
     .record(headerName, pattern)
@@ -83,12 +85,19 @@ export const split = z.strictObject({
     .describe('Keeps the requests of a key together. Default: each request for itself.'),
 });
 
+/** What a template may name, in words for the reference. */
+export const TEMPLATE_NAMES =
+  '{scheme} {host} {port} {authority} {method} {path} {query} {search} {uri} {client} {header.NAME}';
+
 const headerEdits = z.strictObject({
   set: z
     .record(headerName, headerValue)
     .optional()
-    .describe('In place of every field of the name.'),
-  add: z.record(headerName, headerValue).optional().describe('Beside fields of the same name.'),
+    .describe(`In place of every field of the name. May hold ${TEMPLATE_NAMES}.`),
+  add: z
+    .record(headerName, headerValue)
+    .optional()
+    .describe('Beside fields of the same name; as `set`.'),
   remove: z.array(headerName).optional().describe('Names; comes before `set` and `add`.'),
 });
 
@@ -124,7 +133,13 @@ export const route = z.strictObject({
     .describe('Shares the requests out among services, in place of `service`.'),
   redirect: z
     .strictObject({
-      to: z.string().describe('May hold {scheme} {host} {port} {path} {query} {uri}.'),
+      to: z.string().describe(`May hold ${TEMPLATE_NAMES}.`),
+      regex: z
+        .string()
+        .optional()
+        .describe(
+          'Linear-time regular expression, looked for in the path; `$1` in `to` is its first group.',
+        ),
       status: z
         .literal([301, 302, 303, 307, 308])
         .default(302)
@@ -158,7 +173,12 @@ export const route = z.strictObject({
           replace: z.string().describe('What stands for the match; `$1` is its first group.'),
         })
         .optional(),
-      host: z.string().optional().describe('Sent as Host. Default: the one that the client sent.'),
+      host: z
+        .string()
+        .optional()
+        .describe(
+          'Sent as Host; may hold the names of a template. Default: the one that the client sent.',
+        ),
     })
     .optional(),
   headers: z
@@ -190,6 +210,7 @@ export const route = z.strictObject({
     })
     .optional(),
   timeouts: timeouts.pick({ request: true, tunnel: true }).optional(),
+  maxBodyBytes: size.optional().describe("In place of the listener's `limits.maxBodyBytes`."),
   errorPages: errorPages.optional(),
 });
 

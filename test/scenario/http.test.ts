@@ -97,6 +97,11 @@ before(async () => {
       - { match: { path: "/old/*" }, redirect: { to: "https://new.example{uri}", status: 308 } }
       - { match: { path: "/api/*" }, service: both, rewrite: { stripPrefix: /api },
           headers: { request: { set: { x-from: edge } }, response: { remove: [x-secret] } } }
+      - { match: { path: "/moved/*" }, redirect: { regex: "^/moved/([^/]*)/?(.*)$", to: "/$2/$1{search}" } }
+      - { match: { path: "/tem*" }, service: both, maxBodyBytes: 5, rewrite: { host: "{host}" },
+          headers: { request: { set: { x-to: "{scheme}://{authority}{uri}", x-by: "{client}", x-json: '{"a":1}' },
+                                remove: [x-old], add: { x-new: "{header.x-old}" } },
+                     response: { set: { x-at: "{method} {path}" } } } }
       - { match: { path: /limited }, service: both, rateLimit: { requests: 1, per: 1m } }
       - { match: { path: /denied }, service: both, access: { deny: ["127.0.0.0/8"] } }
       - { match: { path: /auth }, service: both, basicAuth: { realm: r, users: { u: pw } } }
@@ -144,6 +149,29 @@ test('redirects, strips a prefix and edits headers', async () => {
   assert.equal(seen.url, '/x?y');
   assert.equal(seen.headers['x-from'], 'edge');
   assert.equal(answer.headers['x-secret'], undefined);
+});
+
+test('templates are filled from the request, and only by what the configuration names', async () => {
+  const host = `www.example:${port}`;
+  const answer = await ask('/template?q={client}', { headers: { host, 'x-old': '{client}$1' } });
+  assert.equal(answer.headers['x-at'], 'GET /template');
+  const { headers } = JSON.parse(answer.text);
+  assert.equal(headers.host, 'www.example');
+  assert.equal(headers['x-to'], `http://${host}/template?q={client}`);
+  assert.equal(headers['x-by'], '127.0.0.1');
+  assert.equal(headers['x-json'], '{"a":1}');
+  assert.equal(headers['x-old'], undefined);
+  assert.equal(headers['x-new'], '{client}$1');
+  const location = async (path: string) => (await ask(path)).headers.location;
+  assert.equal(await location('/moved/a/b/c?d=$1'), '/b/c/a?d=$1');
+  assert.equal(await location('/moved/{host}/'), '/{host}');
+  assert.equal(await location('/moved/a//evil.example'), '/evil.example/a');
+});
+
+test('a route bounds its bodies otherwise than the listener', async () => {
+  const post = (body: string) => ask('/template', { method: 'POST' }, body);
+  assert.equal((await post('12345')).status, 200);
+  assert.equal((await post('123456')).status, 413);
 });
 
 test('splits over services by a key, which a cookie overrides', async () => {

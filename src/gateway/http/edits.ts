@@ -2,7 +2,7 @@ import { keptRegex } from '../../base/regex.ts';
 import type { HeaderEdits, Route } from '../../model/route.ts';
 import type { OutgoingRequest, RequestHead } from '../../net/http-exchange.ts';
 import type { ServiceHandle } from '../upstream/service-handle.ts';
-import { hostOf } from './matcher.ts';
+import { headerValue, hostOf } from './matcher.ts';
 
 /** Takes every field of a name out of a flat list, in place. */
 export function removeHeader(headers: string[], name: string): void {
@@ -12,15 +12,31 @@ export function removeHeader(headers: string[], name: string): void {
   }
 }
 
+/** What templates are filled from: a request, the client it comes from, the port it came to. */
+export type TemplateSource = {
+  readonly head: RequestHead;
+  readonly client: string;
+  readonly localPort: number;
+};
+
 /** Changes a flat list in place: removes, then sets, then adds. */
-export function editHeaders(headers: string[], edits: HeaderEdits | undefined): void {
+export function editHeaders(
+  headers: string[],
+  edits: HeaderEdits | undefined,
+  source: TemplateSource,
+): void {
   if (!edits) return;
+  const { set = {}, add = {} } = edits;
+  // Before anything is removed: a value may name what is replaced.
+  const values = (fields: Record<string, string>) =>
+    Object.entries(fields).map(([name, value]) => [name, fillTemplate(value, source)] as const);
+  const [toSet, toAdd] = [values(set), values(add)];
   for (const name of edits.remove ?? []) removeHeader(headers, name);
-  for (const [name, value] of Object.entries(edits.set ?? {})) {
+  for (const [name, value] of toSet) {
     removeHeader(headers, name);
     headers.push(name, value);
   }
-  for (const [name, value] of Object.entries(edits.add ?? {})) headers.push(name, value);
+  for (const [name, value] of toAdd) headers.push(name, value);
 }
 
 /** The path that an endpoint sees. */
@@ -43,12 +59,14 @@ export function outgoingRequest(
   head: RequestHead,
   { config }: ServiceHandle,
   rewrite: Route['rewrite'],
+  source: TemplateSource,
 ): OutgoingRequest {
+  const host = rewrite?.host === undefined ? undefined : fillTemplate(rewrite.host, source);
   const path = rewritePath(head.path, rewrite);
   return {
     method: head.method,
     scheme: config.tls ? 'https' : 'http',
-    authority: rewrite?.host ?? (head.authority || 'localhost'),
+    authority: host || head.authority || 'localhost',
     target: head.query === undefined ? path : `${path}?${head.query}`,
     headers: head.headers,
     length: head.length,
@@ -56,19 +74,48 @@ export function outgoingRequest(
   };
 }
 
-/** Fills `{scheme} {host} {port} {path} {query} {uri}` of a redirect's target. */
-export function fillTemplate(template: string, head: RequestHead, localPort: number): string {
-  const { scheme, authority, path, query } = head;
-  const port = /:(\d+)$/.exec(authority)?.[1] ?? String(localPort);
-  const values: Record<string, string> = {
-    scheme,
-    host: hostOf(authority),
-    port,
-    path,
-    query: query ?? '',
-    uri: query === undefined ? path : `${path}?${query}`,
-  };
-  const filled = template.replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole);
+/** What stands for a name in braces; undefined when it is none. */
+function templateValue(name: string, source: TemplateSource): string | undefined {
+  const { scheme, authority, method, path, query, headers } = source.head;
+  if (name === 'scheme') return scheme;
+  if (name === 'host') return hostOf(authority);
+  if (name === 'port') return /:(\d+)$/.exec(authority)?.[1] ?? String(source.localPort);
+  if (name === 'authority') return authority;
+  if (name === 'method') return method;
+  if (name === 'path') return path;
+  if (name === 'query') return query ?? '';
+  if (name === 'search') return query ? `?${query}` : '';
+  if (name === 'uri') return query === undefined ? path : `${path}?${query}`;
+  if (name === 'client') return source.client;
+  if (name.startsWith('header.')) return headerValue(headers, name.slice(7).toLowerCase()) ?? '';
+  return undefined;
+}
+
+/** Fills the names of `TEMPLATE_NAMES`; other braces stay as they are. */
+export function fillTemplate(
+  template: string,
+  source: TemplateSource,
+  written: (value: string) => string = (value) => value,
+): string {
+  if (!template.includes('{')) return template;
+  return template.replaceAll(/\{([\w.-]+)\}/g, (whole, name: string) => {
+    const value = templateValue(name, source);
+    return value === undefined ? whole : written(value);
+  });
+}
+
+/** Where a redirect leads. */
+export function redirectTarget(
+  { to, regex }: NonNullable<Route['redirect']>,
+  source: TemplateSource,
+): string {
+  let target: string;
+  if (regex === undefined) target = fillTemplate(to, source);
+  else {
+    // What a client sends names neither a group nor a template.
+    const filled = fillTemplate(to, source, (value) => value.replaceAll('$', '$$$$'));
+    target = keptRegex(regex).expand(source.head.path, filled);
+  }
   // Two slashes at the start would name a host that the client chose.
-  return template.startsWith('{') ? filled.replace(/^[/\\]{2,}/, '/') : filled;
+  return to.startsWith('//') ? target : target.replace(/^[/\\]{2,}/, '/');
 }

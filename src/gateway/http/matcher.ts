@@ -58,11 +58,21 @@ function hostMatches(host: string, pattern: string): boolean {
   return host.length > pattern.length - 1 && host.endsWith(pattern.slice(1));
 }
 
+function hostMatcher(pattern: string | { regex: string }): (host: string) => boolean {
+  if (typeof pattern !== 'string') return (host) => keptRegex(pattern.regex).test(host);
+  const name = pattern.toLowerCase();
+  return (host) => hostMatches(host, name);
+}
+
 function pathMatcher(pattern: string | { regex: string }): (path: string) => boolean {
   if (typeof pattern !== 'string') {
     return (path) => keptRegex(pattern.regex).test(path);
   }
-  if (!pattern.endsWith('/*')) return (path) => path === pattern;
+  if (!pattern.endsWith('*')) return (path) => path === pattern;
+  if (!pattern.endsWith('/*')) {
+    const start = pattern.slice(0, -1);
+    return (path) => path.startsWith(start);
+  }
   const bare = pattern.slice(0, -2);
   const prefix = pattern.slice(0, -1);
   return (path) => path === bare || path.startsWith(prefix);
@@ -96,10 +106,11 @@ function placeConditions({ host, path, method, source, sni }: PlainMatch): Condi
   const conditions: Condition[] = [];
   const add = (words: string, holds: Condition['holds']) => conditions.push({ words, holds });
   if (host) {
-    const hosts = host.map((one) => one.toLowerCase());
-    add(`host ${host.join(' or ')}`, ({ authority }) => {
+    const matchers = host.map(hostMatcher);
+    const words = host.map((one) => (typeof one === 'string' ? one : JSON.stringify(one)));
+    add(`host ${words.join(' or ')}`, ({ authority }) => {
       const name = hostOf(authority);
-      return hosts.some((pattern) => hostMatches(name, pattern));
+      return matchers.some((matches) => matches(name));
     });
   }
   if (path) {
@@ -206,7 +217,10 @@ export class Matcher {
   }
 
   #add(route: number, match: Match | undefined): void {
-    const names = match?.host ?? match?.sni;
+    const hosts = match?.host?.filter((one) => typeof one === 'string');
+    // A name that an expression may match can be any.
+    const indexed = hosts?.length === match?.host?.length;
+    const names = indexed ? (hosts ?? match?.sni) : undefined;
     const tree = match?.host ? this.#hosts : this.#serverNames;
     if (!names) this.#anywhere.add(route, match?.path);
     for (const name of new Set(names?.map((one) => one.toLowerCase()))) {

@@ -1,6 +1,7 @@
 import type { HeaderEdits } from '../../model/route.ts';
 import type { RawHeaders, ServerExchange } from '../../net/http-exchange.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
+import type { TemplateSource } from './edits.ts';
 import { errorPage } from './error-page.ts';
 import type { GrpcCall } from './grpc-call.ts';
 import { addOwnFields, editResponse } from './response-fields.ts';
@@ -35,12 +36,13 @@ export function sendOwn(
   { status, headers, text }: OwnAnswer,
   listener: ListenerRuntime,
   edits: HeaderEdits | undefined,
+  source: TemplateSource,
 ): void {
   const body = Buffer.from(text);
   account.status = status;
   account.bytesOut = body.length;
   addOwnFields(headers, text !== '');
-  editResponse(headers, edits, listener.config.http.serverHeader);
+  editResponse(headers, edits, listener.config.http.serverHeader, source);
   exchange.respond({ status, headers, length: body.length });
   exchange.write(body);
   exchange.end();

@@ -2,23 +2,29 @@ type Node = {
   readonly children: Map<string, Node>;
   readonly exact: number[];
   readonly prefix: number[];
+  /** By what the rest of a path starts with, up to the middle of a segment. */
+  readonly starts: Map<string, number[]>;
 };
 
 function emptyNode(): Node {
-  return { children: new Map(), exact: [], prefix: [] };
+  return { children: new Map(), exact: [], prefix: [], starts: new Map() };
 }
 
 /**
- * Numbers by exact path or by prefix (`/a/*`), found by walking segments from the left. Numbers are
- * added in ascending order.
+ * Numbers by exact path, by prefix (`/a/*`) or by start (`/a*`), found by walking segments from the
+ * left. Numbers are added in ascending order.
  */
 export class PathTree {
   readonly #root = emptyNode();
 
   add(pattern: string, item: number): void {
     const prefix = pattern.endsWith('/*');
+    const start = !prefix && pattern.endsWith('*');
+    const slash = pattern.lastIndexOf('/');
     let node = this.#root;
-    for (const segment of (prefix ? pattern.slice(0, -2) : pattern).split('/').slice(1)) {
+    for (const segment of (prefix || start ? pattern.slice(0, slash) : pattern)
+      .split('/')
+      .slice(1)) {
       let next = node.children.get(segment);
       if (!next) {
         next = emptyNode();
@@ -26,7 +32,9 @@ export class PathTree {
       }
       node = next;
     }
-    const list = prefix ? node.prefix : node.exact;
+    const text = pattern.slice(slash + 1, -1);
+    const list = start ? (node.starts.get(text) ?? []) : prefix ? node.prefix : node.exact;
+    if (start) node.starts.set(text, list);
     if (list.at(-1) !== item) list.push(item);
   }
 
@@ -39,6 +47,7 @@ export class PathTree {
     for (;;) {
       if (node.prefix.length > 0) found.push(node.prefix);
       if (start > path.length) break;
+      for (const [text, list] of node.starts) if (path.startsWith(text, start)) found.push(list);
       const slash = path.indexOf('/', start);
       const end = slash < 0 ? path.length : slash;
       const next = node.children.get(path.slice(start, end));

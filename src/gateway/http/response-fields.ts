@@ -1,7 +1,7 @@
 import type { HeaderEdits } from '../../model/route.ts';
 import { httpDate } from '../../net/http-date.ts';
 import type { RawHeaders } from '../../net/http-exchange.ts';
-import { editHeaders, removeHeader } from './edits.ts';
+import { editHeaders, removeHeader, type TemplateSource } from './edits.ts';
 import { headerValue } from './matcher.ts';
 
 /** Changes an answer's fields in place, as route and listener say. */
@@ -9,8 +9,9 @@ export function editResponse(
   headers: RawHeaders,
   edits: HeaderEdits | undefined,
   server: string | undefined,
+  source: TemplateSource,
 ): void {
-  editHeaders(headers, edits);
+  editHeaders(headers, edits, source);
   if (server === undefined) return;
   removeHeader(headers, 'server');
   headers.push('server', server);

@@ -26,7 +26,7 @@ import { refusalOf } from './admission.ts';
 import { Affinity } from './affinity.ts';
 import { outcomeOf, retryCause } from './attempt-outcome.ts';
 import { Attempts } from './attempts.ts';
-import { editHeaders, fillTemplate, outgoingRequest } from './edits.ts';
+import { editHeaders, outgoingRequest, redirectTarget, type TemplateSource } from './edits.ts';
 import { GrpcCall } from './grpc-call.ts';
 import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
 import { type OwnAnswer, refusalAnswer, sendOwn } from './own-answer.ts';
@@ -45,6 +45,7 @@ export class HttpSession implements ResponseSink, Timed {
   readonly #plan: ListenerPlan;
   readonly #handler: SessionTools;
   readonly #client: string;
+  readonly #source: TemplateSource;
   readonly #account: SessionAccount;
   readonly #grpc: GrpcCall | undefined;
   #route: RoutePlan | undefined;
@@ -76,7 +77,9 @@ export class HttpSession implements ResponseSink, Timed {
     this.#listener = listener;
     this.#plan = plan;
     this.#handler = handler;
-    this.#client = plan.forwarder.client(exchange.head, exchange.connection);
+    const { head, connection } = exchange;
+    this.#client = plan.forwarder.client(head, connection);
+    this.#source = { head, client: this.#client, localPort: connection.local.port };
     this.#account = new SessionAccount(exchange, listener, plan, this.#client, handler.deps);
     this.#grpc = GrpcCall.of(exchange.head);
   }
@@ -119,7 +122,8 @@ export class HttpSession implements ResponseSink, Timed {
     this.#grpc?.note(head.headers);
     const { headers } = head;
     const { serverHeader } = this.#listener.config.http;
-    editResponse(headers, this.#route?.route.headers?.response, serverHeader);
+    const edits = this.#route?.route.headers?.response;
+    editResponse(headers, edits, serverHeader, this.#source);
     const encrypted = this.#exchange.connection.tls !== undefined;
     const { endpoint } = this.#account;
     const cookie = endpoint && this.#affinity?.setCookie(endpoint, encrypted);
@@ -228,9 +232,8 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   #answerLocally({ route }: RoutePlan): boolean {
-    const { head, connection } = this.#exchange;
     if (route.redirect) {
-      const location = fillTemplate(route.redirect.to, head, connection.local.port);
+      const location = redirectTarget(route.redirect, this.#source);
       this.#answer({ status: route.redirect.status, headers: ['location', location], text: '' });
       return true;
     }
@@ -247,7 +250,8 @@ export class HttpSession implements ResponseSink, Timed {
     this.#account.service = service.name;
     this.#grpc?.start(() => this.#deadlinePassed());
     this.#resolvedTimeouts = undefined;
-    const { maxBodyBytes } = this.#listener.config.limits;
+    const route = this.#route?.route;
+    const maxBodyBytes = route?.maxBodyBytes ?? this.#listener.config.limits.maxBodyBytes;
     if (
       maxBodyBytes !== undefined &&
       typeof head.length === 'number' &&
@@ -256,12 +260,11 @@ export class HttpSession implements ResponseSink, Timed {
       this.#refuse(413, 'body-too-large');
       return;
     }
-    const route = this.#route?.route;
     const headers = head.headers;
     this.#affinity = new Affinity(service, head, this.#client, this.#handler.cookies);
     this.#plan.forwarder.apply(headers, head, connection);
-    editHeaders(headers, route?.headers?.request);
-    this.#request = outgoingRequest(head, service, route?.rewrite);
+    editHeaders(headers, route?.headers?.request, this.#source);
+    this.#request = outgoingRequest(head, service, route?.rewrite, this.#source);
     const { retries } = service.config;
     const kept = retries === false ? 0 : retries.maxBodyBytes;
     this.#body = new RequestBody(this.#exchange, kept, maxBodyBytes, {
@@ -444,7 +447,7 @@ export class HttpSession implements ResponseSink, Timed {
     if (this.#over || this.#headSent) return;
     this.#headSent = true;
     const edits = this.#route?.route.headers?.response;
-    sendOwn(this.#exchange, this.#account, answer, this.#listener, edits);
+    sendOwn(this.#exchange, this.#account, answer, this.#listener, edits, this.#source);
     this.#finish(outcome);
   }
 

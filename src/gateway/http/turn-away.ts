@@ -18,12 +18,14 @@ export function turnAway(
   plan: ListenerPlan,
   deps: HttpDeps,
 ): void {
-  const client = plan.forwarder.client(exchange.head, exchange.connection);
+  const { head, connection } = exchange;
+  const client = plan.forwarder.client(head, connection);
   const account = new SessionAccount(exchange, listener, plan, client, deps);
-  const grpc = GrpcCall.of(exchange.head);
+  const grpc = GrpcCall.of(head);
   const retry = ['retry-after', String(RETRY_AFTER_MS / 1000)];
   const answer = refusalAnswer(503, 'overload', grpc, listener, undefined, retry);
-  sendOwn(exchange, account, answer, listener, undefined);
+  const source = { head, client, localPort: connection.local.port };
+  sendOwn(exchange, account, answer, listener, undefined, source);
   account.grpcStatus = grpc?.statusName;
   account.close('overload');
 }

@@ -94,8 +94,16 @@ const WRONG: readonly [string, string, RegExp][] = [
   ],
   [
     'a star within a path',
-    GOOD.replace('service: app', 'routes: [{ match: { path: "/a*" }, service: app }]'),
+    GOOD.replace('service: app', 'routes: [{ match: { path: "/a*b" }, service: app }]'),
     /match\.path.*or a prefix such as "\/api\/\*"/,
+  ],
+  [
+    'expressions of a host and of a redirect that are none',
+    GOOD.replace(
+      'service: app',
+      'routes: [{ match: { host: { regex: "(" } }, redirect: { regex: "(?=a)", to: / } }]',
+    ),
+    /match\.host\.0: .*RE2 syntax[\s\S]*redirect\.regex: .*RE2 syntax/,
   ],
   [
     'a split over a service that is not there',

@@ -7,8 +7,24 @@ import { L4Routes } from '../../../src/gateway/l4/l4-routes.ts';
 import { listener } from '../../../src/model/listener.ts';
 import { type Route, route } from '../../../src/model/route.ts';
 
-const HOSTS = ['a.test', 'b.a.test', '*.a.test', '*.test', '*.b.a.test', 'test', '[::1]'];
-const PATHS = ['/', '/*', '/a', '/a/', '/a/*', '/a/b', '/a/b/*', '//*', '//', '/a//*'];
+const HOSTS = [
+  ...['a.test', 'b.a.test', '*.a.test', '*.test', '*.b.a.test', 'test', '[::1]'],
+  { regex: '^[ab]\\.' },
+];
+const PATHS = [
+  '/',
+  '/*',
+  '/a',
+  '/a/',
+  '/a*',
+  '/a/*',
+  '/a/b*',
+  '//*',
+  '/a/b',
+  '/a/b/*',
+  '//',
+  '/a//*',
+];
 const ASKED_HOSTS = ['a.test', 'b.a.test', 'c.b.a.test', 'test', '', '.test', '[::1]:80', 'x'];
 const ASKED_PATHS = ['/', '/a', '/a/', '/a/b', '/a/b/c', '//', '//a', '/a//', '/ab', '*'];
 
@@ -25,7 +41,7 @@ function some<T>(items: T[]): fc.Arbitrary<T[] | undefined> {
 
 const anyMatch = fc.record(
   {
-    host: some(HOSTS),
+    host: some<string | { regex: string }>(HOSTS),
     path: some<string | { regex: string }>([...PATHS, { regex: 'b$' }]),
     method: some(['GET', 'PUT']),
     sni: some(['a.test', '*.test']),
@@ -59,6 +75,23 @@ test('takes the route that trying all from top to bottom would take', () => {
     },
   );
   fc.assert(property, { numRuns: 500 });
+});
+
+test('a start of a path ends anywhere; a host may be told by an expression', () => {
+  const matcher = new Matcher(
+    routes([
+      { path: '/shop/ca*' },
+      { path: '/s*', host: { regex: '^w[0-9]+\\.test$' } },
+      { path: '*'.padStart(2, '/'), host: 'a.test' },
+    ]),
+  );
+  const taken = (path: string, authority: string) =>
+    matcher.match(request({ path, authority }))?.name;
+  assert.equal(taken('/shop/cart/x', 'b.test'), '0');
+  assert.equal(taken('/shop/ca', 'b.test'), '0');
+  assert.equal(taken('/shop/c', 'b.test'), undefined);
+  assert.equal(taken('/shop/c', 'w12.test:80'), '1');
+  assert.equal(taken('/shop/c', 'a.test'), '2');
 });
 
 test('asks few of many routes', () => {
