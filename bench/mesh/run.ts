@@ -57,7 +57,7 @@ async function serve(cluster: TestCluster, mesh: boolean): Promise<void> {
     const report = await host.agent.join(
       clusterIntent(index + 1, {
         mesh: {
-          ...{ vni: 4097, mtu: 1450, mac: node(index + 1).mac, draining: [] },
+          ...{ vni: 4097, mtu: 1450, mac: node(index + 1).mac, draining: [], lost: [] },
           sources: { ipv4: `192.0.2.1${index + 1}`, ipv6: undefined },
           nodes: [node(local ? 1 : 2)],
           remote: local ? [] : [{ address: MESH_ADDRESS, node: 'node2' }],

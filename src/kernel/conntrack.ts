@@ -13,6 +13,8 @@ export type FlowFilter = {
   readonly replyPort?: number;
   /** Flows whose mark is this in the bits of the mask. */
   readonly mark?: FlowMark;
+  /** Of its protocol, as `conntrack` names it. */
+  readonly state?: string;
 };
 
 export type FlowMark = { readonly value: number; readonly mask: number };
@@ -77,6 +79,9 @@ export async function listDestinations(
 }
 
 const NOT_FOUND = /0 flow entries/;
+/** The kernel forgot a flow of the listing before its turn came; those after it are still there. */
+const CUT_SHORT = /Operation failed/;
+const MAX_TRIES = 10;
 
 /** The address family of the flows that are meant. */
 export function familyOf(filter: FlowFilter): 4 | 6 {
@@ -96,9 +101,13 @@ export async function dropFlows(exec: Exec, filter: FlowFilter): Promise<boolean
   if (filter.replySource !== undefined) argv.push('--reply-src', filter.replySource);
   if (filter.replyPort !== undefined) argv.push('--reply-port-src', String(filter.replyPort));
   if (filter.mark !== undefined) argv.push('--mark', markArgument(filter.mark));
+  if (filter.state !== undefined) argv.push('--state', filter.state);
   try {
-    const { code, stderr } = await exec(argv);
-    return code === 0 || NOT_FOUND.test(stderr);
+    for (let tries = 1; ; tries++) {
+      const { code, stderr } = await exec(argv);
+      if (code === 0 || NOT_FOUND.test(stderr)) return true;
+      if (!CUT_SHORT.test(stderr) || tries >= MAX_TRIES) return false;
+    }
   } catch {
     return false;
   }

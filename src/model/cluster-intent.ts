@@ -36,6 +36,8 @@ export type VipIntent = {
   readonly targets: readonly string[];
   /** Members that keep the connections that they have. */
   readonly draining: readonly string[];
+  /** Those of them whose host is down: what they have not answered begins anew elsewhere. */
+  readonly lost: readonly string[];
 };
 
 /** A member here of one network that is not open to every other one. */
@@ -79,6 +81,8 @@ export type MeshIntent = {
   readonly local: readonly { readonly address: string; readonly target: string }[];
   /** Targets of no forward any more whose connections go on. */
   readonly draining: readonly string[];
+  /** Those of them whose host is down: what they have not answered begins anew elsewhere. */
+  readonly lost: readonly string[];
   /** Ports on every address of the host; targets are mesh addresses or, of tasks here, `target`s. */
   readonly forwards: readonly ForwardIntent[];
 };

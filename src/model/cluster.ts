@@ -341,7 +341,10 @@ export type ServiceBackends = {
   /** Names of its tasks' networks, by id. */
   readonly networkNames: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
-  /** Those that take new connections first; `draining` ones keep what they have. */
+  /**
+   * Those that take new connections first; `draining` ones keep what they have, but what a `lost` one,
+   * whose node is down, has not answered yet begins anew elsewhere.
+   */
   readonly tasks: readonly {
     readonly taskId: string;
     readonly name: string;
@@ -349,6 +352,7 @@ export type ServiceBackends = {
     readonly addresses: Readonly<Record<string, string>>;
     readonly addresses6?: Readonly<Record<string, string>>;
     readonly draining: boolean;
+    readonly lost?: boolean;
   }[];
 };
 

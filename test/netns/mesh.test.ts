@@ -44,6 +44,7 @@ function meshOf(
   serving: readonly Task[] = tasks,
   changes: (targets: string[]) => ForwardIntent[] = () => [],
   draining: readonly Task[] = [],
+  lost: readonly Task[] = [],
 ): MeshIntent {
   const targets = targetsOf(host, serving);
   return {
@@ -65,6 +66,7 @@ function meshOf(
       ...changes(targets),
     ],
     draining: draining.flatMap((task) => [...(task.host === host ? task.own : task.mesh)]),
+    lost: lost.flatMap(({ mesh }) => [...mesh]),
   };
 }
 
@@ -176,6 +178,23 @@ describe('the routing mesh over three hosts, with packets', { skip }, () => {
     await joinAll((host) => meshOf(host, [t3]));
     await until(async () => (await peer('client').order(udp)).startsWith('t3'));
     await until(async () => (await peer('client').order(echo('anybody'))) === 'gone');
+  });
+
+  test('what a host that is lost has not answered is answered by another one', async () => {
+    const [t2, t3] = tasks;
+    const silent = cluster.host(2);
+    await joinAll((host) => meshOf(host, [t2]));
+    silent.onHost('nft', 'add table inet silent');
+    silent.onHost('nft', 'add chain inet silent in { type filter hook prerouting priority -400; }');
+    silent.onHost('nft', 'add rule inet silent in udp dport 4789 drop');
+    const order = { host: '192.0.2.11', port: 8080 } as const;
+    const patient = peer('client').tcp(order.host, order.port, 20_000);
+    const send = { op: 'send', ...order, source: 6300, timeoutMs: 300 } as const;
+    assert.equal(await peer('client').order(send), 'timeout');
+    await joinAll((host) => meshOf(host, [t3], undefined, [t2], host === t2.host ? [] : [t2]));
+    assert.match(await patient, /^t3 /);
+    await until(async () => (await peer('client').order(send)).startsWith('t3'));
+    silent.onHost('nft', 'delete table inet silent');
   });
 
   test('by source: one client stays with one task', async () => {

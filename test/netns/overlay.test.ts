@@ -136,7 +136,7 @@ describe('overlays over three hosts, with packets', { skip }, () => {
     assert.ok(sent() - before < 3, 'the tunnel has sent packets');
   });
 
-  const vip = { network: one.id, address: '10.9.0.2', draining: [] };
+  const vip = { network: one.id, address: '10.9.0.2', draining: [], lost: [] };
   const joinAll = async (vips: readonly VipIntent[]) => {
     for (const [index, host] of cluster.hosts.entries()) {
       assert.deepEqual((await host.agent.join(clusterOf(index + 1, vips))).failures, []);
@@ -171,6 +171,22 @@ describe('overlays over three hosts, with packets', { skip }, () => {
     await until(async () => (await peer('a1').order(udp)).startsWith('a1'));
     const echo = { op: 'echo', text: 'anybody', timeoutMs: 1000 } as const;
     await until(async () => (await peer('a1').order(echo)) === 'gone');
+  });
+
+  test('what a member whose host is lost has not answered is answered by another one', async () => {
+    const silent = cluster.host(2);
+    await joinAll([{ ...vip, targets: ['10.9.0.12'] }]);
+    silent.onHost('nft', 'add table inet silent');
+    silent.onHost('nft', 'add chain inet silent in { type filter hook prerouting priority -400; }');
+    silent.onHost('nft', 'add rule inet silent in udp dport 4789 drop');
+    const patient = peer('a1').tcp('10.9.0.2', 80, 20_000);
+    const send = { op: 'send', host: '10.9.0.2', port: 80, source: 6301, timeoutMs: 300 } as const;
+    assert.equal(await peer('a1').order(send), 'timeout');
+    const lost = { draining: ['10.9.0.12'], lost: ['10.9.0.12'] };
+    await joinAll([{ ...vip, targets: ['10.9.0.11'], ...lost }]);
+    assert.match(await patient, /^a1 /);
+    await until(async () => (await peer('a1').order(send)).startsWith('a1'));
+    silent.onHost('nft', 'delete table inet silent');
   });
 
   test('no member: connections are refused at once', async () => {

@@ -8,7 +8,7 @@ import type { ApplyFailure } from '../../link/agent-port.ts';
 import type { ClusterIntent, MeshIntent } from '../../model/cluster-intent.ts';
 import type { ForwardIntent, NetworkIntent } from '../../model/host-intent.ts';
 import { Firewall } from '../plane/firewall.ts';
-import { FlowCutter, staleFlows } from '../plane/flows.ts';
+import { FlowCutter, staleFlows, unansweredFlows } from '../plane/flows.ts';
 import { familyOf } from '../plane/host-content.ts';
 import { Reservations } from '../plane/reservations.ts';
 import type { AgentTools } from '../plane/tools.ts';
@@ -47,6 +47,7 @@ export class Mesh {
   #forwards: Forwards = new Map();
   #local: MeshIntent['local'] = [];
   #draining: readonly string[] = [];
+  #lost: readonly string[] = [];
 
   constructor(tools: AgentTools, nft: NftTool) {
     this.#tools = tools;
@@ -216,6 +217,7 @@ export class Mesh {
     const gone = this.#local.filter(({ address, target }) => local.get(address) !== target);
     const kept = new Set(mesh.draining);
     const drained = this.#draining.filter((address) => !kept.has(address));
+    const lost = new Set(this.#lost);
     const live = new Set(mesh.forwards.flatMap(({ targets }) => targets.map((one) => one.address)));
     const everyTransport = (filter: { address?: string; replySource: string }) =>
       (['tcp', 'udp', 'sctp'] as const).map((transport) => ({ transport, ...filter }));
@@ -224,9 +226,11 @@ export class Mesh {
       ...drained.flatMap((address) =>
         live.has(address) ? [] : everyTransport({ replySource: address }),
       ),
+      ...mesh.lost.filter((one) => !lost.has(one)).flatMap(unansweredFlows),
       ...gone.flatMap(({ address, target }) => everyTransport({ address, replySource: target })),
     ]);
     this.#draining = mesh.draining;
+    this.#lost = mesh.lost;
     this.#forwards = wanted;
     this.#local = mesh.local;
   }

@@ -1,7 +1,8 @@
-import { dropFlows } from '../../kernel/conntrack.ts';
+import { dropFlows, type FlowFilter } from '../../kernel/conntrack.ts';
 import { execIn } from '../../kernel/netns.ts';
 import type { VipIntent } from '../../model/cluster-intent.ts';
 import type { SandboxIntent } from '../../model/host-intent.ts';
+import { unansweredFlows } from '../plane/flows.ts';
 import type { SandboxServices } from '../plane/host-plane.ts';
 import type { Change, IntentStore } from '../plane/intent-store.ts';
 import { type AgentTools, eachOf } from '../plane/tools.ts';
@@ -46,26 +47,23 @@ export class Vips implements SandboxServices {
     return this.#tables.update(intent, change);
   }
 
-  /** Ends the connections to members that are gone, behind the change's back. */
+  /** Ends what leads to members that are gone or lost, behind the change's back. */
   #forget(sandboxes: readonly SandboxIntent[], former: ByNetwork): void {
     const orders = sandboxes.flatMap((sandbox) => {
       const netns = this.#tools.naming.netns(sandbox.id);
       return sandbox.attachments.flatMap(({ network }) => {
         const now = new Map(this.#vips.get(network)?.map((vip) => [vip.address, vip]));
         return (former.get(network) ?? []).flatMap((vip) =>
-          goneTargets(vip, now.get(vip.address)).map((target) => ({ netns, vip, target })),
+          staleFlows(vip, now.get(vip.address)).map((filter) => ({ netns, filter })),
         );
       });
     });
     if (orders.length === 0) return;
     this.#flows = this.#flows.then(() =>
-      eachOf(orders, 2, async ({ netns, vip: { address }, target }) => {
+      eachOf(orders, 2, async ({ netns, filter }) => {
         const inside = execIn(this.#tools.exec, this.#tools.native, netns);
-        for (const transport of ['tcp', 'udp', 'sctp'] as const) {
-          const filter = { transport, address, replySource: target };
-          if (await dropFlows(inside, filter)) continue;
-          this.#tools.logger.debug('flows could not be dropped', { netns, filter });
-        }
+        if (await dropFlows(inside, filter)) return;
+        this.#tools.logger.debug('flows could not be dropped', { netns, filter });
       }),
     );
   }
@@ -79,6 +77,19 @@ export class Vips implements SandboxServices {
   }
 
   close(): void {}
+}
+
+/** Flows by an address that no member of now keeps. */
+function staleFlows(former: VipIntent, now: VipIntent | undefined): FlowFilter[] {
+  const { address } = former;
+  const known = new Set(former.lost);
+  const lost = now?.lost.filter((target) => !known.has(target)) ?? [];
+  return [
+    ...goneTargets(former, now).flatMap((replySource) =>
+      (['tcp', 'udp', 'sctp'] as const).map((transport) => ({ transport, address, replySource })),
+    ),
+    ...lost.flatMap(unansweredFlows).map((filter) => ({ ...filter, address })),
+  ];
 }
 
 /** Several services as one. */

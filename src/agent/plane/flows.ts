@@ -45,6 +45,19 @@ export function staleFlows(
   return filters;
 }
 
+/**
+ * Flows to a target whose host is down that it has not answered: the kernel would send a client that
+ * asks again, or another one with the same port, the same way for minutes.
+ */
+export function unansweredFlows(target: string): FlowFilter[] {
+  return [
+    { transport: 'tcp', replySource: target, state: 'SYN_SENT' },
+    { transport: 'sctp', replySource: target, state: 'COOKIE_WAIT' },
+    // Without connections: a client that goes on asking would never get away.
+    { transport: 'udp', replySource: target },
+  ];
+}
+
 const textOf = (address: string | undefined) =>
   address === undefined ? undefined : canonical(address);
 

@@ -73,7 +73,8 @@ export function backendsOf(service: ClusterService, view: ClusterView): ServiceB
     const { id: taskId, name: taskName, nodeId, addresses, addresses6 = {} } = task;
     if (!isPlaced(task) || !node || Object.keys(addresses).length === 0) return [];
     const draining = !isServing(task, node);
-    return [{ taskId, name: taskName, nodeId, addresses, addresses6, draining }];
+    const lost = node.status === 'down';
+    return [{ taskId, name: taskName, nodeId, addresses, addresses6, draining, lost }];
   });
   members.sort((a, b) => Number(a.draining) - Number(b.draining) || (a.taskId < b.taskId ? -1 : 1));
   const networks = new Set(members.flatMap(({ addresses }) => Object.keys(addresses)));

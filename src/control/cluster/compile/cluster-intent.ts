@@ -84,12 +84,19 @@ function vipsOf({ resolution, vips, vips6, tasks }: ServiceBackends, network: st
   return families.flatMap(([own, family]) => {
     const vip = own?.[network];
     if (vip === undefined) return [];
-    const pick = (draining: boolean) =>
+    const pick = (fits: (task: (typeof tasks)[number]) => boolean | undefined) =>
       tasks
-        .filter((task) => task.draining === draining)
+        .filter(fits)
         .flatMap((task) => task[family]?.[network] ?? [])
         .map(bare);
-    return [{ network, address: bare(vip), targets: pick(false), draining: pick(true) }];
+    return [
+      {
+        ...{ network, address: bare(vip) },
+        targets: pick(({ draining }) => !draining),
+        draining: pick(({ draining }) => draining),
+        lost: pick(({ lost }) => lost),
+      },
+    ];
   });
 }
 

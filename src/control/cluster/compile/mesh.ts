@@ -85,6 +85,7 @@ export function meshIntent(
       });
     }),
     draining: tasks.flatMap((task) => (task.draining ? placesOf(task, ingress.id, host) : [])),
+    lost: others.flatMap((task) => (task.lost ? meshAddresses(task, ingress.id) : [])),
     forwards: services.flatMap((service) => forwardsOf(service, ingress.id, host)),
   };
 }

@@ -235,7 +235,7 @@ test('members elsewhere with both addresses are one peer, by the tunnel of their
 });
 
 test('tables: one target directly, several by slots, none closed', () => {
-  const vip = { network: 'app', draining: [] };
+  const vip = { network: 'app', draining: [], lost: [] };
   const { elements, chains } = vipContent([
     { ...vip, address: '10.0.1.100', targets: ['10.0.1.2'] },
     { ...vip, address: '10.0.1.101', targets: ['10.0.1.3', '10.0.1.4'] },
