@@ -22,6 +22,8 @@ export interface Native {
   netfilter(messages: Buffer): Promise<Buffer>;
   /** The same for a small request, at once. */
   askNetfilter(request: Buffer): Buffer;
+  /** Follows what changes in the tables of the thread's namespace from now on. */
+  netfilterEvents(): NetfilterEvents;
   /** Brings the loopback link of the thread's namespace up. */
   raiseLoopback(): void;
   /** A copy of another process's file descriptor; undefined when it cannot be had. */
@@ -33,6 +35,13 @@ export interface Native {
   resizeTerminal(master: number, columns: number, rows: number): void;
   /** How long what was sent on a TCP socket may stay unacknowledged. A socket that has gone is left alone. */
   setUserTimeout(fd: number, timeoutMs: number): void;
+}
+
+/** What the kernel tells of changes of netfilter's tables. */
+export interface NetfilterEvents {
+  /** Whole messages since the last call, in order; undefined when some were lost. */
+  read(): Buffer | undefined;
+  close(): void;
 }
 
 /** `listener`: a TCP socket that listens; `tcp`: one that is to connect. */
@@ -55,11 +64,19 @@ const SOCK_RAW = 3;
 const NETLINK_NETFILTER = 12;
 const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const SOCKADDR_NL_BYTES = 12;
+/** NFNLGRP_NFTABLES, the seventh. Source: Linux, include/uapi/linux/netfilter/nfnetlink.h. */
+const GROUP_NFTABLES = 1 << 6;
 /** One transaction has to fit; the kernel takes the memory only for one that is sent. */
 const NETFILTER_BUFFER_BYTES = 64 * 1024 * 1024;
+/** What is told between two calls has to fit, or is lost. */
+const EVENT_BUFFER_BYTES = 8 * 1024 * 1024;
 const MAX_ANSWER_BYTES = 16 * 1024;
 /** One error says enough. */
 const MAX_ANSWERS = 64;
+/** Source: Linux, include/uapi/asm-generic/errno.h. */
+const ENOBUFS = 105;
 const SYS = {
   x64: { pidfdOpen: 434, pidfdGetfd: 438 },
   arm64: { pidfdOpen: 434, pidfdGetfd: 438 },
@@ -90,6 +107,12 @@ function sockaddr(address: string, port: number): Buffer {
   } else {
     Buffer.from(ipv4Bytes(address)).copy(bytes, 4);
   }
+  return bytes;
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
   return bytes;
 }
 
@@ -183,11 +206,38 @@ class KoffiNative implements Native {
     return this.#answer(this.#asking);
   }
 
+  netfilterEvents(): NetfilterEvents {
+    const fd = this.#must('socket', AF_NETLINK, SOCK_RAW | SOCK_FLAGS, NETLINK_NETFILTER);
+    try {
+      this.#setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, EVENT_BUFFER_BYTES);
+      const address = Buffer.alloc(SOCKADDR_NL_BYTES);
+      address.writeUInt16LE(AF_NETLINK, 0);
+      address.writeUInt32LE(GROUP_NFTABLES, 8);
+      this.#must('bind', fd, address, address.length);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+    return { read: () => this.#events(fd), close: () => closeSync(fd) };
+  }
+
+  #events(fd: number): Buffer | undefined {
+    const parts: Buffer[] = [];
+    let lost = false;
+    for (let bytes = 0; bytes < EVENT_BUFFER_BYTES; ) {
+      const part = Buffer.alloc(MAX_ANSWER_BYTES);
+      const size = Number(this.#call['recv']?.(fd, part, part.length, 0) ?? -1);
+      if (size > 0) parts.push(part.subarray(0, size));
+      else if (size < 0 && this.#errno() === ENOBUFS) lost = true;
+      else break;
+      bytes += Math.max(size, 0);
+    }
+    return lost ? undefined : Buffer.concat(parts);
+  }
+
   #netfilterSocket(): number {
     const fd = this.#must('socket', AF_NETLINK, SOCK_RAW | SOCK_FLAGS, NETLINK_NETFILTER);
-    const size = Buffer.alloc(4);
-    size.writeUInt32LE(NETFILTER_BUFFER_BYTES);
-    this.#call['setsockopt']?.(fd, SOL_SOCKET, SO_SNDBUFFORCE, size, size.length);
+    this.#setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, NETFILTER_BUFFER_BYTES);
     return fd;
   }
 
@@ -241,9 +291,13 @@ class KoffiNative implements Native {
   }
 
   setUserTimeout(fd: number, timeoutMs: number): void {
-    const value = Buffer.alloc(4);
-    value.writeUInt32LE(timeoutMs, 0);
-    this.#call['setsockopt']?.(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, value, value.length);
+    this.#setOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, timeoutMs);
+  }
+
+  /** Sets an option that does good, and whose lack does no harm. */
+  #setOption(fd: number, level: number, name: number, value: number): void {
+    const bytes = uint32(value);
+    this.#call['setsockopt']?.(fd, level, name, bytes, bytes.length);
   }
 }
 

@@ -20,6 +20,11 @@ const NFPROTO_INET = 1;
 const NESTED = 0x8000;
 const NFT_GOTO = -4;
 const HEADER_BYTES = 16;
+const FAMILY_BYTES = 4;
+const ATTRIBUTE_BYTES = 4;
+/** Of every kind of object that belongs to a table. */
+const TABLE_NAME = 1;
+const GENERATION_AUTHOR = 2;
 /** A list of elements is one attribute, and its length has 16 bits. */
 const MAX_LIST_BYTES = 60_000;
 const MIN_BUFFER_BYTES = 64 * 1024;
@@ -233,6 +238,34 @@ function* messagesOf(answer: Buffer): Generator<{ type: number; body: Buffer }> 
       body: answer.subarray(at + HEADER_BYTES, at + length),
     };
     at += aligned(length);
+  }
+}
+
+/** A change of something of an `inet` table, or the end of a transaction with its thread. */
+export type TableEvent = { readonly table: string } | { readonly author: number };
+
+function* attributesOf(body: Buffer): Generator<{ type: number; value: Buffer }> {
+  for (let at = FAMILY_BYTES; at + ATTRIBUTE_BYTES <= body.length; ) {
+    const length = body.readUInt16LE(at);
+    if (length < ATTRIBUTE_BYTES || at + length > body.length) return;
+    yield {
+      type: body.readUInt16LE(at + 2) & ~NESTED,
+      value: body.subarray(at + ATTRIBUTE_BYTES, at + length),
+    };
+    at += aligned(length);
+  }
+}
+
+/** Reads what the kernel tells of changes: the events of a transaction, then who made it. */
+export function* tableEventsOf(messages: Buffer): Generator<TableEvent> {
+  for (const { type, body } of messagesOf(messages)) {
+    for (const { type: attribute, value } of attributesOf(body)) {
+      if (type === NEW_GENERATION) {
+        if (attribute === GENERATION_AUTHOR) yield { author: value.readUInt32BE() };
+      } else if (attribute === TABLE_NAME && body[0] === NFPROTO_INET) {
+        yield { table: value.toString('latin1', 0, value.length - 1) };
+      }
+    }
   }
 }
 

@@ -1,40 +1,64 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Timer } from '../../base/clock.ts';
 import { COMMAND_PATH } from '../../kernel/exec.ts';
+import type { NetfilterEvents } from '../../kernel/native.ts';
+import { type TableEvent, tableEventsOf } from '../../kernel/nft-netlink.ts';
 import type { AgentTools } from './tools.ts';
 
+/** Nothing that a monitor has to say is as long. */
+const MAX_LINE_CHARS = 1024 * 1024;
 const RESTART_AFTER_MS = 1000;
 /** Events come in bursts: one look after the burst is enough. */
 const SETTLE_MS = 200;
+/** How often the kernel's own messages are fetched. */
+const READ_EVERY_MS = 200;
 /** A look may take this part of the time: the larger the host, the rarer the looks. */
 const LOOK_SHARE = 0.3;
 
+const TABLE = / inet (\S+)/;
 const GENERATION = /^# new generation \d+ by process (\d+)/;
 
 /** Of what the kernel told a change since the last look. */
 export type ChangedParts = { links: boolean; table: boolean };
 
-/** Reads what `nft monitor` prints; `foreign` is called when others have changed a table. */
-export function tableEvents(
+/** Takes what is told of tables; `foreign` is called when others have changed the one. */
+export function foreignChanges(
   table: string,
   ownProcess: (pid: number) => boolean,
   foreign: () => void,
-): (text: string) => void {
-  const mentions = ` inet ${table} `;
-  let rest = '';
+): (events: Iterable<TableEvent>) => void {
   let touched = false;
-  return (text) => {
-    const lines = `${rest}${text}`.split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) {
-      // A transaction's events come first, then the line that tells who made it.
-      const author = GENERATION.exec(line)?.[1];
-      if (author === undefined) touched ||= `${line} `.includes(mentions);
+  return (events) => {
+    for (const event of events) {
+      // A transaction's events come first, then who made it.
+      if ('table' in event) touched ||= event.table === table;
       else {
-        if (touched && !ownProcess(Number(author))) foreign();
+        if (touched && !ownProcess(event.author)) foreign();
         touched = false;
       }
     }
+  };
+}
+
+/**
+ * Reads what `nft monitor` prints, wherever it is cut. `endless` is called when it is of no use any
+ * more: nft 1.0.6 falls into a number without an end where an interval is part of a longer key.
+ */
+export function monitorEvents(endless: () => void): (text: string) => TableEvent[] {
+  let rest = '';
+  return (text) => {
+    const lines = `${rest}${text}`.split('\n');
+    rest = lines.pop() ?? '';
+    if (rest.length > MAX_LINE_CHARS) {
+      rest = '';
+      endless();
+    }
+    return lines.flatMap((line): TableEvent[] => {
+      const author = GENERATION.exec(line)?.[1];
+      if (author !== undefined) return [{ author: Number(author) }];
+      const table = TABLE.exec(line)?.[1];
+      return table === undefined ? [] : [{ table }];
+    });
   };
 }
 
@@ -47,6 +71,7 @@ export class KernelWatch {
   readonly #ownProcess: (pid: number) => boolean;
   readonly #changed: (parts: ChangedParts) => Promise<void>;
   #children: ChildProcess[] = [];
+  #events: NetfilterEvents | undefined;
   #timer: Timer | undefined;
   #parts: ChangedParts = { links: false, table: false };
   #notBefore = 0;
@@ -64,13 +89,35 @@ export class KernelWatch {
   }
 
   start(): void {
-    const { table } = this.#tools.naming;
+    const { naming, native } = this.#tools;
     const settle = () => this.#settle('table');
-    this.#follow('table', ['nft', 'monitor'], tableEvents(table, this.#ownProcess, settle));
-    this.#follow('links', ['ip', 'monitor', 'link', 'address'], () => this.#settle('links'));
+    const take = foreignChanges(naming.table, this.#ownProcess, settle);
+    if (native) {
+      this.#events = native.netfilterEvents();
+      this.#read(this.#events, take);
+    } else {
+      this.#follow('table', ['nft', 'monitor'], (end) => {
+        const lines = monitorEvents(end);
+        return (text) => take(lines(text));
+      });
+    }
+    this.#follow('links', ['ip', 'monitor', 'link', 'address'], () => () => this.#settle('links'));
   }
 
-  #follow(part: keyof ChangedParts, argv: readonly string[], read: (text: string) => void): void {
+  #read(events: NetfilterEvents, take: (events: Iterable<TableEvent>) => void): void {
+    if (this.#closed) return;
+    const messages = events.read();
+    if (messages) take(tableEventsOf(messages));
+    else this.#settle('table');
+    this.#tools.clock.after(READ_EVERY_MS, () => this.#read(events, take));
+  }
+
+  /** Keeps a monitor running; `open` gives each run a reader, and a way to end it. */
+  #follow(
+    part: keyof ChangedParts,
+    argv: readonly string[],
+    open: (end: () => void) => (text: string) => void,
+  ): void {
     if (this.#closed) return;
     const [file = '', ...rest] = argv;
     const child = spawn(file, rest, {
@@ -78,13 +125,14 @@ export class KernelWatch {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     this.#children.push(child);
+    const read = open(() => child.kill('SIGKILL'));
     child.stdout.on('data', (data: Buffer) => read(data.toString('latin1')));
     child.on('error', () => {});
     child.on('close', () => {
       this.#children = this.#children.filter((other) => other !== child);
       if (this.#closed) return;
-      // The monitor gives up when it cannot keep up: what it missed is looked for.
-      this.#tools.clock.after(RESTART_AFTER_MS, () => this.#follow(part, argv, read));
+      // A monitor gives up when it cannot keep up: what it missed is looked for.
+      this.#tools.clock.after(RESTART_AFTER_MS, () => this.#follow(part, argv, open));
       this.#settle(part);
     });
   }
@@ -107,6 +155,7 @@ export class KernelWatch {
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#events?.close();
     for (const child of this.#children) child.kill('SIGKILL');
   }
 }

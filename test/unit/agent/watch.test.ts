@@ -1,19 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { tableEvents } from '../../../src/agent/plane/watch.ts';
+import { foreignChanges, monitorEvents } from '../../../src/agent/plane/watch.ts';
 
 const OWN = 41;
 const events = (text: string, cut = text.length) => {
   let count = 0;
-  const read = tableEvents(
+  const take = foreignChanges(
     'sluice',
     (pid) => pid === OWN,
     () => {
       count += 1;
     },
   );
-  read(text.slice(0, cut));
-  read(text.slice(cut));
+  const lines = monitorEvents(() => assert.fail('no end'));
+  take(lines(text.slice(0, cut)));
+  take(lines(text.slice(cut)));
   return count;
 };
 const change = (table: string, pid: number) =>
@@ -34,4 +35,15 @@ test('what we did ourselves, and what others do elsewhere, is not', () => {
 test('wherever the output is cut', () => {
   const text = change('sluice', OWN) + change('sluice', 42) + change('other', 43);
   for (let cut = 0; cut <= text.length; cut++) assert.equal(events(text, cut), 1, `at ${cut}`);
+});
+
+test('a line without an end is given up, and costs no more than what was read', () => {
+  let ended = 0;
+  const lines = monitorEvents(() => {
+    ended += 1;
+  });
+  const part = '0'.repeat(64 * 1024);
+  for (let count = 0; count < 1000; count++) assert.deepEqual(lines(part), []);
+  assert.ok(ended > 0);
+  assert.deepEqual(lines('\nadd chain inet sluice late\n'), [{ table: 'sluice' }]);
 });
