@@ -1,5 +1,6 @@
 import { conflict, failed, forbidden, invalid } from '../base/faults.ts';
-import { parseAddress } from '../ipam/cidr.ts';
+import { parseAddress, parsePrefix } from '../ipam/cidr.ts';
+import { bare } from '../model/address.ts';
 import type {
   ActiveAttachment,
   Attachment,
@@ -70,13 +71,23 @@ function freeLink(taken: ReadonlySet<string>): string {
   for (let index = 0; ; index++) if (!taken.has(`eth${index}`)) return `eth${index}`;
 }
 
-/** What a third-party IPAM driver gave for one attachment. */
+/** What a third-party IPAM driver or the cluster gave for one attachment. */
 export type Leases = {
   readonly ipv4: AttachmentLease | undefined;
   readonly ipv6: AttachmentLease | undefined;
   /** The MAC that it gave them to; undefined: it asked for none. */
   readonly mac: string | undefined;
+  /** By which the cluster knows the attachment. */
+  readonly id?: string;
 };
+
+/** An address with prefix length as a lease; undefined: it is none. */
+export function leaseOf(text: string | undefined, pool?: string): AttachmentLease | undefined {
+  const parsed = text === undefined ? undefined : parsePrefix(text);
+  if (text === undefined || !parsed) return undefined;
+  const base = { address: bare(text), prefixLength: parsed.cidr.bits };
+  return pool === undefined ? base : { ...base, pool };
+}
 
 function chooseMac(
   { mac }: AttachmentRequest,
@@ -112,7 +123,7 @@ function activate(
     if (ipv4) addresses.release(ipv4.address);
     throw error;
   }
-  const id = newId();
+  const id = leases?.id ?? newId();
   const address = ipv4?.address ?? ipv6?.address;
   const own = address === undefined ? macOfBytes(id) : macOf(address);
   const mac = chooseMac(request, network, leases, own);
@@ -145,8 +156,8 @@ export function networkOf({ networkId, networkName }: Attachment, registry: Regi
 
 /**
  * Gives every attachment its addresses; those in force keep theirs. Explicit addresses are
- * reserved first, so that no automatic choice takes them. `leases`: of third-party drivers, by
- * network. All or none.
+ * reserved first, so that no automatic choice takes them. `leases`: of third-party drivers and the
+ * cluster, by network. All or none.
  */
 export function activateAll(
   attachments: readonly Attachment[],
@@ -264,7 +275,16 @@ export function withAttachment(
   return [...container.attachments, added];
 }
 
-/** The attachments of a container that leaves a network. Throws when it is not on it. */
+/** Whether an attachment leads outside for want of another way. */
+function leadsOut({ networkId, implied }: Attachment, registry: Registry): boolean {
+  const network = registry.findNetwork(networkId);
+  return !implied && network?.driver === 'overlay' && !network.internal;
+}
+
+/**
+ * The attachments of a container that leaves a network, and what only that one implied. Throws when
+ * it is not on it.
+ */
 export function withoutAttachment(
   container: Container,
   network: Network,
@@ -279,6 +299,10 @@ export function withoutAttachment(
   const leaving = attachments.filter(({ networkId }) => networkId === network.id);
   if (leaving.length === 0) {
     throw forbidden(`container ${id} is not connected to network ${network.name}`);
+  }
+  const rest = attachments.filter((one) => !leaving.includes(one));
+  if (!rest.some((one) => leadsOut(one, registry))) {
+    leaving.push(...rest.filter(({ implied }) => implied));
   }
   deactivate(leaving, registry);
   return attachments.filter((one) => !leaving.includes(one));

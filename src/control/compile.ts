@@ -10,11 +10,11 @@ import type {
 } from '../model/host-intent.ts';
 import type { Network } from '../model/network.ts';
 import { overlayRoutes } from './cluster/compile/cluster-intent.ts';
+import { isTask } from './cluster/task-order.ts';
 import type { DaemonOptions } from './daemon-options.ts';
 import { linkTargets, resolverIntent } from './host-files.ts';
 import { shortId } from './ids.ts';
 import { BRIDGE_OPTIONS, optionFlag } from './network-request.ts';
-import type { Registry } from './registry.ts';
 import {
   type CompileContext,
   gatewayAttachment,
@@ -164,17 +164,20 @@ export function dnsNames({ name, id, spec }: Container, { request }: Attachment)
   return [...new Set(all)];
 }
 
-/** Every name of a network; those that its cluster gives come first and count alone. */
+/** Every name of a network; of tasks, those that the cluster gives come first and count alone. */
 export function networkNames(network: Network, context: CompileContext): NameRecord[] {
   const given = context.cluster.names.get(network.id) ?? [];
   const taken = new Set(given.map(({ name }) => name));
-  const own = memberNames(network, context.registry).filter(({ name }) => !taken.has(name));
-  return [...given, ...own];
+  const members = context.registry.attachedTo(network.id);
+  const tasks = members.filter(({ spec }) => isTask(spec));
+  const others = members.filter((one) => !tasks.includes(one));
+  const own = memberNames(network, tasks).filter(({ name }) => !taken.has(name));
+  return [...given, ...own, ...memberNames(network, others)];
 }
 
-function memberNames(network: Network, registry: Registry): NameRecord[] {
+function memberNames(network: Network, members: readonly Container[]): NameRecord[] {
   if (!hasNames(network)) return [];
-  return registry.attachedTo(network.id).flatMap((container) => {
+  return members.flatMap((container) => {
     const attachment = container.attachments.find(({ networkId }) => networkId === network.id);
     const active = attachment?.active;
     if (!active) return [];

@@ -10,6 +10,7 @@ import type {
 } from '../model/container.ts';
 import type { Network } from '../model/network.ts';
 import { checkAttachment, isJoinable, withAttachment, withoutAttachment } from './attachments.ts';
+import { isTask } from './cluster/task-order.ts';
 import {
   type ContainerOrder,
   checkMode,
@@ -24,6 +25,7 @@ import { HealthMonitor } from './health-monitor.ts';
 import { hostsFile, resolvConf } from './host-files.ts';
 import { newId, shortId, stamp } from './ids.ts';
 import { Lifecycle } from './lifecycle.ts';
+import { lookUp } from './lookup.ts';
 import { generateName } from './names.ts';
 import { type ControlParts, patch, tell, tellJoin } from './parts.ts';
 import { RemoteAttachments } from './remote/remote-attachments.ts';
@@ -86,7 +88,7 @@ export class Containers {
     }
     if (order.name !== undefined) this.#checkFree(order.name);
     const mode = checkMode(order, (key) => registry.container(key).id);
-    const attachments = this.#attachments(order, mode.kind);
+    const attachments = await this.#attachments(order, mode.kind);
     const bare = completeSpec(order, image, mode);
     const container = await this.#volumes.provide(order.mounts, image, (mounts) => {
       if (order.name !== undefined) this.#checkFree(order.name);
@@ -184,14 +186,14 @@ export class Containers {
 
   async connect(networkKey: string, key: string, request: AttachmentRequest): Promise<void> {
     const { registry, lock } = this.#parts;
-    const network = registry.network(networkKey);
-    const { id } = registry.container(key);
+    const { id, spec } = registry.container(key);
+    const network = await this.#network(networkKey, spec);
     await lock.run(id, async () => {
       const before = registry.container(id);
       const attachments = withAttachment(before, network, request);
       const store = (all: Attachment[]) => patch(this.#parts, id, { attachments: all });
       const after = before.sandbox
-        ? await this.#remote.activate(attachments, store)
+        ? await this.#remote.activate(before, attachments, store)
         : store(attachments);
       if (!after) return;
       try {
@@ -200,15 +202,15 @@ export class Containers {
         await this.#unplug(registry.container(id), network);
         throw error;
       }
-      const added = after.attachments.at(-1);
+      const added = after.attachments.find(({ networkId }) => networkId === network.id);
       if (added) tellJoin(this.#parts, 'connect', after, added);
     });
   }
 
   async disconnect(networkKey: string, key: string): Promise<void> {
     const { registry, lock } = this.#parts;
-    const network = registry.network(networkKey);
-    const { id } = registry.container(key);
+    const { id, spec } = registry.container(key);
+    const network = await this.#network(networkKey, spec);
     await lock.run(id, async () => {
       const before = registry.container(id);
       const after = await this.#unplug(before, network);
@@ -261,12 +263,22 @@ export class Containers {
     );
   }
 
-  #attachments(order: ContainerOrder, kind: string): Container['attachments'] {
+  /** By id, name or the beginning of an id: of this host, or one of the cluster that it may join. */
+  async #network(key: string, spec: Pick<ContainerSpec, 'labels'>): Promise<Network> {
+    const { registry, overlays } = this.#parts;
+    const own = lookUp(registry.networks, key, 'network');
+    if (own && (own.scope !== 'swarm' || isTask(spec))) return own;
+    return (await overlays.find(key)) ?? registry.network(key);
+  }
+
+  async #attachments(order: ContainerOrder, kind: string): Promise<Container['attachments']> {
     if (kind !== 'networks') return [];
-    const { registry } = this.#parts;
+    const networks = new Map<AttachmentRequest, Network>();
+    for (const request of order.attachments) {
+      networks.set(request, await this.#network(request.network, order.spec));
+    }
     const seen = new Set<string>();
-    return order.attachments.map((request) => {
-      const network = registry.network(request.network);
+    return [...networks].map(([request, network]) => {
       checkAttachment(request, network);
       if (!isJoinable(network) || seen.has(network.id)) {
         throw invalid(`network ${network.name} cannot be joined like this`);
@@ -290,8 +302,8 @@ export class Containers {
   /** Takes a container off a network; returns it as it is then. */
   async #unplug(before: Container, network: Network): Promise<Container | undefined> {
     const { registry } = this.#parts;
-    const leaving = before.attachments.filter(({ networkId }) => networkId === network.id);
     const attachments = withoutAttachment(before, network, registry);
+    const leaving = before.attachments.filter((one) => !attachments.includes(one));
     const owed = this.#remote.owe(leaving);
     const after = patch(this.#parts, before.id, { attachments });
     try {

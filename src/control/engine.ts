@@ -14,7 +14,7 @@ import { HostPlane } from './host-plane.ts';
 import { Images } from './images.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { Networks } from './networks.ts';
-import type { ControlParts } from './parts.ts';
+import { type ClusterNetworks, type ControlParts, NO_CLUSTER_NETWORKS } from './parts.ts';
 import { PortAllocator } from './port-allocator.ts';
 import { Registry } from './registry.ts';
 import { RemoteDrivers } from './remote/remote-drivers.ts';
@@ -45,6 +45,8 @@ export class Engine implements AgentEvents {
   readonly agent: AgentPort;
   readonly facts: HostFacts;
   readonly remote: RemoteDrivers;
+  /** Networks of the cluster that this host is of. */
+  overlays: ClusterNetworks = NO_CLUSTER_NETWORKS;
   readonly #parts: ControlParts;
   #options: DaemonOptions;
   #agentConnected = true;
@@ -62,6 +64,7 @@ export class Engine implements AgentEvents {
       for (const binding of bindings) ports.take(binding, id);
     }
     const current = () => this.#options;
+    const overlays = () => this.overlays;
     const context: CompileContext = {
       registry: this.registry,
       facts,
@@ -75,6 +78,9 @@ export class Engine implements AgentEvents {
       plane: new HostPlane(context, agent),
       agent,
       remote: this.remote,
+      get overlays() {
+        return overlays();
+      },
       events: this.events,
       ports,
       lock: new KeyedLock(),

@@ -90,12 +90,12 @@ export class Launcher {
     const before = registry.findContainer(id);
     if (!before) return;
     const owed = this.#remote.owe(before.attachments);
-    const attachments = deactivate(before.attachments, registry);
+    const asked = deactivate(before.attachments, registry).filter(({ implied }) => !implied);
     ports.release(id);
     for (const one of before.attachments) {
       if (one.active) tellJoin(this.#parts, 'disconnect', before, one);
     }
-    const after = patch(this.#parts, id, { attachments, bindings: [], sandbox: false });
+    const after = patch(this.#parts, id, { attachments: asked, bindings: [], sandbox: false });
     if (after) {
       await plane.withdraw(after, before).catch((error: unknown) => {
         logger.warn('sandbox not removed', { container: after.name, reason: errorText(error) });
@@ -115,7 +115,7 @@ export class Launcher {
       await this.#parts.plane.refresh(container);
       return container;
     }
-    const joined = await this.#remote.activate(container.attachments, (attachments) =>
+    const joined = await this.#remote.activate(container, container.attachments, (attachments) =>
       patch(this.#parts, id, { attachments, sandbox: true }),
     );
     if (!joined) throw conflict(`container ${id} is gone`);

@@ -3,6 +3,8 @@ import type { Logger } from '../base/logger.ts';
 import type { Rng } from '../base/rng.ts';
 import type { AgentPort } from '../link/agent-port.ts';
 import type { Attachment, Container, ContainerState } from '../model/container.ts';
+import type { Network } from '../model/network.ts';
+import type { Leases } from './attachments.ts';
 import type { EventLog } from './event-log.ts';
 import type { HostPlane } from './host-plane.ts';
 import type { KeyedLock } from './keyed-lock.ts';
@@ -10,12 +12,37 @@ import type { PortAllocator } from './port-allocator.ts';
 import type { Registry } from './registry.ts';
 import type { RemoteDrivers } from './remote/remote-drivers.ts';
 
+/** What a container gets to be on networks of the cluster. */
+export type ClusterJoin = {
+  /** By network id; the host shows these networks. */
+  readonly leases: ReadonlyMap<string, Leases>;
+  /** Those that it has, and what they imply. */
+  readonly attachments: readonly Attachment[];
+  /** To be called once the attachments are stored with the container, or will not be. */
+  done(): void;
+};
+
+/** The networks of a cluster, for containers of this host that are no tasks. */
+export interface ClusterNetworks {
+  /** By id, name or the beginning of an id; undefined: there is none. Throws when none may join it. */
+  find(key: string): Promise<Network | undefined>;
+  /** Asks for what the container's attachments lack. Throws when it is not to be had. */
+  join(container: Container, attachments: readonly Attachment[]): Promise<ClusterJoin>;
+}
+
+/** What stands for them on a host without a cluster. */
+export const NO_CLUSTER_NETWORKS: ClusterNetworks = {
+  find: async () => undefined,
+  join: async (_, attachments) => ({ leases: new Map(), attachments, done: () => {} }),
+};
+
 /** What the parts of the control plane of one host share. */
 export type ControlParts = {
   readonly registry: Registry;
   readonly plane: HostPlane;
   readonly agent: AgentPort;
   readonly remote: RemoteDrivers;
+  readonly overlays: ClusterNetworks;
   readonly events: EventLog;
   readonly ports: PortAllocator;
   /** By container id: whatever changes a container or its sandbox. */

@@ -1,4 +1,11 @@
-import type { NodeAssignment, NodeDescription, NodeRole, TaskReport } from '../model/cluster.ts';
+import type {
+  AttachmentWish,
+  NodeAssignment,
+  NodeDescription,
+  NodeRole,
+  OverlayNetwork,
+  TaskReport,
+} from '../model/cluster.ts';
 import type { AssignmentDiff } from './assignment.ts';
 
 /** Of the first frame of a peer that has no certificate. */
@@ -12,6 +19,8 @@ export const BEAT_JITTER = 0.1;
 export const DEFAULT_HEARTBEAT_MS = 5000;
 /** Reports in one message. */
 export const MAX_REPORTS = 1000;
+/** Containers that one node may have on attachable networks. */
+export const MAX_ATTACHMENTS = 10_000;
 
 /** What a node that is to become one of the cluster's asks for. */
 export type JoinOrder = {
@@ -81,6 +90,10 @@ export type TaskLine = {
 export type NodeMessage =
   | { readonly beat: number }
   | { readonly reports: readonly { readonly taskId: string; readonly report: TaskReport }[] }
+  /** Its containers on attachable networks, all of them; what is not among them goes. */
+  | { readonly attach: readonly AttachmentWish[] }
+  /** Which network of the cluster a container of its own is to join, by name or id. */
+  | { readonly find: string; readonly ask: number }
   /** It has the assignment of this version; `shown`: and what others rely on is in place. */
   | { readonly applied: string; readonly shown: boolean }
   /** The difference did not fit: it asks for the whole. */
@@ -109,6 +122,12 @@ export type ManagerMessage =
   | { readonly drained: readonly string[] }
   | { readonly certificate: string; readonly dataKey: string | undefined }
   | { readonly logs: LogsOrder }
+  /** Undefined network: there is none, or containers may not join it, as `denied` says. */
+  | {
+      readonly answer: number;
+      readonly network: OverlayNetwork | undefined;
+      readonly denied: string;
+    }
   | Refusal;
 
 /** Why a manager does not serve a peer; the connection ends after it. */

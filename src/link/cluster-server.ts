@@ -294,6 +294,8 @@ function checkMessage(value: unknown): NodeMessage {
     isObject(value) &&
     (typeof value['beat'] === 'number' ||
       Array.isArray(value['reports']) ||
+      Array.isArray(value['attach']) ||
+      (isText(value['find']) && typeof value['ask'] === 'number') ||
       (isText(value['applied']) && typeof value['shown'] === 'boolean') ||
       value['lost'] === true ||
       isText(value['renew']));

@@ -23,6 +23,7 @@ export const KIND = {
   task: 'task',
   file: 'file',
   network: 'network',
+  attachment: 'attachment',
   name: 'name',
 } as const;
 
@@ -308,7 +309,35 @@ export type ClusterNetwork = ObjectMeta & {
   readonly segments: readonly OverlaySubnet[];
 };
 
-/** An overlay as a node has to build it while a task there needs it. */
+/** How a node wants a container of its own, which is no task, on an attachable network. */
+export type AttachmentWish = {
+  /** Of this one join of the container, which has another one each time; 64 hex digits. */
+  readonly endpointId: string;
+  readonly containerId: string;
+  /** Id. */
+  readonly network: string;
+  /** Names by which members find it, in lower case, the primary one first. */
+  readonly names: readonly string[];
+  /** Without prefix length; undefined: whatever is free. */
+  readonly ipv4: string | undefined;
+  readonly ipv6: string | undefined;
+  /** Undefined: made of the address. */
+  readonly mac: string | undefined;
+};
+
+/** A container of a node on an attachable network: a member as a task is, and its node's own. */
+export type ClusterAttachment = AttachmentWish & {
+  readonly id: string;
+  readonly nodeId: string;
+  /** With prefix length; empty: none was given yet. */
+  readonly address: string;
+  /** The IPv6 one beside it, of networks that have both families; otherwise empty. */
+  readonly address6: string;
+  /** Why it gets no address; otherwise empty. */
+  readonly error: string;
+};
+
+/** An overlay as a node has to build it while a task or an attachment there needs it. */
 export type OverlayNetwork = {
   readonly id: string;
   readonly name: string;
@@ -316,6 +345,8 @@ export type OverlayNetwork = {
   readonly mtu: number;
   readonly encrypted: boolean;
   readonly internal: boolean;
+  /** Containers that are no tasks may join it. */
+  readonly attachable: boolean;
   readonly ingress: boolean;
 };
 
@@ -365,8 +396,10 @@ export type NodeAssignment = {
   readonly tasks: readonly ClusterTask[];
   /** Only what these tasks refer to, decrypted. */
   readonly files: readonly ClusterFile[];
-  /** Of these tasks' networks; of every node, the ingress network. */
+  /** Of these tasks' networks and its own attachments'; of every node, the ingress network. */
   readonly networks: readonly OverlayNetwork[];
+  /** On these networks, whichever node's; its own also while they lack an address. */
+  readonly attachments: readonly ClusterAttachment[];
   readonly endpoints: readonly OverlayEndpoint[];
   readonly services: readonly ServiceBackends[];
   /** Tunnel ends and addresses by node, this one's among them. */

@@ -42,6 +42,8 @@ export type Attachment = {
   readonly networkName: string;
   /** What is in force while the sandbox exists. */
   readonly active: ActiveAttachment | undefined;
+  /** Nobody asked for it: it is the way to the outside that the others lack. */
+  readonly implied?: boolean;
 };
 
 /** An address with its prefix length; `pool`: of a third-party IPAM driver that it is from. */

@@ -18,7 +18,8 @@ import { makeCertificates, noCertificates } from '../support/certs.ts';
 import { eventually, freePorts } from '../support/gateway.ts';
 
 const INGRESS: OverlayNetwork = {
-  ...{ id: 'ing', name: 'ingress', mtu: 1450, encrypted: false, internal: false, ingress: true },
+  ...{ id: 'ing', name: 'ingress', mtu: 1450, encrypted: false, internal: false },
+  ...{ attachable: false, ingress: true },
   segments: [{ vni: 4096, subnet: '10.0.0.0/24', gateway: '10.0.0.1' }],
 };
 /** Tasks' addresses, each of which a server answers on with the same port. */

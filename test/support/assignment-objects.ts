@@ -1,6 +1,7 @@
 import { UNDESCRIBED } from '../../src/control/cluster/manager.ts';
 import { NO_REPORT } from '../../src/control/cluster/report.ts';
 import type {
+  ClusterAttachment,
   ClusterNetwork,
   ClusterNode,
   ClusterService,
@@ -111,4 +112,19 @@ export function ingressPort(
   transport: ServicePort['transport'] = 'tcp',
 ): ServicePort {
   return { name: '', transport, targetPort, publishedPort, mode: 'ingress' };
+}
+
+/** A container of a node on an attachable network, without an address unless it is said. */
+export function attachmentObject(
+  id: string,
+  nodeId: string,
+  network: string,
+  more: Partial<ClusterAttachment> = {},
+): ClusterAttachment {
+  return {
+    ...{ id, endpointId: `e-${id}`, containerId: `c-${id}`, nodeId, network, names: [id] },
+    ...{ ipv4: undefined, ipv6: undefined, mac: undefined },
+    ...{ address: '', address6: '', error: '' },
+    ...more,
+  };
 }

@@ -2,6 +2,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { systemRng } from '../../src/base/rng.ts';
 import { DEFAULT_SPEC } from '../../src/control/cluster/founding.ts';
+import { formatToken } from '../../src/control/cluster/identity/tokens.ts';
 import type { Orchestration } from '../../src/control/cluster/manager.ts';
 import {
   type AssignmentRunner,
@@ -12,7 +13,7 @@ import {
 } from '../../src/control/cluster/member.ts';
 import { MembershipFile } from '../../src/control/cluster/membership.ts';
 import { NO_ASSIGNMENT } from '../../src/link/assignment.ts';
-import type { NodeAssignment, TaskReport } from '../../src/model/cluster.ts';
+import type { AttachmentWish, NodeAssignment, TaskReport } from '../../src/model/cluster.ts';
 import { EmbeddedStore } from '../../src/store/embedded-store.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -23,6 +24,7 @@ const BY_HAND: Orchestration = { lead: () => () => {} };
 export class Recorder implements AssignmentRunner {
   readonly assigned: NodeAssignment[] = [];
   readonly drainedTasks: string[] = [];
+  wished: readonly AttachmentWish[] = [];
   /** What the host refuses. */
   refuses = '';
   report: ((taskId: string, report: TaskReport) => void) | undefined;
@@ -46,6 +48,10 @@ export class Recorder implements AssignmentRunner {
     ended();
     return () => {};
   };
+
+  wishes(): readonly AttachmentWish[] {
+    return this.wished;
+  }
 
   reportTo(report: Recorder['report']): void {
     this.report = report;
@@ -101,6 +107,12 @@ export class TestNode {
     const remoteAddrs = [`127.0.0.1:${manager.port}`];
     const addresses = this.#addresses();
     return this.member.join({ ...addresses, remoteAddrs, token, availability: 'active', ...more });
+  }
+
+  /** What others join the cluster with that this node manages. */
+  token(role: 'worker' | 'manager'): string {
+    const { cluster, tokenDigest } = this.member.needManager();
+    return formatToken({ rootDigest: tokenDigest, secret: cluster.joinSecrets[role] });
   }
 
   #addresses() {

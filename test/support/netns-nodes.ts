@@ -4,6 +4,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { seededRng } from '../../src/base/rng.ts';
 import { Assignments } from '../../src/control/cluster/assignments.ts';
+import { ClusterAttachments } from '../../src/control/cluster/attachments.ts';
 import { UNDESCRIBED } from '../../src/control/cluster/manager.ts';
 import { HostClusterPlane } from '../../src/control/cluster/plane.ts';
 import { TaskWorker } from '../../src/control/cluster/worker.ts';
@@ -92,7 +93,13 @@ class Node {
       links: () => [{ link: 'eth0', addresses: [`192.0.2.1${number}`, `2001:db8:1::1${number}`] }],
     });
     if (this.#last !== NO_ASSIGNMENT) plane.hold(this.#last);
+    const attachments = new ClusterAttachments({
+      ...{ engine: this.engine, clock: systemClock, logger, isMember: () => this.#member },
+      ...{ ask: async () => undefined, changed: () => {} },
+      ...{ gateway: () => plane.gateway(), refresh: () => plane.refresh() },
+    });
     this.worker = new TaskWorker({
+      attachments,
       ...{ engine: this.engine, plane, logger, files: { put: () => [], drop: () => {} } },
       describe: () => ({ ...UNDESCRIBED, hostname: this.id }),
       now: () => new Date().toISOString(),

@@ -117,7 +117,7 @@ export class StageBench {
   }
 
   async put<T extends { readonly id: string }>(
-    kind: 'cluster' | 'node' | 'network' | 'service' | 'task',
+    kind: 'cluster' | 'node' | 'network' | 'service' | 'task' | 'attachment',
     ...values: readonly T[]
   ): Promise<void> {
     for (const value of values) {

@@ -1,6 +1,4 @@
 import { invalid } from '../../base/faults.ts';
-import type { ClusterMember } from '../../control/cluster/member.ts';
-import { refuseAttachment } from '../../control/cluster/networks.ts';
 import type { Engine } from '../../control/engine.ts';
 import type { WaitCondition } from '../../control/waiters.ts';
 import type { Container } from '../../model/container.ts';
@@ -155,17 +153,13 @@ function stopOptions({ query }: Call) {
   };
 }
 
-async function create(engine: Engine, member: ClusterMember, { body, query }: Call) {
+async function create(engine: Engine, { body, query }: Call) {
   const fields = await body();
   const { enabled } = engine.options.defaultBridge;
   const order = containerOrder(
     fields,
     query.text('name') || undefined,
     enabled ? 'bridge' : 'none',
-  );
-  refuseAttachment(
-    member,
-    order.attachments.map(({ network }) => network),
   );
   const { id, warnings } = await engine.containers.create(order);
   return created({ Id: id, Warnings: [...warnings, ...warningsOf(fields)] });
@@ -197,7 +191,7 @@ async function update({ containers }: Engine, call: Call) {
 }
 
 /** Containers: everything but their streams. */
-export function containerRoutes(engine: Engine, member: ClusterMember): Route[] {
+export function containerRoutes(engine: Engine): Route[] {
   const { containers, registry } = engine;
   const { lifecycle } = containers;
   const order = (action: string, run: (call: Call) => Promise<void>): Route => ({
@@ -210,7 +204,7 @@ export function containerRoutes(engine: Engine, member: ClusterMember): Route[] 
   });
   return [
     { method: 'GET', path: '/containers/json', run: ({ query }) => ok(list(engine, query)) },
-    { method: 'POST', path: '/containers/create', run: (call) => create(engine, member, call) },
+    { method: 'POST', path: '/containers/create', run: (call) => create(engine, call) },
     { method: 'POST', path: '/containers/prune', run: (call) => prune(engine, call) },
     {
       method: 'GET',

@@ -103,10 +103,16 @@ function endpointViews(container: Container, engine: Engine): Record<string, unk
     };
   }
   return Object.fromEntries(
-    container.attachments.map((attachment) => [
-      registry.findNetwork(attachment.networkId)?.name ?? attachment.networkName,
-      endpointView(container, attachment, engine),
-    ]),
+    container.attachments.flatMap((attachment) =>
+      attachment.implied
+        ? []
+        : [
+            [
+              registry.findNetwork(attachment.networkId)?.name ?? attachment.networkName,
+              endpointView(container, attachment, engine),
+            ],
+          ],
+    ),
   );
 }
 

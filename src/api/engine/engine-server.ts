@@ -67,7 +67,7 @@ export class EngineServer {
     return new Router([
       ...systemRoutes(engine, member, this.#facts),
       ...networkRoutes(engine, member, systemClock),
-      ...containerRoutes(engine, member),
+      ...containerRoutes(engine),
       ...streamRoutes(engine),
       ...eventRoutes(engine),
       ...imageRoutes(engine),

@@ -7,7 +7,6 @@ import {
   networkForService,
   networksSeen,
   pruneNetworks,
-  refuseAttachment,
   removeNetwork,
 } from '../../control/cluster/networks.ts';
 import type { Engine } from '../../control/engine.ts';
@@ -105,10 +104,8 @@ async function prune({ engine, member }: Place, { query }: Call): Promise<Answer
   return ok({ NetworksDeleted: [...local, ...ofCluster] });
 }
 
-async function connect({ engine, member }: Place, call: Call): Promise<Answer> {
-  const { containers } = engine;
+async function connect({ containers }: Engine, call: Call): Promise<Answer> {
   const body = await call.body();
-  refuseAttachment(member, [key(call)]);
   const request = attachmentRequest(key(call), body.fields('EndpointConfig'));
   await containers.connect(key(call), body.text('Container'), request);
   return ok(undefined);
@@ -129,7 +126,7 @@ export function networkRoutes(engine: Engine, member: ClusterMember, clock: Cloc
     { method: 'POST', path: '/networks/prune', run: (call) => prune(place, call) },
     { method: 'GET', path: '/networks/:id', run: (call) => inspect(place, call) },
     { method: 'DELETE', path: '/networks/:id', run: (call) => remove(place, call) },
-    { method: 'POST', path: '/networks/:id/connect', run: (call) => connect(place, call) },
+    { method: 'POST', path: '/networks/:id/connect', run: (call) => connect(engine, call) },
     { method: 'POST', path: '/networks/:id/disconnect', run: (call) => disconnect(engine, call) },
   ];
 }

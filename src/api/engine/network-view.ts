@@ -40,7 +40,13 @@ export function networkView(network: Network): Record<string, unknown> {
 const addressOf = (text: string | undefined) => text?.split('/')[0] ?? '';
 
 /** The services of a cluster on a network, by name, and the nodes that it can reach. */
-function clusterPart({ id }: Network, { services, peers }: NodeAssignment) {
+function clusterPart({ id }: Network, { services, attachments, peers }: NodeAssignment) {
+  const taskView = (name: string, endpoint: string, address: string, nodeId: string) => ({
+    Name: name,
+    EndpointID: endpoint,
+    EndpointIP: addressOf(address),
+    Info: { 'Host IP': peers.find((peer) => peer.nodeId === nodeId)?.address ?? '' },
+  });
   const entries = services.flatMap(({ name, vips, ports, tasks }) => {
     const members = tasks.filter(({ addresses }) => addresses[id] !== undefined);
     if (vips[id] === undefined && members.length === 0) return [];
@@ -48,17 +54,20 @@ function clusterPart({ id }: Network, { services, peers }: NodeAssignment) {
       VIP: addressOf(vips[id]),
       Ports: ports.map((port) => `Target: ${port.targetPort}, Publish: ${port.publishedPort}`),
       LocalLBIndex: 0,
-      Tasks: members.map(({ taskId, name: task, nodeId, addresses }) => ({
-        Name: task,
-        EndpointID: taskId,
-        EndpointIP: addressOf(addresses[id]),
-        Info: { 'Host IP': peers.find((peer) => peer.nodeId === nodeId)?.address ?? '' },
-      })),
+      Tasks: members.map(({ taskId, name: task, nodeId, addresses }) =>
+        taskView(task, taskId, addresses[id] ?? '', nodeId),
+      ),
     };
     return [[name, view] as const];
   });
+  const attached = attachments.filter(({ network, address }) => network === id && address !== '');
+  const tasks = attached.map(({ names, endpointId, address, nodeId }) =>
+    taskView(names[0] ?? '', endpointId, address, nodeId),
+  );
+  // Containers that are no tasks are of a service without a name.
+  const rest = { VIP: '', Ports: [], LocalLBIndex: 0, Tasks: tasks };
   return {
-    Services: Object.fromEntries(entries),
+    Services: { ...(tasks.length > 0 ? { '': rest } : {}), ...Object.fromEntries(entries) },
     Peers: peers.map(({ nodeId, address }) => ({ Name: nodeId, IP: address })),
   };
 }

@@ -1,4 +1,5 @@
 import type {
+  ClusterAttachment,
   ClusterNetwork,
   ClusterNode,
   ClusterService,
@@ -10,7 +11,7 @@ import type {
 } from '../../model/cluster.ts';
 import { macOf } from '../attachments.ts';
 import { isOver } from './cluster-state.ts';
-import { both4and6 } from './compile/names.ts';
+import { attachedAddresses, both4and6 } from './compile/names.ts';
 import { hasHttpLabels } from './http-labels.ts';
 import { OVERLAY_OPTIONS } from './orchestration/network-plan.ts';
 import type { ClusterView } from './orchestration/view.ts';
@@ -31,10 +32,10 @@ function isServing({ desired, report }: ClusterTask, node: ClusterNode | undefin
 
 /** A network of the cluster as its members' nodes build it. */
 export function overlayNetwork({ id, name, spec, segments }: ClusterNetwork): OverlayNetwork {
-  const { options, internal, ingress } = spec;
+  const { options, internal, attachable, ingress } = spec;
   const encrypted = options[OVERLAY_OPTIONS.encrypted] !== undefined;
   const mtu = Number(options[OVERLAY_OPTIONS.mtu] || (encrypted ? ENCRYPTED_MTU : TUNNEL_MTU));
-  return { id, name, segments, mtu, encrypted, internal, ingress };
+  return { id, name, segments, mtu, encrypted, internal, attachable, ingress };
 }
 
 /** Networks of a task that are overlays: all but the ingress network, which is the mesh. */
@@ -50,6 +51,14 @@ export function endpointsOf(task: ClusterTask, view: ClusterView): OverlayEndpoi
     // One link has both of them.
     return own.map((address) => ({ network, address, mac: macOf(own[0] ?? ''), nodeId }));
   });
+}
+
+/** Where the addresses of a container live; none: it has yet to get one. */
+export function attachedEndpoints(attachment: ClusterAttachment): OverlayEndpoint[] {
+  const { network, nodeId, mac } = attachment;
+  const own = attachedAddresses(attachment);
+  const link = mac ?? macOf(own[0] ?? '');
+  return own.map((one) => ({ network, address: one, mac: link, nodeId }));
 }
 
 function aliasesOf(

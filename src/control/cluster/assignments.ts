@@ -8,6 +8,7 @@ import {
 } from '../../model/cluster.ts';
 import type { Store, StoreEvent } from '../../store/store.ts';
 import {
+  attachedEndpoints,
   backendsOf,
   endpointsOf,
   isPlaced,
@@ -48,6 +49,8 @@ export class Assignments {
   readonly #views = new Map<string, BoardView>();
   /** By task: where it was when last looked at. */
   readonly #places = new Map<string, string>();
+  /** By attachment: its node. */
+  readonly #attached = new Map<string, string>();
   readonly #published = new Set<string>();
   readonly #leaving = new Map<string, Versioned<ClusterTask>>();
   /** By name. */
@@ -105,6 +108,9 @@ export class Assignments {
     for (const id of networks) sources.set(networkTopic(id), this.#networkNotices(id));
     for (const id of tasks) {
       sources.set(`task ${id}`, this.#taskNotices(id, moved));
+    }
+    for (const id of touched.attachments) {
+      sources.set(`attachment ${id}`, this.#attachmentNotices(id, moved));
     }
     for (const [id, file] of this.#files) sources.set(fileTopic(id), this.#fileNotices(file));
     this.#files.clear();
@@ -236,6 +242,23 @@ export class Assignments {
     return [own, ...endpoints];
   }
 
+  /** One without an address is told to its own node alone, so that it knows why. */
+  #attachmentNotices(id: string, moved: Set<string>): Notice[] {
+    const item = this.#view.attachments.get(id)?.value;
+    for (const one of [item?.nodeId, this.#attached.get(id)]) if (one !== undefined) moved.add(one);
+    if (!item) {
+      this.#attached.delete(id);
+      return [];
+    }
+    this.#attached.set(id, item.nodeId);
+    const endpoints = item.address === '' ? [] : attachedEndpoints(item);
+    const topics = [endpoints.length > 0 ? networkTopic(item.network) : nodeTopic(item.nodeId)];
+    return [
+      { topics, part: 'attachments', item },
+      ...endpoints.map((one): Notice => ({ topics, part: 'endpoints', item: one })),
+    ];
+  }
+
   #fileNotices(file: ClusterFile | undefined): Notice[] {
     if (!file) return [];
     const item = this.#opener.openFile(file);
@@ -245,21 +268,26 @@ export class Assignments {
     return [{ topics, part: 'files', item }];
   }
 
-  /** A node follows what its tasks need. */
+  /** A node follows what its tasks and attachments need. */
   #follow(nodeId: string): void {
     const node = this.#view.nodes.get(nodeId)?.value;
     if (!node) return;
     const topics = new Set([EVERYBODY, nodeTopic(nodeId)]);
     if (node.description.gateway) topics.add(GATEWAYS);
+    const overlays = new Set<string>();
     for (const { value: task } of this.#view.tasksOfNode(nodeId).values()) {
       if (!isPlaced(task)) continue;
       topics.add(serviceTopic(task.serviceId));
       for (const { id } of task.template.files) topics.add(fileTopic(id));
-      for (const id of overlaysOf(task, this.#view)) {
-        topics.add(networkTopic(id));
-        const network = this.#view.networks.get(id)?.value;
-        if (network && overlayNetwork(network).encrypted) topics.add(KEYS);
-      }
+      for (const id of overlaysOf(task, this.#view)) overlays.add(id);
+    }
+    for (const { value } of this.#view.attachmentsOfNode(nodeId).values()) {
+      if (value.address !== '') overlays.add(value.network);
+    }
+    for (const id of overlays) {
+      topics.add(networkTopic(id));
+      const network = this.#view.networks.get(id)?.value;
+      if (network && overlayNetwork(network).encrypted) topics.add(KEYS);
     }
     const before = this.#topics.get(nodeId);
     if (before && before.size === topics.size && [...topics].every((one) => before.has(one)))

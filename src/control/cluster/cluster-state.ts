@@ -1,6 +1,7 @@
 import { notFound } from '../../base/faults.ts';
 import {
   type Cluster,
+  type ClusterAttachment,
   type ClusterFile,
   type ClusterNetwork,
   type ClusterNode,
@@ -54,6 +55,10 @@ export function servicesOf(store: Store): Versioned<ClusterService>[] {
 
 export function networksOf(store: Store): Versioned<ClusterNetwork>[] {
   return all<ClusterNetwork>(store, KIND.network);
+}
+
+export function attachmentsOf(store: Store): Versioned<ClusterAttachment>[] {
+  return all<ClusterAttachment>(store, KIND.attachment);
 }
 
 export function filesOf(store: Store): Versioned<ClusterFile>[] {

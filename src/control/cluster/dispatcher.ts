@@ -17,9 +17,12 @@ import { type NodeSession, RefusedError, type SessionPeer } from '../../link/clu
 import { type ClusterNode, KIND, type NodeRole } from '../../model/cluster.ts';
 import { edit } from '../../store/edit.ts';
 import type { Store } from '../../store/store.ts';
+import { lookUp } from '../lookup.ts';
+import { overlayNetwork } from './assignment.ts';
 import { Assignments, type Opener } from './assignments.ts';
+import { AttachmentWriter } from './attachment-writer.ts';
 import type { BoardView } from './board.ts';
-import { clusterOf, findNode, managerAddresses, nodesOf } from './cluster-state.ts';
+import { clusterOf, findNode, managerAddresses, networksOf, nodesOf } from './cluster-state.ts';
 import { digestOf, identityOf, issuerOf, type NodeIdentity } from './identity/authority.ts';
 import { readReport } from './report.ts';
 import { ReportWriter } from './report-writer.ts';
@@ -89,6 +92,7 @@ export class Dispatcher {
   readonly #deps: DispatcherDeps;
   readonly #sessions = new Map<string, Session>();
   readonly #reports: ReportWriter;
+  readonly #attachments: AttachmentWriter;
   readonly #unwatch: () => void;
   #lead: { readonly since: number; readonly assignments: Assignments } | undefined;
   #beat: Timer | undefined;
@@ -99,6 +103,7 @@ export class Dispatcher {
   constructor(deps: DispatcherDeps) {
     this.#deps = deps;
     this.#reports = new ReportWriter(deps.store, deps.clock, deps.logger);
+    this.#attachments = new AttachmentWriter(deps.store, deps.clock, deps.logger);
     this.#unwatch = deps.store.watch((events, version) => {
       this.#version = version;
       this.#lead?.assignments.apply(events);
@@ -140,6 +145,7 @@ export class Dispatcher {
     this.#closed = true;
     this.#gathering?.cancel();
     this.#reports.close();
+    this.#attachments.close();
     this.#unwatch();
   }
 
@@ -175,12 +181,28 @@ export class Dispatcher {
     if (this.#sessions.get(session.nodeId) !== session) return;
     if ('beat' in message) session.peer.send({ beat: message.beat });
     else if ('reports' in message) this.#take(session.nodeId, message.reports);
+    else if ('attach' in message) this.#attachments.take(session.nodeId, message.attach);
+    else if ('find' in message) session.peer.send(this.#find(message.find, message.ask));
     else if ('applied' in message) this.#applied(session, message.applied, message.shown);
     else if ('lost' in message) {
       session.sent = undefined;
       session.appliedVersion = '';
       this.#gather();
     } else void this.#renew(session, message.renew);
+  }
+
+  /** What a node may know of a network before a container of its own is on it. */
+  #find(key: string, answer: number): ManagerMessage {
+    try {
+      const all = networksOf(this.#deps.store).map(({ value }) => value);
+      const found = lookUp(all, key, 'network');
+      if (!found) return { answer, network: undefined, denied: '' };
+      if (found.spec.attachable) return { answer, network: overlayNetwork(found), denied: '' };
+      throw new Error(`network ${key} not manually attachable`);
+    } catch (error) {
+      const denied = `rpc error: code = PermissionDenied desc = ${errorText(error)}`;
+      return { answer, network: undefined, denied };
+    }
   }
 
   ended(session: Session): void {

@@ -7,7 +7,14 @@ import type { Rng } from '../../base/rng.ts';
 import { NO_ASSIGNMENT } from '../../link/assignment.ts';
 import type { SessionTerms } from '../../link/cluster-protocol.ts';
 import { formatHostPort } from '../../model/address.ts';
-import type { Cluster, NodeAssignment, NodeDescription, TaskReport } from '../../model/cluster.ts';
+import type {
+  AttachmentWish,
+  Cluster,
+  NodeAssignment,
+  NodeDescription,
+  OverlayNetwork,
+  TaskReport,
+} from '../../model/cluster.ts';
 import { isWildcard } from '../../model/host-intent.ts';
 import type { Store } from '../../store/store.ts';
 import { NOT_A_MANAGER } from '../network-request.ts';
@@ -36,6 +43,8 @@ export interface AssignmentRunner {
   /** No node sends anything new to these tasks any more. */
   drained(tasks: readonly string[]): void;
   readonly logs: TaskLogsSource;
+  /** Containers of this host on attachable networks. */
+  wishes(): readonly AttachmentWish[];
   /** Where reports go from now on; undefined: nowhere. */
   reportTo(report: ((taskId: string, report: TaskReport) => void) | undefined): void;
 }
@@ -227,6 +236,17 @@ export class ClusterMember {
     this.#link?.reconnect();
   }
 
+  /** Its containers on attachable networks are others than before. */
+  attachmentsChanged(): void {
+    this.#link?.attachmentsChanged();
+  }
+
+  /** Asks a manager for an attachable network; undefined: there is none. */
+  async findNetwork(key: string): Promise<OverlayNetwork | undefined> {
+    if (!this.#link) throw unavailable(`network ${key} is not known here, and no manager answers`);
+    return this.#link.findNetwork(key);
+  }
+
   /** Lets go of managers and nodes; tasks run on. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -342,6 +362,7 @@ export class ClusterMember {
         }
       },
       drained: (tasks) => runner.drained(tasks),
+      wishes: () => runner.wishes(),
       logs: runner.logs,
       terms: (terms) => this.#takeTerms(terms),
       certified: (certificate, key, dataKey) => this.#certified(certificate, key, dataKey),

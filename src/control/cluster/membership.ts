@@ -1,3 +1,4 @@
+import { NO_ASSIGNMENT } from '../../link/assignment.ts';
 import type { NodeAssignment, NodeRole } from '../../model/cluster.ts';
 import type { EmbeddedStore } from '../../store/embedded-store.ts';
 import { seal, unseal } from './identity/sealing.ts';
@@ -79,7 +80,9 @@ export class MembershipFile {
   /** The last assignment, without what secrets hold: that is never on a node's disk. */
   readAssignment(): NodeAssignment | undefined {
     // exempt(as): the store holds what this class wrote
-    return this.#store.list(PLAN.kind)[0]?.value as NodeAssignment | undefined;
+    const kept = this.#store.list(PLAN.kind)[0]?.value as Partial<NodeAssignment> | undefined;
+    // A part that is new was not written by an older daemon.
+    return kept && { ...NO_ASSIGNMENT, ...kept };
   }
 
   writeAssignment(assignment: NodeAssignment): void {

@@ -14,7 +14,7 @@ import type { Store } from '../../store/store.ts';
 import { stamp } from '../ids.ts';
 import { lookUp } from '../lookup.ts';
 import { checkGeneral, checkMtu, type NetworkRequest } from '../network-request.ts';
-import { isActive, need, networksOf, servicesOf, tasksOf } from './cluster-state.ts';
+import { attachmentsOf, isActive, need, networksOf, servicesOf, tasksOf } from './cluster-state.ts';
 import { hasHttpLabels } from './http-labels.ts';
 import { newClusterId } from './identity/tokens.ts';
 import type { ManagerPart } from './manager.ts';
@@ -125,7 +125,10 @@ function useOf(store: Store, { id, spec }: ClusterNetwork): string | undefined {
       return `network ${id} is in use by service ${service.id}`;
     }
   }
-  const user = spec.ingress ? undefined : tasksOf(store).find(({ value }) => holds(value, id));
+  if (spec.ingress) return undefined;
+  const user =
+    tasksOf(store).find(({ value }) => holds(value, id)) ??
+    attachmentsOf(store).find(({ value }) => value.network === id);
   return user && `network ${id} is in use by task ${user.value.id}`;
 }
 
@@ -159,7 +162,7 @@ export async function pruneNetworks(
   return unused.map(({ name }) => name);
 }
 
-/** Whether no service and no task refers to a network of the cluster. */
+/** Whether no service, no task and no container refers to a network of the cluster. */
 export function isDangling({ manager }: ClusterMember, id: string): boolean {
   if (!manager) return false;
   const found = networksOf(manager.store).find(({ value }) => value.id === id);
@@ -175,7 +178,7 @@ export function shownNetwork({ spec, segments, id, name, labels, created }: Clus
 
 /** What a node was told of a network, which is all that a worker knows. */
 export function toldNetwork(told: OverlayNetwork): Network {
-  const { id, name, segments, mtu, encrypted, internal, ingress } = told;
+  const { id, name, segments, mtu, encrypted, internal, attachable, ingress } = told;
   const blocks = segments.map(({ subnet, gateway }) => ({
     ...{ subnet, gateway, ipRange: undefined, auxAddresses: {} },
   }));
@@ -183,7 +186,7 @@ export function toldNetwork(told: OverlayNetwork): Network {
     ...{ id, name, driver: OVERLAY, scope: 'swarm', created: NEVER, internal, ingress },
     ...{ ipv4: true, ipv6: segments.some(({ subnet }) => subnet.includes(':')) },
     ipam: { driver: 'default', options: {}, blocks, chosen: true },
-    ...{ attachable: false, configOnly: false, configFrom: undefined, labels: {} },
+    ...{ attachable, configOnly: false, configFrom: undefined, labels: {} },
     options: {
       [OVERLAY_OPTIONS.mtu]: String(mtu),
       [OVERLAY_OPTIONS.vnis]: segments.map(({ vni }) => vni).join(','),
@@ -192,7 +195,7 @@ export function toldNetwork(told: OverlayNetwork): Network {
   };
 }
 
-/** Networks of the cluster that this node knows: a manager all, a worker those of its tasks. */
+/** Networks of the cluster that this node knows: a manager all, a worker those of its containers. */
 export function networksSeen({ manager, assignment }: ClusterMember): Network[] {
   if (manager) return networksOf(manager.store).map(({ value }) => shownNetwork(value));
   return assignment.networks.map(toldNetwork);
@@ -237,21 +240,4 @@ export function networkForService(
   throw forbidden(
     `The network ${own.name} cannot be used with services. Only networks scoped to the swarm can be used, such as those created with the overlay driver.`,
   );
-}
-
-/** Throws when a container of this host is to join a network of the cluster. */
-export function refuseAttachment(member: ClusterMember, keys: readonly string[]): void {
-  const seen = networksSeen(member);
-  for (const key of keys) {
-    const network = seen.find(({ id, name }) => id === key || name === key);
-    if (!network) continue;
-    if (network.attachable) {
-      throw unsupported(
-        `Could not attach to network ${key}: only tasks of services join networks of a cluster here`,
-      );
-    }
-    throw forbidden(
-      `Could not attach to network ${key}: rpc error: code = PermissionDenied desc = network ${key} not manually attachable`,
-    );
-  }
 }

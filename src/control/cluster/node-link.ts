@@ -1,9 +1,10 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { Clock, Timer } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
+import { forbidden, unavailable } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
 import { jitter, type Rng } from '../../base/rng.ts';
-import { applyDiff, versionOf } from '../../link/assignment.ts';
+import { applyDiff, NO_ASSIGNMENT, versionOf } from '../../link/assignment.ts';
 import { type ManagerSession, type NodeTls, openSession } from '../../link/cluster-client.ts';
 import {
   BEAT_JITTER,
@@ -14,7 +15,12 @@ import {
   type SessionHello,
   type SessionTerms,
 } from '../../link/cluster-protocol.ts';
-import type { NodeAssignment, TaskReport } from '../../model/cluster.ts';
+import type {
+  AttachmentWish,
+  NodeAssignment,
+  OverlayNetwork,
+  TaskReport,
+} from '../../model/cluster.ts';
 import {
   createRequest,
   digestOf,
@@ -35,6 +41,8 @@ export type NodeLinkDeps = {
   /** Resolves when it is in place. */
   assigned(assignment: NodeAssignment): Promise<void>;
   drained(tasks: readonly string[]): void;
+  /** Its containers on attachable networks. */
+  wishes(): readonly AttachmentWish[];
   readonly logs: TaskLogsSource;
   terms(terms: SessionTerms): void;
   certified(certificate: string, key: string, dataKey: string | undefined): void;
@@ -48,6 +56,8 @@ export type NodeLinkDeps = {
 const RETRY_MS = 200;
 const MAX_RETRY_MS = 5000;
 const REPORT_MS = 20;
+/** How long an answer of a manager is waited for, until one is reached included. */
+const ANSWER_MS = 20_000;
 /** Until what the host has refused is tried again. */
 const SHOW_AGAIN_MS = 2000;
 /** Between two tries to get the next certificate at least. */
@@ -76,6 +86,13 @@ export class NodeLink {
   /** Latest report by task, and those that the session's manager has not been sent. */
   readonly #reports = new Map<string, TaskReport>();
   readonly #unsent = new Set<string>();
+  /** What the session's manager was told of attachments, as text; empty: nothing. */
+  #wished = '';
+  #asks = 0;
+  readonly #asked = new Map<
+    number,
+    { readonly key: string; readonly answer: PromiseWithResolvers<OverlayNetwork | undefined> }
+  >();
   #applying: Promise<void> = Promise.resolve();
   #shown = false;
   #showAgain: Timer | undefined;
@@ -123,6 +140,31 @@ export class NodeLink {
     this.#unsent.delete(taskId);
   }
 
+  /** Its attachments may be others than before. */
+  attachmentsChanged(): void {
+    this.#flushSoon();
+  }
+
+  /**
+   * An attachable network by name, id or the beginning of an id; undefined: there is none. Throws
+   * when containers may not join it, and when no manager answers.
+   */
+  async findNetwork(key: string): Promise<OverlayNetwork | undefined> {
+    const ask = this.#asks++;
+    const answer = Promise.withResolvers<OverlayNetwork | undefined>();
+    const late = this.#deps.clock.after(ANSWER_MS, () => {
+      answer.reject(unavailable(`network ${key} is not known here, and no manager answers`));
+    });
+    this.#asked.set(ask, { key, answer });
+    this.#session?.send({ find: key, ask });
+    try {
+      return await answer.promise;
+    } finally {
+      late.cancel();
+      this.#asked.delete(ask);
+    }
+  }
+
   async #connect(): Promise<void> {
     const managers = this.#deps.managers();
     this.#address = this.#hint ?? managers[this.#next++ % Math.max(1, managers.length)] ?? '';
@@ -143,6 +185,8 @@ export class NodeLink {
       this.#session = session;
       this.#heard = this.#deps.clock.now();
       for (const id of this.#reports.keys()) this.#unsent.add(id);
+      this.#wished = '';
+      for (const [ask, { key }] of this.#asked) session.send({ find: key, ask });
       this.#flushSoon();
       this.#beatLater();
     } catch (error) {
@@ -193,7 +237,9 @@ export class NodeLink {
       this.#deps.terms(message.terms);
       this.#checkCertificate(message.terms);
       this.#beatLater();
-    } else if ('whole' in message) this.#assign(message.whole, message.version);
+    } else if ('whole' in message) {
+      this.#assign({ ...NO_ASSIGNMENT, ...message.whole }, message.version);
+    } else if ('answer' in message) this.#answered(message);
     else if ('diff' in message) {
       const next = applyDiff(this.#deps.assignment(), message.diff);
       if (versionOf(next) === message.version) this.#assign(next, message.version);
@@ -202,6 +248,12 @@ export class NodeLink {
     else if ('logs' in message) {
       void sendLogs(this.#address, this.#deps.tls(), message.logs, this.#deps.logs);
     } else if ('certificate' in message) this.#certified(message.certificate, message.dataKey);
+  }
+
+  #answered({ answer, network, denied }: Extract<ManagerMessage, { answer: number }>): void {
+    const asked = this.#asked.get(answer);
+    if (denied === '') asked?.answer.resolve(network);
+    else asked?.answer.reject(forbidden(`Could not attach to network ${asked.key}: ${denied}`));
   }
 
   #assign(assignment: NodeAssignment, version: string): void {
@@ -237,8 +289,17 @@ export class NodeLink {
         return report ? [{ taskId, report }] : [];
       });
       if (reports.length > 0) this.#session.send({ reports });
+      this.#tellWishes();
       if (this.#unsent.size > 0) this.#flushSoon();
     });
+  }
+
+  #tellWishes(): void {
+    const attach = this.#deps.wishes();
+    const text = JSON.stringify(attach);
+    if (text === this.#wished) return;
+    this.#wished = text;
+    this.#session?.send({ attach });
   }
 
   #scheduleRenewal(): void {

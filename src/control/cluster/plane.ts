@@ -99,6 +99,13 @@ export class HostClusterPlane implements ClusterPlane {
     return this.#needsGateway(task) ? [...joins, plainAttachment(GATEWAY_BRIDGE)] : joins;
   }
 
+  /** The bridge to the outside, made if need be. */
+  async gateway(): Promise<Network> {
+    const made = this.#last.then(() => this.#gateway ?? this.#createGateway());
+    this.#last = made.catch(() => {});
+    return await made;
+  }
+
   #overlay(network: string): OverlayNetwork | undefined {
     return this.#assignment.networks.find(({ id, ingress }) => id === network && !ingress);
   }
@@ -136,11 +143,15 @@ export class HostClusterPlane implements ClusterPlane {
   }
 
   async #makeGateway(): Promise<void> {
-    const { networks, facts } = this.#deps.engine;
     if (this.#gateway || !this.#assignment.tasks.some((task) => this.#needsGateway(task))) return;
+    await this.#createGateway();
+  }
+
+  async #createGateway(): Promise<Network> {
+    const { networks, facts } = this.#deps.engine;
     // Another engine on this host may have a link of this name.
     const free = !facts.hasLink(GATEWAY_BRIDGE);
-    await networks.create(gatewayRequest(free ? GATEWAY_BRIDGE : undefined));
+    return await networks.create(gatewayRequest(free ? GATEWAY_BRIDGE : undefined));
   }
 
   /** Outside a cluster nobody needs it. */
@@ -153,7 +164,7 @@ export class HostClusterPlane implements ClusterPlane {
 
   #parts(): [ClusterIntent, readonly NameRecord[]] {
     const host = this.#host();
-    if (host) return [clusterIntent(this.#assignment, host), clusterNames(this.#assignment)];
+    if (host) return [clusterIntent(this.#assignment, host), clusterNames(this.#assignment, host)];
     const encryption = { epoch: this.#deps.epoch, keys: [], peers: [] };
     const nothing: ClusterIntent = {
       ...{ tunnel: { local: '', port: 0 }, overlays: [], peers: [], vips: [], mesh: undefined },

@@ -1,11 +1,16 @@
 import type { ClusterTask, ServicePort } from '../../model/cluster.ts';
-import type { AttachmentRequest, PortRequest } from '../../model/container.ts';
+import type { AttachmentRequest, ContainerSpec, PortRequest } from '../../model/container.ts';
 import type { TaskMount } from '../../model/task-spec.ts';
 import type { ContainerOrder } from '../container-order.ts';
 import { expandSpec, type TemplateContext } from './templates.ts';
 
 /** Label that says which task a container is of. */
 export const TASK_LABEL = 'com.docker.swarm.task.id';
+
+/** Whether a container is a task of a service. */
+export function isTask({ labels }: Pick<ContainerSpec, 'labels'>): boolean {
+  return labels[TASK_LABEL] !== undefined;
+}
 
 function labelsOf({ service, node, task }: TemplateContext): Record<string, string> {
   return {

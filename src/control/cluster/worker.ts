@@ -2,6 +2,7 @@ import { errorText } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { NO_ASSIGNMENT } from '../../link/assignment.ts';
 import type {
+  AttachmentWish,
   ClusterFile,
   ClusterTask,
   FileReference,
@@ -13,6 +14,7 @@ import type { AttachmentRequest } from '../../model/container.ts';
 import type { TaskMount } from '../../model/task-spec.ts';
 import type { Engine } from '../engine.ts';
 import type { EngineEvent } from '../event-log.ts';
+import type { ClusterAttachments } from './attachments.ts';
 import type { TaskLogsSource } from './log-sender.ts';
 import type { AssignmentRunner } from './member.ts';
 import { plainAttachment, TASK_LABEL, taskOrder } from './task-order.ts';
@@ -43,6 +45,7 @@ export type WorkerDeps = {
   readonly engine: Engine;
   readonly files: TaskFiles;
   readonly plane: ClusterPlane;
+  readonly attachments: ClusterAttachments;
   describe(): NodeDescription;
   now(): string;
   readonly logger: Logger;
@@ -78,8 +81,13 @@ export class TaskWorker implements AssignmentRunner {
     try {
       await this.#deps.plane.show(assignment);
     } finally {
+      this.#deps.attachments.assigned(assignment);
       this.#run(assignment);
     }
+  }
+
+  wishes(): readonly AttachmentWish[] {
+    return this.#deps.attachments.wishes();
   }
 
   drained(tasks: readonly string[]): void {

@@ -1,6 +1,5 @@
 import { failed } from '../../base/faults.ts';
-import { parseCidr, parsePrefix } from '../../ipam/cidr.ts';
-import { bare } from '../../model/address.ts';
+import { parseCidr } from '../../ipam/cidr.ts';
 import type {
   ActiveAttachment,
   Attachment,
@@ -13,11 +12,12 @@ import {
   activateAll,
   checkAttachment,
   type Leases,
+  leaseOf,
   networkOf,
   portRequests,
 } from '../attachments.ts';
 import { newId } from '../ids.ts';
-import { type ControlParts, patch } from '../parts.ts';
+import { type ClusterJoin, type ControlParts, patch } from '../parts.ts';
 import { gatewayAttachment, isRemote, isRemoteIpam } from '../topology.ts';
 import type { Claim } from './debts.ts';
 
@@ -27,13 +27,6 @@ const MAC = 'com.docker.network.endpoint.macaddress';
 const MAC_TEXT = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i;
 /** Source: IANA, Assigned Internet Protocol Numbers. */
 const PROTOCOL: Readonly<Record<Transport, number>> = { tcp: 6, udp: 17, sctp: 132 };
-
-function lease(text: string | undefined, pool?: string): AttachmentLease | undefined {
-  const parsed = text === undefined ? undefined : parsePrefix(text);
-  if (text === undefined || !parsed) return undefined;
-  const base = { address: bare(text), prefixLength: parsed.cidr.bits };
-  return pool === undefined ? base : { ...base, pool };
-}
 
 function text(one: AttachmentLease | undefined): string | undefined {
   return one && `${one.address}/${one.prefixLength}`;
@@ -83,11 +76,24 @@ export class RemoteAttachments {
    * container. All or none.
    */
   async activate(
-    attachments: readonly Attachment[],
+    container: Container,
+    wanted: readonly Attachment[],
+    store: (attachments: Attachment[]) => Container | undefined,
+  ): Promise<Container | undefined> {
+    const join = await this.#parts.overlays.join(container, wanted);
+    try {
+      return await this.#activate(join, store);
+    } finally {
+      join.done();
+    }
+  }
+
+  async #activate(
+    { leases: given, attachments }: ClusterJoin,
     store: (attachments: Attachment[]) => Container | undefined,
   ): Promise<Container | undefined> {
     const { registry, remote } = this.#parts;
-    const leases = new Map<string, Leases>();
+    const leases = new Map(given);
     const claims: Claim[] = [];
     const held: string[] = [];
     const take = (claim: Claim) => {
@@ -220,7 +226,7 @@ export class RemoteAttachments {
       if (block?.pool === undefined) return undefined;
       const { pool } = block;
       const order = { pool, address, options, mac, purpose: 'endpoint' as const };
-      const given = lease(await ipam.requestAddress(driver, order), pool);
+      const given = leaseOf(await ipam.requestAddress(driver, order), pool);
       if (given) take({ kind: 'address', driver, pool, address: given.address });
       return given;
     };
@@ -255,8 +261,8 @@ export class RemoteAttachments {
       ...active,
       link: fits ? active.link : freeName(answer.prefix, others),
       mac: made.mac ?? (await this.#told(driver, id, active.id)),
-      ipv4: active.ipv4 ?? lease(made.ipv4),
-      ipv6: active.ipv6 ?? lease(made.ipv6),
+      ipv4: active.ipv4 ?? leaseOf(made.ipv4),
+      ipv6: active.ipv6 ?? leaseOf(made.ipv6),
       remote: { source, gateway4, gateway6, routes, external: false },
     };
   }

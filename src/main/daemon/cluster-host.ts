@@ -5,6 +5,7 @@ import { systemClock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { systemRng } from '../../base/rng.ts';
 import type { LinkAddresses } from '../../control/cluster/addresses.ts';
+import { ClusterAttachments } from '../../control/cluster/attachments.ts';
 import { tellEvents } from '../../control/cluster/cluster-events.ts';
 import { ClusterMember } from '../../control/cluster/member.ts';
 import { MembershipFile } from '../../control/cluster/membership.ts';
@@ -87,15 +88,24 @@ export function clusterMember(
     edge,
   });
   if (file.nodeId !== undefined) plane.hold(file.readAssignment() ?? NO_ASSIGNMENT);
+  const attachments = new ClusterAttachments({
+    ...{ engine, clock: systemClock, logger },
+    isMember: () => file.nodeId !== undefined,
+    ask: (key) => member.findNetwork(key),
+    changed: () => member.attachmentsChanged(),
+    gateway: () => plane.gateway(),
+    refresh: () => plane.refresh(),
+  });
+  engine.overlays = attachments;
   const runner = new TaskWorker({
-    engine,
+    ...{ engine, attachments },
     files: taskFiles(execRoot, prefixOf(settings)),
     plane,
     describe: () => describe(engine, edge),
     now: () => stamp(systemClock),
     logger,
   });
-  const member = new ClusterMember({
+  const member: ClusterMember = new ClusterMember({
     file,
     openStore: async () =>
       clusterStore ? openClusterStore(clusterStore, logger) : new LocalStore(path),

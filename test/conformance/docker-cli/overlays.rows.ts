@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { fileURLToPath } from 'node:url';
 import { HOST } from './lab.ts';
 import { eventually, refused, row } from './rows.ts';
 import { swarmRows } from './swarm.ts';
+
+const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
 
 swarmRows([
   row('RA-04', 'networks of the cluster stand beside those of the host', async (lab) => {
@@ -81,19 +84,74 @@ swarmRows([
     const options = await lab.ok('network', 'inspect', '-f', '{{json .Options}}', 'sealed');
     assert.match(options, /"encrypted":""/);
   }),
-  row('ON-08', 'a container of one host does not join a network of the cluster', async (lab) => {
-    await lab.ok('network', 'create', '-d', 'overlay', 'over');
-    await lab.ok('network', 'create', '-d', 'overlay', '--attachable', 'open');
-    const text =
-      /Could not attach to network over: rpc error: code = PermissionDenied desc = network over not manually attachable/;
-    refused(await lab.docker('run', '--rm', '--network', 'over', 'host', 'true'), text, 125);
-    await lab.ok('run', '-d', '--name', 'aa', 'host', 'sleep', '60');
-    refused(await lab.docker('network', 'connect', 'over', 'aa'), text);
+  row(
+    'ON-08',
+    'a network of the cluster that is not attachable takes no container',
+    async (lab) => {
+      await lab.ok('network', 'create', '-d', 'overlay', 'over');
+      const text =
+        /Could not attach to network over: rpc error: code = PermissionDenied desc = network over not manually attachable/;
+      refused(await lab.docker('run', '--rm', '--network', 'over', 'host', 'true'), text, 125);
+      await lab.ok('run', '-d', '--name', 'aa', 'host', 'sleep', '60');
+      refused(await lab.docker('network', 'connect', 'over', 'aa'), text);
+    },
+  ),
+  row('ON-24', 'the ingress network takes no container', async (lab) => {
     refused(
-      await lab.docker('run', '--rm', '--network', 'open', 'host', 'true'),
-      /only tasks of services join networks of a cluster here/,
+      await lab.docker('run', '--rm', '--network', 'ingress', 'host', 'true'),
+      /Could not attach to network ingress: .* network ingress not manually attachable/,
       125,
     );
+  }),
+  row(
+    'ON-09',
+    'a container on an attachable network has an address of the cluster',
+    async (lab) => {
+      await lab.ok('network', 'create', '-d', 'overlay', '--attachable', 'open');
+      const subnet = await lab.ok(
+        'network',
+        'inspect',
+        '-f',
+        '{{(index .IPAM.Config 0).Subnet}}',
+        'open',
+      );
+      await lab.ok('run', '-d', '--name', 'aa', '--network', 'open', 'host', 'sleep', '60');
+      const format = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
+      const address = await lab.ok('inspect', '-f', format, 'aa');
+      assert.equal(address.split('.').slice(0, 3).join(), subnet.split('.').slice(0, 3).join());
+      const shown = '{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}';
+      assert.equal(await lab.ok('network', 'inspect', '-f', shown, 'open'), `aa ${address}/24`);
+      refused(await lab.docker('network', 'rm', 'open'), /is in use by task [a-z0-9]{25}/);
+      await lab.ok('stop', '-t', '0', 'aa');
+      await eventually(
+        () => lab.docker('network', 'rm', 'open').then(({ code }) => `${code}`),
+        /^0$/,
+      );
+      refused(await lab.docker('start', 'aa'), /network open not found|network \S+ not found/);
+    },
+  ),
+  row('OV-04', 'an overlay joins services and containers', async (lab) => {
+    await lab.ok('network', 'create', '-d', 'overlay', '--attachable', 'open');
+    const web = [process.execPath, PEER, 'serve', 'web', 'tcp:80'];
+    await lab.ok('service', 'create', '-d', '--name', 'web', '--network', 'open', 'host', ...web);
+    await lab.ok('run', '-d', '--name', 'aa', '--network', 'open', 'host', 'sleep', '60');
+    await eventually(() => lab.ask('aa', 'tcp', 'web', 80), /^web /);
+    const verbose = await lab.ok(
+      'network',
+      'inspect',
+      '--verbose',
+      '-f',
+      '{{json .Services}}',
+      'open',
+    );
+    assert.match(verbose, /"aa"/);
+    assert.match(verbose, /"web"/);
+  }),
+  row('ON-12', 'an encrypted one can be attachable', async (lab) => {
+    const order = ['--opt', 'encrypted', '--driver', 'overlay', '--attachable', 'my-attachable'];
+    await lab.ok('network', 'create', ...order);
+    const format = '{{.Attachable}} [{{.Options.encrypted}}]';
+    assert.equal(await lab.ok('network', 'inspect', '-f', format, 'my-attachable'), 'true []');
   }),
   row('ON-16', 'there is one ingress network', async (lab) => {
     const options = ['--opt', 'com.docker.network.driver.mtu=1200'];

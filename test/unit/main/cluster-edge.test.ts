@@ -20,7 +20,8 @@ import {
 import { makeCertificates, noCertificates } from '../../support/certs.ts';
 
 const INGRESS: OverlayNetwork = {
-  ...{ id: 'ing', name: 'ingress', mtu: 1450, encrypted: false, internal: false, ingress: true },
+  ...{ id: 'ing', name: 'ingress', mtu: 1450, encrypted: false, internal: false },
+  ...{ attachable: false, ingress: true },
   segments: [{ vni: 4096, subnet: '10.0.0.0/24', gateway: '10.0.0.1' }],
 };
 const HOST = {

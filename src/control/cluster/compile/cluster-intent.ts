@@ -10,7 +10,7 @@ import type { AttachmentIntent, NameRecord } from '../../../model/host-intent.ts
 import type { IpamBlock } from '../../../model/network.ts';
 import { linkSegments, within } from './addresses.ts';
 import { meshIntent } from './mesh.ts';
-import { serviceNames } from './names.ts';
+import { attachedNames, serviceNames } from './names.ts';
 import { admissionsOf } from './policy.ts';
 
 /** What a host knows of itself that its assignment does not say. */
@@ -26,8 +26,9 @@ export type LocalHost = {
 };
 
 /** Networks that a sandbox here joins; the ingress network is no overlay but the mesh. */
-export function joined({ networks, tasks }: NodeAssignment): OverlayNetwork[] {
+export function joined({ networks, tasks, attachments }: NodeAssignment): OverlayNetwork[] {
   const used = new Set(tasks.flatMap(({ addresses }) => Object.keys(addresses)));
+  for (const { network } of attachments) used.add(network);
   return networks.filter(({ id, ingress }) => !ingress && used.has(id));
 }
 
@@ -144,7 +145,14 @@ export function overlayRoutes(
     );
 }
 
-/** The names of every network that a sandbox here joins. */
-export function clusterNames(assignment: NodeAssignment): NameRecord[] {
-  return joined(assignment).flatMap((network) => serviceNames(network, assignment.services));
+/** The names of every network that a sandbox here joins, but for those of this host's containers. */
+export function clusterNames(
+  assignment: NodeAssignment,
+  { nodeId: self }: Pick<LocalHost, 'nodeId'>,
+): NameRecord[] {
+  const others = assignment.attachments.filter(({ nodeId }) => nodeId !== self);
+  return joined(assignment).flatMap((network) => [
+    ...serviceNames(network, assignment.services),
+    ...attachedNames(network, others),
+  ]);
 }

@@ -1,5 +1,5 @@
 import { bare } from '../../../model/address.ts';
-import type { ServiceBackends } from '../../../model/cluster.ts';
+import type { ClusterAttachment, ServiceBackends } from '../../../model/cluster.ts';
 import type { NameRecord } from '../../../model/host-intent.ts';
 
 /**
@@ -12,6 +12,26 @@ export function serviceNames(
   services: readonly ServiceBackends[],
 ): NameRecord[] {
   return services.flatMap((service) => recordsOf(service, network));
+}
+
+/** An attachment's addresses of both families, without prefix lengths. */
+export function attachedAddresses({
+  address,
+  address6,
+}: Pick<ClusterAttachment, 'address' | 'address6'>): string[] {
+  return [address, address6].filter((one) => one !== '').map(bare);
+}
+
+/** The names of containers on a network that are no tasks, each also with the network's behind it. */
+export function attachedNames(
+  network: { readonly id: string; readonly name: string },
+  attachments: readonly ClusterAttachment[],
+): NameRecord[] {
+  return attachments.flatMap((attachment) => {
+    const addresses = attachedAddresses(attachment);
+    if (attachment.network !== network.id || addresses.length === 0) return [];
+    return attachment.names.flatMap((name, index) => both(name, addresses, network, index === 0));
+  });
 }
 
 function recordsOf(

@@ -1,7 +1,12 @@
 import { invalid } from '../../../base/faults.ts';
-import type { NodeAssignment, OverlayNetwork, ServiceBackends } from '../../../model/cluster.ts';
+import type {
+  ClusterAttachment,
+  NodeAssignment,
+  OverlayNetwork,
+  ServiceBackends,
+} from '../../../model/cluster.ts';
 import type { AdmissionIntent } from '../../../model/cluster-intent.ts';
-import { both4and6 } from './names.ts';
+import { attachedAddresses, both4and6 } from './names.ts';
 
 /** Label of a service that says who may begin connections to its tasks on their networks. */
 export const ALLOW_LABEL = 'sluice.allow-from';
@@ -49,9 +54,23 @@ function allows(
   }
 }
 
+/** Containers that are no tasks, which only networks are named of that are also here. */
+function attachedOf(
+  rules: readonly Rule[],
+  attachments: readonly ClusterAttachment[],
+  networks: readonly OverlayNetwork[],
+): readonly ClusterAttachment[] {
+  const names = new Set(rules.flatMap((rule) => (rule.kind === 'network' ? rule.name : [])));
+  const named = new Set(networks.flatMap(({ id, name }) => (names.has(name) ? id : [])));
+  const admitted = new Set(
+    attachments.flatMap(({ network, containerId }) => (named.has(network) ? containerId : [])),
+  );
+  return attachments.filter(({ containerId }) => admitted.has(containerId));
+}
+
 /** Tasks of this node whose service names who may reach them, by network; its own tasks always may. */
 export function admissionsOf(
-  { services }: NodeAssignment,
+  { services, attachments }: NodeAssignment,
   networks: readonly OverlayNetwork[],
   nodeId: string,
 ): AdmissionIntent[] {
@@ -67,8 +86,12 @@ export function admissionsOf(
     );
     const addresses = (task: Task, network: string) =>
       both4and6(task.addresses, task.addresses6, network);
+    const admitted = attachedOf(rules, attachments, networks);
     return networks.flatMap(({ id: network }) => {
-      const from = sources.flatMap((task) => addresses(task, network));
+      const from = [
+        ...sources.flatMap((task) => addresses(task, network)),
+        ...admitted.filter((one) => one.network === network).flatMap(attachedAddresses),
+      ];
       return own.flatMap((task) =>
         addresses(task, network).map((member) => ({ network, member, sources: from })),
       );

@@ -1,4 +1,11 @@
-import { type Cidr, contains, formatAddress, parseAddress, parseCidr } from '../../../ipam/cidr.ts';
+import {
+  type Address,
+  type Cidr,
+  contains,
+  formatAddress,
+  parseAddress,
+  parseCidr,
+} from '../../../ipam/cidr.ts';
 import { EndpointPool, type EndpointUse } from '../../../ipam/endpoint-pool.ts';
 import { bare } from '../../../model/address.ts';
 import type { ClusterNetwork } from '../../../model/cluster.ts';
@@ -74,6 +81,23 @@ class NetworkLedger {
     return undefined;
   }
 
+  /** These addresses, with the next free one of the family that is not asked for; a text: why not. */
+  ask(wanted: readonly string[]): Lease | string {
+    const asked = wanted.flatMap((text) => parseAddress(text) ?? []);
+    const place = this.#places.find(({ pools, pools6 }) =>
+      asked.every((one) => [...pools, ...pools6].some(({ subnet }) => contains(subnet, one))),
+    );
+    if (!place || asked.length < wanted.length) {
+      return `invalid address ${wanted.join(', ')}: It does not belong to any of this network's subnets`;
+    }
+    const address = takeOr(asked, place.pools);
+    const address6 = takeOr(asked, place.pools6);
+    const whole = address6 !== undefined || place.pools6.length === 0;
+    if (address !== undefined && whole) return { address, address6 };
+    for (const one of [address, address6]) if (one !== undefined) this.free(one);
+    return 'Address already in use';
+  }
+
   #find(text: string): [EndpointPool | undefined, bigint] {
     const address = parseAddress(bare(text));
     if (!address) return [undefined, 0n];
@@ -83,6 +107,15 @@ class NetworkLedger {
     }
     return [undefined, 0n];
   }
+}
+
+/** The one of these pools that is asked for, or the next; undefined: it is not to be had. */
+function takeOr(asked: readonly Address[], pools: readonly EndpointPool[]): string | undefined {
+  for (const address of asked) {
+    const pool = pools.find(({ subnet }) => contains(subnet, address));
+    if (pool) return pool.take(address.value, 'task') ? formatIn(pool, address.value) : undefined;
+  }
+  return nextOf(pools, 'task');
 }
 
 function nextOf(pools: readonly EndpointPool[], use: EndpointUse): string | undefined {
@@ -132,6 +165,15 @@ export class AddressLedger {
     if (had) return had;
     const lease = this.#networks.get(network)?.next(use);
     if (lease) this.#hold(owner, network, lease);
+    return lease;
+  }
+
+  /** As `lease` of one that asks for these addresses of a network; a text: why it does not get them. */
+  ask(owner: string, network: string, wanted: readonly string[]): Lease | string | undefined {
+    const had = this.#held.get(owner)?.get(network);
+    if (had || wanted.length === 0) return had ?? this.lease(owner, network, 'task');
+    const lease = this.#networks.get(network)?.ask(wanted);
+    if (typeof lease === 'object') this.#hold(owner, network, lease);
     return lease;
   }
 

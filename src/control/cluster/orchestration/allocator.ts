@@ -11,6 +11,7 @@ import type { Change } from '../../../store/embedded-store.ts';
 import { timestamp } from '../../ids.ts';
 import { isActive, isOver, type Versioned } from '../cluster-state.ts';
 import { AddressLedger, type Lease, type Leases } from './address-ledger.ts';
+import { Attached } from './attached.ts';
 import { Drafts, planOf } from './drafts.ts';
 import { completeNetwork, lacksSegments, OVERLAY } from './network-plan.ts';
 import { givePorts, PortLedger } from './ports.ts';
@@ -59,12 +60,13 @@ function samePorts(a: readonly ServicePort[], b: readonly ServicePort[]): boolea
 type Joined = { readonly ids: readonly string[]; readonly fault: string | undefined };
 
 /**
- * Gives networks their subnets and VNIs, services their addresses and ports, tasks their addresses.
- * Everything that is given is in the state, and a new allocator reads it from there. Addresses of
- * tasks that are over, and whatever was an object's that is gone, are free again.
+ * Gives networks their subnets and VNIs, services their addresses and ports, tasks and attachments
+ * their addresses. Everything that is given is in the state, and a new allocator reads it from
+ * there. Addresses of tasks that are over, and whatever was an object's that is gone, are free again.
  */
 export class Allocator implements Stage {
   readonly #addresses = new AddressLedger();
+  readonly #attached = new Attached(this.#addresses);
   readonly #ports = new PortLedger();
   readonly #drafts = {
     network: new Drafts<ClusterNetwork>(KIND.network),
@@ -86,11 +88,15 @@ export class Allocator implements Stage {
     for (const id of touched.networks) this.#settleNetwork(view, id);
     for (const id of touched.services) this.#settleService(view, id);
     for (const id of touched.tasks) this.#settleTask(view, id);
+    for (const id of touched.attachments) this.#attached.settle(view, id);
     const services = touched.networks.size > 0 ? view.services.keys() : touched.services;
     for (const id of services) this.#waiting.services.add(id);
     return planOf([
       ...this.#completeNetworks(view),
       ...this.#serveServices(view),
+      ...this.#attached.serve(view, (id) =>
+        this.#addresses.has(id) ? this.#faultOf(view, id) : this.#faults.get(id),
+      ),
       ...this.#serveTasks(view, timestamp(wall)),
     ]);
   }

@@ -14,6 +14,7 @@ export const ORPHAN_MS = 24 * 3600_000;
 /**
  * Takes tasks away: those of services that went, those that are to be removed and run no more, and
  * of each slot those that are too old to be shown. Says of which ones nobody will ever hear again.
+ * Takes attachments away whose node went.
  */
 export class Reaper implements Stage {
   readonly #agenda = new Agenda();
@@ -26,7 +27,23 @@ export class Reaper implements Stage {
     const services = servicesOf(view, { ...touched, nodes });
     if (touched.cluster) for (const id of view.services.keys()) services.add(id);
     const changes = [...services].flatMap((id) => this.#ofService(id, view, now, wall));
+    changes.push(...this.#strandedAttachments(view, touched, nodes, now));
     return { ...planOf(changes), wakeAt: this.#agenda.wakeAt };
+  }
+
+  /** Those whose node will not say any more when their container has gone. */
+  #strandedAttachments(
+    view: ClusterView,
+    { attachments }: Touched,
+    nodes: Iterable<string>,
+    now: number,
+  ): Change[] {
+    const added = [...attachments].flatMap((id) => view.attachments.get(id)?.value.nodeId ?? []);
+    const lost = [...new Set([...nodes, ...added])].filter((id) => this.#isLost(id, view, now));
+    const stranded = lost.flatMap((nodeId) => [...view.attachmentsOfNode(nodeId).values()]);
+    return stranded.map(({ version, value: { id } }) => ({
+      ...{ kind: KIND.attachment, id, value: undefined, expected: version },
+    }));
   }
 
   #watch(id: string, view: ClusterView, now: number): void {

@@ -1,5 +1,6 @@
 import {
   type Cluster,
+  type ClusterAttachment,
   type ClusterNetwork,
   type ClusterNode,
   type ClusterService,
@@ -15,9 +16,12 @@ export type Touched = {
   readonly tasks: ReadonlySet<string>;
   readonly nodes: ReadonlySet<string>;
   readonly networks: ReadonlySet<string>;
+  readonly attachments: ReadonlySet<string>;
   /** The cluster's own object. */
   readonly cluster: boolean;
 };
+
+const PARTS = ['services', 'tasks', 'nodes', 'networks', 'attachments'] as const;
 
 /** What changed and has not been looked at. */
 export class Unseen implements Touched {
@@ -25,36 +29,34 @@ export class Unseen implements Touched {
   readonly tasks = new Set<string>();
   readonly nodes = new Set<string>();
   readonly networks = new Set<string>();
+  readonly attachments = new Set<string>();
   cluster = false;
 
   get isEmpty(): boolean {
-    const { services, tasks, nodes, networks } = this;
-    return !this.cluster && services.size + tasks.size + nodes.size + networks.size === 0;
+    return !this.cluster && PARTS.every((part) => this[part].size === 0);
   }
 
   add(touched: Touched): void {
-    for (const kind of ['services', 'tasks', 'nodes', 'networks'] as const) {
-      for (const id of touched[kind]) this[kind].add(id);
-    }
+    for (const part of PARTS) for (const id of touched[part]) this[part].add(id);
     this.cluster ||= touched.cluster;
   }
 }
 
-type Group = Map<string, Map<string, Versioned<ClusterTask>>>;
+type Group<T> = Map<string, Map<string, Versioned<T>>>;
 
-function join(group: Group, key: string, task: Versioned<ClusterTask>): void {
-  const members = group.get(key) ?? new Map<string, Versioned<ClusterTask>>();
-  members.set(task.value.id, task);
+function join<T extends { id: string }>(group: Group<T>, key: string, one: Versioned<T>): void {
+  const members = group.get(key) ?? new Map<string, Versioned<T>>();
+  members.set(one.value.id, one);
   group.set(key, members);
 }
 
-function leave(group: Group, key: string, id: string): void {
+function leave<T>(group: Group<T>, key: string, id: string): void {
   const members = group.get(key);
   members?.delete(id);
   if (members?.size === 0) group.delete(key);
 }
 
-const NOBODY: ReadonlyMap<string, Versioned<ClusterTask>> = new Map();
+const NOBODY: ReadonlyMap<string, Versioned<never>> = new Map();
 
 /**
  * The state of a cluster as its control loops read it: every kind by id, tasks also by service and
@@ -65,14 +67,17 @@ export class ClusterView {
   readonly nodes = new Map<string, Versioned<ClusterNode>>();
   readonly networks = new Map<string, Versioned<ClusterNetwork>>();
   readonly tasks = new Map<string, Versioned<ClusterTask>>();
+  readonly attachments = new Map<string, Versioned<ClusterAttachment>>();
   cluster: Cluster | undefined;
-  readonly #byService: Group = new Map();
-  readonly #byNode: Group = new Map();
+  readonly #byService: Group<ClusterTask> = new Map();
+  readonly #byNode: Group<ClusterTask> = new Map();
+  readonly #attached: Group<ClusterAttachment> = new Map();
   #touched = new Unseen();
 
   /** Everything that a store holds counts as touched. */
   constructor(store: Store) {
-    for (const kind of [KIND.cluster, KIND.node, KIND.network, KIND.service, KIND.task]) {
+    const { cluster, node, network, service, task, attachment } = KIND;
+    for (const kind of [cluster, node, network, service, task, attachment]) {
       this.apply(store.list(kind).map((object) => ({ kind, id: object.id, object })));
     }
   }
@@ -85,6 +90,11 @@ export class ClusterView {
   /** Tasks that a node was given, ended ones among them. */
   tasksOfNode(id: string): ReadonlyMap<string, Versioned<ClusterTask>> {
     return this.#byNode.get(id) ?? NOBODY;
+  }
+
+  /** Containers of a node on attachable networks. */
+  attachmentsOfNode(id: string): ReadonlyMap<string, Versioned<ClusterAttachment>> {
+    return this.#attached.get(id) ?? NOBODY;
   }
 
   /** What changed since this was last asked. */
@@ -101,6 +111,7 @@ export class ClusterView {
       tasks: new Set(this.tasks.keys()),
       nodes: new Set(this.nodes.keys()),
       networks: new Set(this.networks.keys()),
+      attachments: new Set(this.attachments.keys()),
       cluster: true,
     };
   }
@@ -129,8 +140,20 @@ export class ClusterView {
         case KIND.task:
           this.#applyTask(id, object);
           break;
+        case KIND.attachment:
+          this.#applyAttachment(id, object);
+          break;
       }
     }
+  }
+
+  #applyAttachment(id: string, object: StoreEvent['object']): void {
+    const before = this.attachments.get(id)?.value;
+    if (before) leave(this.#attached, before.nodeId, id);
+    put(this.attachments, id, object);
+    const found = this.attachments.get(id);
+    if (found) join(this.#attached, found.value.nodeId, found);
+    this.#touched.attachments.add(id);
   }
 
   #applyTask(id: string, object: StoreEvent['object']): void {

@@ -22,11 +22,13 @@ import type {
 import type { ForwardIntent } from '../../../../src/model/host-intent.ts';
 
 const ingress: OverlayNetwork = {
-  ...{ id: 'ing', name: 'ingress', mtu: 1450, encrypted: false, internal: false, ingress: true },
+  ...{ id: 'ing', name: 'ingress', mtu: 1450, encrypted: false, internal: false },
+  ...{ attachable: false, ingress: true },
   segments: [{ vni: 4096, subnet: '10.0.0.0/24', gateway: '10.0.0.1' }],
 };
 const app: OverlayNetwork = {
-  ...{ id: 'app', name: 'App', mtu: 1450, encrypted: false, internal: false, ingress: false },
+  ...{ id: 'app', name: 'App', mtu: 1450, encrypted: false, internal: false },
+  ...{ attachable: false, ingress: false },
   segments: [
     { vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' },
     { vni: 4098, subnet: 'fd00:1::/64', gateway: 'fd00:1::1' },
@@ -61,6 +63,7 @@ function service(
 function assignmentOf(services: readonly ServiceBackends[]): NodeAssignment {
   return {
     ...{ tasks: [], files: [], networks: [ingress, app], endpoints: [], services, keys: [] },
+    attachments: [],
     peers: NODES.map((nodeId, index) => ({
       nodeId,
       address: `192.0.2.${index}`,

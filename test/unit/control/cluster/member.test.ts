@@ -19,14 +19,8 @@ async function cluster(t: Scope, size: number): Promise<TestNode[]> {
   t.after(() => Promise.all(nodes.map(({ member }) => member.close())));
   const [first, ...rest] = nodes;
   await first?.init();
-  for (const node of rest) if (first) await node.join(first, token(first, 'worker'));
+  for (const node of rest) if (first) await node.join(first, first.token('worker'));
   return nodes;
-}
-
-function token({ member }: TestNode, role: 'worker' | 'manager'): string {
-  const manager = member.needManager();
-  const secret = manager.cluster.joinSecrets[role];
-  return formatToken({ rootDigest: manager.tokenDigest, secret });
 }
 
 function statuses({ member }: TestNode): string[] {
@@ -155,7 +149,7 @@ test('managers away: a node lives by what it was told last, and resumes', async 
     rmSync(folder, { recursive: true });
   });
   await manager.init();
-  await worker.join(manager, token(manager, 'worker'));
+  await worker.join(manager, manager.token('worker'));
   const { store } = manager.member.needManager();
   const id = worker.member.membership?.nodeId ?? '';
   await store.update([{ kind: KIND.task, id: 'a', value: taskFor(id, 'a'), expected: 0 }]);
@@ -190,9 +184,9 @@ test('wrong tokens, other clusters and strangers are refused', async (t) => {
   const { tokenDigest: rootDigest } = manager.member.needManager();
   const guessed = formatToken({ rootDigest, secret: newJoinSecret() });
   await assert.rejects(node.join(manager, guessed), /A valid join token is necessary/);
-  await assert.rejects(node.join(manager, token(foreign, 'worker')), /does not match fingerprint/);
+  await assert.rejects(node.join(manager, foreign.token('worker')), /does not match fingerprint/);
   await assert.rejects(node.join(manager, 'SWMTKN-1-x'), /invalid join token/);
-  await assert.rejects(node.join(manager, token(manager, 'manager')), /--cluster-store/);
+  await assert.rejects(node.join(manager, manager.token('manager')), /--cluster-store/);
   await assert.rejects(manager.init(), /already part of a swarm/);
   assert.throws(() => node.member.needManager(), /not a swarm manager/);
   assert.equal(node.member.state, 'inactive');
@@ -220,7 +214,7 @@ test('what no node sends ends the connection and nothing else', async (t) => {
   const [port = 0] = await freePorts(1);
   const node = new TestNode(port);
   t.after(() => node.member.close());
-  await node.join(manager, token(manager, 'worker'));
+  await node.join(manager, manager.token('worker'));
   await eventually('it serves on', () => statuses(manager).join() === 'ready,ready');
 });
 

@@ -12,9 +12,11 @@ import type {
   OverlayNetwork,
   ServiceBackends,
 } from '../../../../src/model/cluster.ts';
+import { attachmentObject } from '../../../support/assignment-objects.ts';
 
 const network = (id: string): OverlayNetwork => ({
-  ...{ id, name: `the-${id}`, mtu: 1450, encrypted: false, internal: false, ingress: false },
+  ...{ id, name: `the-${id}`, mtu: 1450, encrypted: false, internal: false },
+  ...{ attachable: false, ingress: false },
   segments: [],
 });
 const back = network('back');
@@ -75,6 +77,20 @@ test('a service takes connections from itself and from whom its label names', ()
   assert.deepEqual(sourcesOf('network:the-front'), [...own, '10.2.0.20']);
   assert.deepEqual(sourcesOf('service:web, service:job'), [...own, '10.2.0.20', '10.2.0.30']);
   assert.deepEqual(sourcesOf('service:nobody,label:constructor'), own);
+});
+
+test('a container is admitted by a network that it shares with the service', () => {
+  const db = service('db', 1, ['n1'], ['back'], { [ALLOW_LABEL]: 'network:the-front' });
+  const at = (id: string, on: string, address: string) =>
+    attachmentObject(`${id}-${on}`, 'n2', on, { containerId: id, address: `${address}/24` });
+  const attachments = [
+    ...[at('both', 'front', '10.1.0.90'), at('both', 'back', '10.2.0.90')],
+    at('one', 'back', '10.2.0.91'),
+  ];
+  const networks = [back, network('front')];
+  const assignment: NodeAssignment = { ...NO_ASSIGNMENT, services: [db], networks, attachments };
+  const [four] = admissionsOf(assignment, [...networks], 'n1');
+  assert.deepEqual(four?.sources, ['10.2.0.10', 'fd00:2::10', '10.2.0.90']);
 });
 
 test('IPv6 is guarded as IPv4 is', () => {
