@@ -62,6 +62,7 @@ async function serve(cluster: TestCluster, mesh: boolean): Promise<void> {
           nodes: [node(local ? 1 : 2)],
           remote: local ? [] : [{ address: MESH_ADDRESS, node: 'node2' }],
           local: local ? [{ address: MESH_ADDRESS, target: TASK }] : [],
+          direct: [],
           forwards: [forward(PORT, [`${local ? TASK : MESH_ADDRESS}:80`])],
         },
       }),

@@ -73,6 +73,7 @@ const ESP_LINE = `${stateLine({
   key: '0'.repeat(40),
 })}\n`;
 const EGRESS = `table netdev sluice_probe { chain c { type filter hook egress device "lo" priority 0;\n}\n}\n`;
+const FORWARD = `table netdev sluice_probe { chain c { type filter hook ingress device "lo" priority 0; fib daddr type local fwd ip to 127.0.0.2 device "lo"\n}\n}\n`;
 
 function kernelProbes(exec: Exec): Probe[] {
   const nat = `table inet sluice_probe { chain c { type nat hook prerouting priority -105; fib daddr type local dnat ip to meta l4proto . th dport map { tcp . 1 : 127.0.0.1 . 1 }\n}\n}\n`;
@@ -113,6 +114,13 @@ function kernelProbes(exec: Exec): Probe[] {
       required: false,
       remedy: 'a kernel from 5.16 with the option CONFIG_NETFILTER_EGRESS',
       find: ruleset(exec, EGRESS),
+    },
+    {
+      name: 'kernel: nftables forwarding at ingress',
+      purpose: 'services whose tasks answer clients directly',
+      required: false,
+      remedy: `${kernel}: nft_fwd_netdev, nft_fib_netdev`,
+      find: ruleset(exec, FORWARD),
     },
     link('bridge', 'bridge networks', 'link add name p0 type bridge\n', true),
     link(

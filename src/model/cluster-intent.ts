@@ -62,6 +62,17 @@ export type MeshNode = {
   readonly addresses: readonly string[];
 };
 
+/** A port of a service whose tasks answer clients themselves, not by the host that was asked. */
+export type DirectForward = {
+  readonly transport: ForwardIntent['transport'];
+  readonly port: number;
+  readonly balance: ForwardIntent['balance'];
+  /** For each task elsewhere the id of its host. */
+  readonly hosts: readonly string[];
+  /** Tasks here by their sandboxes' addresses. */
+  readonly targets: ForwardIntent['targets'];
+};
+
 /**
  * What makes the ports of the cluster's services answer on this host. Tasks have a mesh address,
  * which no link has: it leads to their host, and there to their sandbox.
@@ -85,6 +96,8 @@ export type MeshIntent = {
   readonly lost: readonly string[];
   /** Ports on every address of the host; targets are mesh addresses or, of tasks here, `target`s. */
   readonly forwards: readonly ForwardIntent[];
+  /** Which of these ports clients outside are answered on by the tasks' hosts. */
+  readonly direct: readonly DirectForward[];
 };
 
 /** What a cluster has the kernel of one of its hosts show, beside the host's own intent. */

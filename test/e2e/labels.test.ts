@@ -84,6 +84,24 @@ describe('labels of services over two hosts', { skip, timeout: 600_000 }, () => 
     await eventually('every host answers', async () => /^host2/.test(await port(host(1))));
   });
 
+  test('sluice.ingress.return=direct: tasks elsewhere answer by themselves', async () => {
+    const direct = labels({ 'sluice.ingress.return': 'direct' });
+    await create('direct', '--constraint', 'node.hostname==host2', '-p', '8086:80', ...direct);
+    await eventually('every host answers', async () => {
+      const asked = site.hosts.map((at) => get(`http://${at.address}:8086/`));
+      return (await Promise.all(asked)).every((text) => text.startsWith('host2'));
+    });
+    const { out } = await host(1).run('conntrack', '-L', '-p', 'tcp', '--dport', '8086');
+    assert.equal(out.trim(), '', 'the host that was asked tracks nothing');
+    await relabel('direct', 'sluice.ingress.return=mesh');
+    await eventually('it is in the way again', async () => {
+      await get(`http://${host(1).address}:8086/`);
+      return /dport=8086/.test(
+        (await host(1).run('conntrack', '-L', '-p', 'tcp', '--dport', '8086')).out,
+      );
+    });
+  });
+
   test('sluice.ingress.balance=source-hash: a client stays with its task', async () => {
     const balance = labels({ 'sluice.ingress.balance': 'source-hash' });
     await create('hashed', '--mode', 'global', '-p', '8082:80', ...balance);

@@ -65,9 +65,28 @@ function meshOf(
       forward(8081, []),
       ...changes(targets),
     ],
+    direct: [],
     draining: draining.flatMap((task) => [...(task.host === host ? task.own : task.mesh)]),
     lost: lost.flatMap(({ mesh }) => [...mesh]),
   };
+}
+
+/** The mesh with a port more, on which tasks answer clients without the host that was asked. */
+function directMesh(host: number, serving: readonly Task[], draining: readonly Task[] = []) {
+  const mesh = meshOf(
+    host,
+    serving,
+    (targets) => [forward(8087, targets), forward(8087, targets, { transport: 'udp' })],
+    draining,
+  );
+  const direct = (['tcp', 'udp'] as const).map((transport) => ({
+    ...{ transport, port: 8087, balance: 'round-robin' as const },
+    hosts: serving.flatMap((task) => (task.host === host ? [] : `node${task.host}`)),
+    targets: serving
+      .filter((task) => task.host === host)
+      .flatMap((task) => task.own.map((address) => ({ address, port: 80 }))),
+  }));
+  return { ...mesh, direct };
 }
 
 describe('the routing mesh over three hosts, with packets', { skip }, () => {
@@ -260,6 +279,80 @@ describe('the routing mesh over three hosts, with packets', { skip }, () => {
     assert.match(table, /udp dport 4789 ip saddr != @tunnels4 drop/);
   });
 
+  const CLIENTS = { 4: '198.51.100.100', 6: '2001:db8:2::100' } as const;
+  const received = (host: number) => {
+    const at = cluster.host(host);
+    const show = at.onHost('ip', '-s', 'link', 'show', `${at.prefix.slice(0, 10)}-mesh`);
+    return Number(/RX:.*\n\s*(\d+)/.exec(show)?.[1]);
+  };
+
+  for (const host of [1, 2, 3]) {
+    test(`direct, by host ${host}: every task answers and sees the client`, async () => {
+      await joinAll((number) => directMesh(number, tasks));
+      for (const [address, client] of [
+        [`192.0.2.1${host}`, CLIENTS[4]],
+        [`2001:db8:1::1${host}`, CLIENTS[6]],
+      ] as const) {
+        for (const transport of ['tcp', 'udp'] as const) {
+          const seen = new Set<string>();
+          await until(async () => {
+            seen.add(await peer('client')[transport](address, 8087));
+            return seen.size === tasks.length;
+          });
+          assert.deepEqual([...seen].sort(), [`t2 peer=${client}`, `t3 peer=${client}`], transport);
+        }
+      }
+      assert.equal(
+        cluster.host(1).onHost('conntrack', '-L', '-p', 'tcp', '--dport', '8087').trim(),
+        '',
+      );
+    });
+  }
+
+  test('direct: hosts and tasks themselves are answered as well', async () => {
+    for (const end of [11, 12, 13]) {
+      for (const address of [`192.0.2.${end}`, `2001:db8:1::${end}`]) {
+        for (const name of ['h1', 'h2', 't2', 't3']) {
+          assert.match(await peer(name).tcp(address, 8087, 2000), /^t[23] peer=/, name + address);
+        }
+      }
+    }
+  });
+
+  test('direct: large transfers, whose answers the host that was asked does not see', async () => {
+    const bytes = 300_000;
+    await joinAll((number) => directMesh(number, tasks.slice(1)));
+    assert.match(await peer('client').order({ op: 'hold', host: '192.0.2.11', port: 8087 }), /^t3/);
+    const before = received(1);
+    assert.equal(await peer('client').order({ op: 'bulk', bytes, timeoutMs: 5000 }), String(bytes));
+    assert.ok(received(1) - before < bytes / 10);
+  });
+
+  test('direct: a connection outlasts a drain and the agent; a gone task ends it', async () => {
+    const [t2, t3] = tasks;
+    const echo = (text: string) => ({ op: 'echo', text, timeoutMs: 2000 }) as const;
+    await joinAll((host) => directMesh(host, [t2]));
+    assert.match(await peer('client').order({ op: 'hold', host: '192.0.2.11', port: 8087 }), /^t2/);
+    await joinAll((host) => directMesh(host, [t3], [t2]));
+    assert.equal(await peer('client').order(echo('still')), 'still');
+    assert.equal(await peer('client').tcp('192.0.2.11', 8087), `t3 peer=${CLIENTS[4]}`);
+    await cluster.host(1).killAgent();
+    assert.equal(await peer('client').order(echo('alone')), 'alone');
+    await cluster.host(1).startAgent();
+    await joinAll((host) => directMesh(host, [t3], [t2]));
+    assert.equal(await peer('client').order(echo('again')), 'again');
+    await joinAll((host) => directMesh(host, [t3]));
+    await until(async () => (await peer('client').order(echo('anybody'))) === 'gone');
+  });
+
+  test('direct no more: the host that was asked is in the way again', async () => {
+    await joinAll((host) => ({ ...directMesh(host, tasks), direct: [] }));
+    assert.match(await peer('client').tcp('192.0.2.11', 8087), /^t[23] peer=198/);
+    const list = cluster.host(1).onHost('conntrack', '-L', '-p', 'tcp', '--dport', '8087');
+    assert.match(list, /dport=8087/);
+    assert.doesNotMatch(cluster.host(1).onHost('nft', 'list', 'tables'), /direct/);
+  });
+
   test('the agent dies: everything goes on; the next one finds it, and mends what lacks', async () => {
     const host = cluster.host(1);
     await host.killAgent();
@@ -277,7 +370,7 @@ describe('the routing mesh over three hosts, with packets', { skip }, () => {
       await host.agent.join(clusterIntent(index + 1, {}));
       assert.doesNotMatch(host.onHost('ip', 'rule'), /7001/);
       assert.doesNotMatch(host.onHost('ip', 'link'), /mesh/);
-      assert.doesNotMatch(host.onHost('nft', 'list', 'tables'), /mesh/);
+      assert.doesNotMatch(host.onHost('nft', 'list', 'tables'), /mesh|direct/);
     }
     assert.equal(await peer('client').tcp('192.0.2.11', 8080), 'ECONNREFUSED');
   });

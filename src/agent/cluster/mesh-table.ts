@@ -21,13 +21,17 @@ import {
   balanceChainBody,
   CLEAR_SLOT,
   forwardSets,
+  HERE_MARK,
   PUBLISH_ANY,
+  PUBLISH_DIRECT,
   REFUSE,
 } from '../plane/host-table.ts';
 
 /** In the mark of flows that came by the mesh, above the number of the host they came by. */
 export const MESH_MARK = 0x70000000;
 export const MESH_MARK_MASK = 0xf0000000;
+/** In the mark of flows that another host has sent here and whose answers go straight to the client. */
+export const DIRECT_MARK = 0x6d000000;
 /** The low half of a packet's mark is others': the number is above it. */
 const NODE_SHIFT = 16;
 /** Other hosts of one mesh; their numbers have 12 bits, and 0 is nobody's. */
@@ -88,8 +92,14 @@ function clampRules({ link, mtu }: MeshShape): string[] {
     ['ipv4', mtu - HEADERS4],
     ['ipv6', mtu - HEADERS6],
   ] as const;
-  return ['iifname', 'oifname'].flatMap((side) =>
-    families.map(([family, size]) => `${side} "${link}" meta nfproto ${family} ${syn} ${size}`),
+  const directions = [
+    `iifname "${link}"`,
+    `oifname "${link}"`,
+    // What answers by another way is sent here by this one.
+    `ct mark ${hex(DIRECT_MARK)} ct direction reply`,
+  ];
+  return directions.flatMap((side) =>
+    families.map(([family, size]) => `${side} meta nfproto ${family} ${syn} ${size}`),
   );
 }
 
@@ -107,6 +117,7 @@ function chainsOf(shape: MeshShape): TableSpec['chains'] {
   const accept = `meta mark set meta mark & 0xffff0000 | ${ACCEPT_MARK}`;
   return [
     { name: 'publish_any', body: PUBLISH_ANY },
+    { name: 'publish_direct', body: PUBLISH_DIRECT },
     { name: 'refuse', body: REFUSE },
     chain('raw', 'filter hook prerouting priority -300', [
       `udp dport ${port} meta nfproto ipv4 ip saddr != @tunnels4 drop`,
@@ -117,7 +128,8 @@ function chainsOf(shape: MeshShape): TableSpec['chains'] {
     ]),
     chain('raw_out', 'filter hook output priority -300', [`udp dport ${port} notrack`]),
     chain('marks', 'filter hook prerouting priority -150', [
-      `iifname "${link}" ct state new ct direction original ct mark set ether saddr map @marks_of`,
+      // A repeated opening meets the mark that the first one has left.
+      `iifname "${link}" ct state new ct direction original ct mark != ${hex(DIRECT_MARK)} ct mark set ether saddr map @marks_of`,
       `iifname != "${link}" ct direction reply ct mark & ${hex(MESH_MARK_MASK)} == ${hex(MESH_MARK)} meta mark set ct mark`,
     ]),
     chain('marks_out', 'route hook output priority -150', [
@@ -126,6 +138,8 @@ function chainsOf(shape: MeshShape): TableSpec['chains'] {
     chain('nat_in', 'nat hook prerouting priority -105', [
       `iifname "${link}" dnat ip to ip daddr map @task4`,
       `iifname "${link}" dnat ip6 to ip6 daddr map @task6`,
+      `iifname "${link}" ct mark set ${hex(DIRECT_MARK)} goto publish_direct`,
+      `meta mark ${hex(HERE_MARK)} jump publish_direct`,
       take,
     ]),
     chain('nat_out', 'nat hook output priority -105', [take]),
@@ -138,6 +152,8 @@ function chainsOf(shape: MeshShape): TableSpec['chains'] {
       ...clampRules(shape),
     ]),
     chain('forwarding', 'filter hook forward priority -5', [
+      // Its task is gone: it would be led back to where it came from.
+      `iifname "${link}" ct direction original ct status & dnat == 0 jump refuse`,
       `iifname "${link}" ${accept}`,
       `oifname "${link}" ${accept}`,
     ]),
@@ -149,7 +165,7 @@ export function meshTable(name: string, shape: MeshShape): TableSpec {
   const families = ([4, 6] as const).flatMap((family): SetSpec[] => {
     const address = `ipv${family}_addr` as const;
     return [
-      ...forwardSets(family),
+      ...forwardSets(family, ['any', 'direct']),
       { name: `task${family}`, key: [address], value: [address] },
       { name: `tunnels${family}`, key: [address] },
       { name: `own${family}`, key: [address], interval: true },
@@ -201,6 +217,11 @@ export function meshContent(mesh: MeshIntent, networks: Iterable<NetworkIntent>)
     for (const family of [4, 6] as const) addFamily(elements, chains, forward, family);
     if (forward.targets.length === 0) {
       put(elements, 'closed', concat(forward.transport, forward.port));
+    }
+  }
+  for (const forward of mesh.direct) {
+    for (const family of [4, 6] as const) {
+      addFamily(elements, chains, { ...forward, address: undefined }, family, 'direct');
     }
   }
   for (const { driver, subnets } of networks) {

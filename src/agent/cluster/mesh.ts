@@ -12,6 +12,7 @@ import { FlowCutter, staleFlows, unansweredFlows } from '../plane/flows.ts';
 import { familyOf } from '../plane/host-content.ts';
 import { Reservations } from '../plane/reservations.ts';
 import type { AgentTools } from '../plane/tools.ts';
+import { DirectReturn } from './direct-return.ts';
 import { Entries, type EntryMap, fdbKey, neighKey, routeKey } from './entries.ts';
 import {
   BLANK_HOP,
@@ -40,6 +41,7 @@ export class Mesh {
   readonly #entries: Entries;
   readonly #reservations: Reservations;
   readonly #flows: FlowCutter;
+  readonly #direct: DirectReturn;
   readonly #table: string;
   #firewall: { readonly key: string; readonly table: Firewall } | undefined;
   #egress = '';
@@ -56,6 +58,7 @@ export class Mesh {
     this.#entries = new Entries(tools.exec);
     this.#reservations = new Reservations(tools.exec);
     this.#flows = new FlowCutter(tools);
+    this.#direct = new DirectReturn(tools, nft);
     this.#table = `${tools.naming.table}-mesh`;
   }
 
@@ -84,10 +87,17 @@ export class Mesh {
     const entries = this.#wantedEntries(mesh);
     if (whole) this.#entries.forget();
     // A route is there before its task is chosen, and until it is not chosen any more.
+    const shown = {
+      ...{ ...mesh, forwards: usable },
+      direct: mesh.direct.filter((one) =>
+        usable.some(({ transport, port }) => one.transport === transport && one.port === port),
+      ),
+    };
     const outcomes = [
       made,
       await this.#entries.put([this.#link], entries),
-      await this.#loadTables(tunnel, { ...mesh, forwards: usable }, networks, whole),
+      await this.#loadTables(tunnel, shown, networks, whole),
+      await this.#direct.update(tunnel.local, shown, whole),
       await this.#entries.drop([this.#link], entries),
     ];
     this.#reservations.serve();
@@ -240,6 +250,7 @@ export class Mesh {
     const links = (await this.#ip.links()).filter(({ name }) => name === this.#link);
     const ours = links.filter(({ alias }) => this.#tools.naming.tagged(alias)?.kind === 'vx');
     await this.#reservations.update(new Map());
+    await this.#direct.remove(whole);
     if (ours.length > 0) {
       const { exec } = this.#tools;
       await this.#ip.run([`link delete ${this.#link}`]);

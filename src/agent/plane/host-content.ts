@@ -7,7 +7,7 @@ import {
   type Opening,
   type SandboxIntent,
 } from '../../model/host-intent.ts';
-import { balanceChainName, MAX_TARGETS, SLOT_MARK } from './host-table.ts';
+import { balanceChainName, type ForwardScope, MAX_TARGETS, SLOT_MARK } from './host-table.ts';
 
 /** Elements by set, key to value. */
 export type Elements = Map<string, Map<string, string>>;
@@ -72,10 +72,11 @@ export function addFamily(
   chains: Set<string>,
   forward: Omit<ForwardIntent, 'id' | 'kind'>,
   family: 4 | 6,
+  kind: ForwardScope = isWildcard(forward.address) ? 'any' : 'exact',
 ): void {
   const targets = forward.targets.filter(({ address }) => familyOf(address) === family);
-  const exact = !isWildcard(forward.address);
-  const scope = `${exact ? 'exact' : 'any'}${family}`;
+  const exact = kind === 'exact';
+  const scope = `${kind}${family}`;
   const port = concat(forward.transport, forward.port);
   const key = exact ? concat(canonical(forward.address ?? ''), port) : port;
   const texts = targets
@@ -88,12 +89,8 @@ export function addFamily(
     put(elements, `to_${scope}`, key, first);
     return;
   }
-  const chain = balanceChainName({
-    family,
-    exact,
-    balance: forward.balance,
-    slots: texts.length,
-  });
+  const { balance } = forward;
+  const chain = balanceChainName({ family, scope: kind, balance, slots: texts.length });
   chains.add(chain);
   put(elements, `balance_${scope}`, key, `goto ${chain}`);
   for (const [slot, text] of texts.entries()) {

@@ -6,23 +6,34 @@ export const ACCEPT_MARK = 0x7067;
 export const MAX_TARGETS = 1024;
 /** The mark of a packet between the choice of a slot and its target: this, and the slot's number. */
 export const SLOT_MARK = 0x67540000;
+/**
+ * On packets that were led to this host's own targets before anything else saw them. It is a slot's
+ * number, so it is gone before routing.
+ */
+export const HERE_MARK = SLOT_MARK;
+
+/**
+ * What a forward's key is: a port, `exact` with an address of the host before it. `direct` ones are of
+ * connections that another host has sent here.
+ */
+export type ForwardScope = 'any' | 'exact' | 'direct';
 
 export type BalanceChain = {
   readonly family: 4 | 6;
-  /** Whether the key starts with an address of the host. */
-  readonly exact: boolean;
+  readonly scope: ForwardScope;
   readonly balance: 'round-robin' | 'random' | 'source-hash';
   readonly slots: number;
 };
 
 /** The name of the chain that picks one of a number of slots. */
 export function balanceChainName(chain: BalanceChain): string {
-  return `${chain.balance}-${chain.slots}-${chain.exact ? 'exact' : 'any'}${chain.family}`;
+  return `${chain.balance}-${chain.slots}-${chain.scope}${chain.family}`;
 }
 
 /** The rules of a chain that `balanceChainName` has named. */
 export function balanceChainBody(name: string): string {
-  const [, balance, slots, scope, family] = /^(.+)-(\d+)-(any|exact)([46])$/.exec(name) ?? [];
+  const [, balance, slots, scope, family] =
+    /^(.+)-(\d+)-(any|exact|direct)([46])$/.exec(name) ?? [];
   const ip = family === '6' ? 'ip6' : 'ip';
   const pick = {
     'round-robin': 'numgen inc',
@@ -56,6 +67,13 @@ ip6 daddr ::1 return
 meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @to_any6
 meta nfproto ipv4 meta l4proto . th dport vmap @balance_any4
 meta nfproto ipv6 meta l4proto . th dport vmap @balance_any6`;
+
+/** Forwards what another host, or this one's own choice, has sent to the targets here. */
+export const PUBLISH_DIRECT = `
+meta nfproto ipv4 dnat ip to meta l4proto . th dport map @to_direct4
+meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @to_direct6
+meta nfproto ipv4 meta l4proto . th dport vmap @balance_direct4
+meta nfproto ipv6 meta l4proto . th dport vmap @balance_direct6`;
 
 const PUBLISH = `
 jump publish_exact
@@ -100,18 +118,20 @@ iifname != "lo" ip daddr 127.0.0.0/8 fib daddr type local drop`;
 const PORT = ['inet_proto', 'inet_service'] as const;
 
 /** The maps of one family that forwarding to one or several targets reads. */
-export function forwardSets(family: 4 | 6): SetSpec[] {
+export function forwardSets(
+  family: 4 | 6,
+  scopes: readonly ForwardScope[] = ['exact', 'any'],
+): SetSpec[] {
   const address = `ipv${family}_addr` as const;
   const target = [address, 'inet_service'] as const;
-  const exact = [address, ...PORT] as const;
-  return [
-    { name: `to_exact${family}`, key: exact, value: target },
-    { name: `to_any${family}`, key: PORT, value: target },
-    { name: `balance_exact${family}`, key: exact, value: ['verdict'] },
-    { name: `balance_any${family}`, key: PORT, value: ['verdict'] },
-    { name: `slot_exact${family}`, key: [...exact, 'mark'], value: target },
-    { name: `slot_any${family}`, key: [...PORT, 'mark'], value: target },
-  ];
+  return scopes.flatMap((scope): SetSpec[] => {
+    const key = scope === 'exact' ? ([address, ...PORT] as const) : PORT;
+    return [
+      { name: `to_${scope}${family}`, key, value: target },
+      { name: `balance_${scope}${family}`, key, value: ['verdict'] },
+      { name: `slot_${scope}${family}`, key: [...key, 'mark'], value: target },
+    ];
+  });
 }
 
 /**

@@ -1,5 +1,12 @@
 import { invalid } from '../../base/faults.ts';
-import { BALANCE_LABEL, BALANCES, POLICIES, POLICY_LABEL } from './compile/mesh.ts';
+import {
+  BALANCE_LABEL,
+  BALANCES,
+  POLICIES,
+  POLICY_LABEL,
+  RETURN_LABEL,
+  RETURNS,
+} from './compile/mesh.ts';
 import { ALLOW_LABEL, allowRules } from './compile/policy.ts';
 
 const PREFIX = 'sluice.';
@@ -16,6 +23,7 @@ const CHECKS: Readonly<Record<string, (text: string) => void>> = {
   [ALLOW_LABEL]: allowRules,
   [BALANCE_LABEL]: oneOf(BALANCE_LABEL, BALANCES),
   [POLICY_LABEL]: oneOf(POLICY_LABEL, POLICIES),
+  [RETURN_LABEL]: oneOf(RETURN_LABEL, RETURNS),
 };
 
 /** Throws for a label of a service that begins with our name and is none that means anything. */

@@ -1,6 +1,6 @@
 import { bare } from '../../../model/address.ts';
 import type { NodeAssignment, OverlayNetwork, ServiceBackends } from '../../../model/cluster.ts';
-import type { MeshIntent } from '../../../model/cluster-intent.ts';
+import type { DirectForward, MeshIntent } from '../../../model/cluster-intent.ts';
 import type { ForwardIntent } from '../../../model/host-intent.ts';
 import { meshAddress6, meshMac } from './addresses.ts';
 import type { LocalHost } from './cluster-intent.ts';
@@ -11,6 +11,10 @@ export const BALANCES = ['round-robin', 'random', 'source-hash'] as const;
 /** Label of a service whose ingress ports answer only where its tasks are. */
 export const POLICY_LABEL = 'sluice.ingress.policy';
 export const POLICIES = ['cluster', 'local'] as const;
+
+/** Label of a service that says which way the answers of its ingress ports take to clients. */
+export const RETURN_LABEL = 'sluice.ingress.return';
+export const RETURNS = ['mesh', 'direct'] as const;
 
 type Backend = ServiceBackends['tasks'][number];
 
@@ -53,6 +57,28 @@ function forwardsOf(service: ServiceBackends, ingress: string, host: LocalHost):
   });
 }
 
+/** Answers of a service that only its tasks' own hosts take connections for need no other way. */
+function directOf(service: ServiceBackends, ingress: string, host: LocalHost): DirectForward[] {
+  const { labels } = service;
+  if (labels[RETURN_LABEL] !== 'direct' || labels[POLICY_LABEL] === 'local') return [];
+  const serving = service.tasks.filter(
+    (task) => !task.draining && meshAddresses(task, ingress).length > 0,
+  );
+  const places = serving
+    .filter(({ nodeId }) => nodeId === host.nodeId)
+    .flatMap((task) => placesOf(task, ingress, host));
+  return service.ports.flatMap(({ mode, transport, publishedPort, targetPort }) => {
+    if (mode !== 'ingress' || publishedPort === undefined) return [];
+    return [
+      {
+        ...{ transport, port: publishedPort, balance: balanceOf(service) },
+        hosts: serving.flatMap(({ nodeId }) => (nodeId === host.nodeId ? [] : nodeId)),
+        targets: places.map((address) => ({ address, port: targetPort })),
+      },
+    ];
+  });
+}
+
 /** The routing mesh of a host. Undefined: the cluster has no ingress network. */
 export function meshIntent(
   { services, peers }: NodeAssignment,
@@ -87,5 +113,6 @@ export function meshIntent(
     draining: tasks.flatMap((task) => (task.draining ? placesOf(task, ingress.id, host) : [])),
     lost: others.flatMap((task) => (task.lost ? meshAddresses(task, ingress.id) : [])),
     forwards: services.flatMap((service) => forwardsOf(service, ingress.id, host)),
+    direct: services.flatMap((service) => directOf(service, ingress.id, host)),
   };
 }

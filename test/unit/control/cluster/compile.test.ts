@@ -19,6 +19,7 @@ import type {
   OverlayNetwork,
   ServiceBackends,
 } from '../../../../src/model/cluster.ts';
+import type { DirectForward } from '../../../../src/model/cluster-intent.ts';
 import type { ForwardIntent } from '../../../../src/model/host-intent.ts';
 
 const ingress: OverlayNetwork = {
@@ -156,6 +157,32 @@ test('what drains is a target of nothing new, and known as draining', () => {
       assert.ok(mesh.draining.every((address) => !live.has(address)));
       const count = all.flatMap(({ tasks }) => tasks).filter((task) => task.draining).length;
       assert.equal(mesh.draining.length, 2 * count);
+    }),
+  );
+});
+
+test('direct: every host leads to the hosts of all serving tasks, and to its own', () => {
+  fc.assert(
+    fc.property(services, fc.constantFrom(...NODES), (plain, node) => {
+      const all = plain.map((one): ServiceBackends => {
+        return { ...one, labels: { ...one.labels, 'sluice.ingress.return': 'direct' } };
+      });
+      const mesh = clusterIntent(assignmentOf(all), hostOf(node, all)).mesh;
+      assert.ok(mesh);
+      for (const [number, { labels, tasks }] of all.entries()) {
+        const direct: DirectForward | undefined = mesh.direct.find(
+          ({ port }) => port === 8000 + number,
+        );
+        if (labels['sluice.ingress.policy'] === 'local') {
+          assert.equal(direct, undefined);
+          continue;
+        }
+        const serving = tasks.filter(({ draining }) => !draining);
+        const away = serving.flatMap(({ nodeId }) => (nodeId === node ? [] : nodeId));
+        assert.deepEqual(direct?.hosts, away);
+        // Each by IPv4 and IPv6.
+        assert.equal(direct.targets.length, 2 * (serving.length - away.length));
+      }
     }),
   );
 });

@@ -112,12 +112,14 @@ test('labels of ours are checked, others are anybody’s', () => {
     'com.example': 'x',
     'sluice.allow-from': 'none',
     'sluice.ingress.policy': 'local',
+    'sluice.ingress.return': 'direct',
   });
   const refused = (label: string, text: string) => () => checkLabels({ [label]: text });
   assert.throws(
     refused('sluice.ingress.balance', 'leastconn'),
     /"leastconn" is none of round-robin/,
   );
+  assert.throws(refused('sluice.ingress.return', 'fast'), /"fast" is none of mesh, direct/);
   assert.throws(
     refused('sluice.ingress.polcy', 'local'),
     /unknown label sluice.ingress.polcy: .*policy/,
