@@ -10,6 +10,7 @@ import {
   visit,
 } from 'yaml';
 import type { Diagnostic } from './diagnostics.ts';
+import { plainYaml } from './plain-yaml.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;
 const MAX_DEPTH = 64;
@@ -44,7 +45,7 @@ export function parseSource(
   const depth = bracketDepth(text);
   if (depth > MAX_BRACKETS) return tooDeep;
   try {
-    const value = depth < MAX_DEPTH && text.length <= MAX_BYTES ? plainJson(text) : undefined;
+    const value = depth < MAX_DEPTH && text.length <= MAX_BYTES ? plainValue(text) : undefined;
     return value ? lazySource(file, text, value) : parseText(file, text, env);
   } catch (error) {
     // The parser recurses once a level; only nesting exhausts the stack.
@@ -65,14 +66,20 @@ function bracketDepth(text: string): number {
   return deepest;
 }
 
+/** The value of a text without variables that is read without positions, many times as fast. */
+function plainValue(text: string): object | undefined {
+  if (/\$[{$]/.test(text)) return undefined;
+  return plainJson(text) ?? plainYaml(text, MAX_DEPTH, FORBIDDEN_KEYS);
+}
+
 const JSON_STRING = /"(?:[^"\\]|\\.)*"(\s*:)?/g;
 
 /**
- * The value of a JSON text that means the same as YAML: without variables, forbidden names and keys
- * given twice. It is read many times as fast; undefined for all else.
+ * The value of a JSON text that means the same as YAML: without forbidden names and keys given
+ * twice; undefined for all else.
  */
 function plainJson(text: string): object | undefined {
-  if (!/^\s*\{/.test(text) || /\$[{$]/.test(text)) return undefined;
+  if (!/^\s*\{/.test(text)) return undefined;
   let keys = 0;
   let forbidden = false;
   try {

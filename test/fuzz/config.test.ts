@@ -2,6 +2,10 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { formatDiagnostics, loadConfig } from '../../src/config/load.ts';
+import { plainYaml } from '../../src/config/plain-yaml.ts';
+import { parseSource } from '../../src/config/source-text.ts';
+import { mutate as mutateLines } from '../support/mutate.ts';
+import { seeded } from '../support/seed.ts';
 
 const EXAMPLES = new URL('../../configs/examples/', import.meta.url).pathname;
 const RUNS = 200;
@@ -51,4 +55,45 @@ test('mutated examples load or are refused in words', (t) => {
     if (!result.ok) assert.match(formatDiagnostics(result.diagnostics), /^sluice\.yaml:\d+:\d+: /);
     assert.equal(Object.getOwnPropertyNames(Object.prototype).length, before, `run ${run}`);
   }
+});
+
+/** Lines and scraps in all the ways that YAML has, right and wrong. */
+const YAML = `# comment
+a: 1 # one
+b:
+- x: "q: #" # c
+  y: 'it'
+-   z: [1, -2.50, true, {k: null, "l": 10s,}, 127.0.0.1:80]
+- - deep
+  -
+    w: http://h/#x
+c:
+
+  d.e: 007
+  f: True
+g: a - b #c
+`;
+const YAML_SCRAPS = [
+  ...[' ', '  ', '\n', ': ', ':', '- ', '-', ' #', '#', ', ', ',', '{', '}', '[', ']', '"', "'"],
+  ...['? ', '*', '&a ', '!', '|', '>', '%', '---\n', '...\n', '\t', '\r', '\\', 'é', '~', '1e3'],
+  ...['  - a: b\n', '- a\n', 'a: 2\n', '    x\n', '0x1f', '.5', '.inf', '+1', '1_0', 'yes', '<<: '],
+  ...['__proto__: 1\n', 'prototype: 1\n', "''", '""', '{}', '[]', 'null: ', 'True', '1.2.3.4'],
+];
+
+test('what the plain reader takes, the full one reads the same', (t) => {
+  const rng = seeded(t);
+  const runs = Number(process.env['RUNS'] ?? 3000);
+  let taken = 0;
+  for (let run = 0; run < runs; run++) {
+    let text = YAML;
+    for (let count = rng.below(4); count >= 0; count--)
+      text = mutateLines(rng, [text], YAML_SCRAPS);
+    const value = plainYaml(text, 64, new Set(['__proto__', 'constructor', 'prototype']));
+    if (value === undefined || text.includes('$')) continue;
+    taken++;
+    // A text with a variable, even in a comment, is for the full reader.
+    const { source, diagnostics } = parseSource('a.yaml', `${text}\n# \${X:-}`, {});
+    assert.deepEqual([source?.value, diagnostics], [value, []], JSON.stringify(text));
+  }
+  assert.ok(taken > runs / 20, `${taken} of ${runs}`);
 });
