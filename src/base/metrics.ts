@@ -4,10 +4,13 @@ import { invariant } from './errors.ts';
 export type MetricFamily = {
   readonly name: string;
   readonly help: string;
-  readonly type: 'counter' | 'gauge' | 'histogram';
+  /** A tally is for other renderings than Prometheus'. */
+  readonly type: 'counter' | 'gauge' | 'histogram' | 'tally';
   readonly labels: readonly string[];
   /** Upper bounds of a histogram's buckets, ascending, without +Inf. */
   readonly buckets?: readonly number[];
+  /** What the counts of a tally are. */
+  readonly columns?: readonly string[];
   /** How workers' values combine; `sum` unless said. */
   readonly merge?: 'sum' | 'max';
 };
@@ -26,6 +29,20 @@ export type MetricFilter = {
 
 /** One series of a counter or gauge: hot paths hold it and change `value` directly. */
 export type Cell = { value: number };
+
+/** A gauge that remembers the highest value that it had since it was last told of a second. */
+export class LevelCell {
+  value = 0;
+  peak = 0;
+
+  set(value: number): void {
+    this.value = value;
+    if (value > this.peak) this.peak = value;
+  }
+}
+
+/** Several counts that are told in one sample, in the order of the family's `columns`. */
+export type TallyCell = { readonly counts: number[] };
 
 /** One series of a histogram. */
 export class HistogramCell {
@@ -57,9 +74,22 @@ export type SeriesSample = {
   readonly family: string;
   readonly labels: readonly string[];
   readonly value?: number;
+  /** Of a level: its highest value in the last second; at least `value`. */
+  readonly peak?: number;
   readonly counts?: readonly number[];
   readonly sum?: number;
 };
+
+type AnyCell = Cell | LevelCell | HistogramCell | TallyCell;
+
+function sampleOf(family: string, labels: readonly string[], cell: AnyCell): SeriesSample {
+  if (cell instanceof LevelCell) return { family, labels, value: cell.value, peak: cell.peak };
+  if (cell instanceof HistogramCell) {
+    return { family, labels, counts: [...cell.counts], sum: cell.sum };
+  }
+  if ('counts' in cell) return { family, labels, counts: [...cell.counts] };
+  return { family, labels, value: cell.value };
+}
 
 /**
  * Holds the series of one process. A series is created when its object is configured, never by
@@ -69,7 +99,7 @@ export class MetricRegistry {
   readonly #families: ReadonlyMap<string, MetricFamily>;
   readonly #series = new Map<
     string,
-    { family: MetricFamily; labels: readonly string[]; cell: Cell | HistogramCell }
+    { family: MetricFamily; labels: readonly string[]; cell: AnyCell }
   >();
 
   constructor(catalog: readonly MetricFamily[]) {
@@ -79,6 +109,24 @@ export class MetricRegistry {
   /** The cell of a counter or gauge, created at 0 when it is new. */
   cell(family: string, ...labels: string[]): Cell {
     return this.#get(family, labels, () => ({ value: 0 })) as Cell;
+  }
+
+  /** The cell of a gauge whose highest values are told, created at 0 when it is new. */
+  level(family: string, ...labels: string[]): LevelCell {
+    return this.#get(family, labels, () => new LevelCell()) as LevelCell;
+  }
+
+  /** The cell of a tally, created with every count at 0 when it is new. */
+  tally(family: string, ...labels: string[]): TallyCell {
+    const make = ({ columns = [] }: MetricFamily) => ({ counts: columns.map(() => 0) });
+    return this.#get(family, labels, make) as TallyCell;
+  }
+
+  /** The highest values of levels have been told: from here on new ones. */
+  restPeaks(): void {
+    for (const { cell } of this.#series.values()) {
+      if (cell instanceof LevelCell) cell.peak = cell.value;
+    }
   }
 
   /** The cell of a histogram, created empty when it is new. */
@@ -97,13 +145,11 @@ export class MetricRegistry {
   /** Every series, as values that can be sent to another process. */
   samples(): SeriesSample[] {
     return [...this.#series.values()].map(({ family, labels, cell }) =>
-      cell instanceof HistogramCell
-        ? { family: family.name, labels, counts: [...cell.counts], sum: cell.sum }
-        : { family: family.name, labels, value: cell.value },
+      sampleOf(family.name, labels, cell),
     );
   }
 
-  #get(name: string, labels: string[], make: (family: MetricFamily) => Cell | HistogramCell) {
+  #get(name: string, labels: string[], make: (family: MetricFamily) => AnyCell) {
     const key = `${name}\u0000${labels.join('\u0000')}`;
     const known = this.#series.get(key);
     if (known) return known.cell;

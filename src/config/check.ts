@@ -46,10 +46,14 @@ function checkEndpoints(name: string, service: Service, report: Report): void {
     report([...at, 'discover'], 'cannot stand beside `endpoints`');
   }
   const ids = new Set<string>();
+  const names = new Set<string>();
   for (const [index, endpoint] of service.endpoints.entries()) {
     const id = formatEndpointAddress(endpoint.address);
     if (ids.has(id)) report([...at, 'endpoints', index], `${id} is listed twice`);
     ids.add(id);
+    const own = 'name' in endpoint ? (endpoint.name ?? id) : id;
+    if (names.has(own)) report([...at, 'endpoints', index], `the name ${own} is given twice`);
+    names.add(own);
   }
 }
 

@@ -4,6 +4,8 @@ export type AccessRecord = {
   readonly route: string | undefined;
   readonly service: string | undefined;
   readonly endpoint: string | undefined;
+  /** The name that it was given, if any. */
+  readonly endpointName?: string | undefined;
   readonly client: string;
   readonly clientPort: number;
   /** Wall-clock ms. */

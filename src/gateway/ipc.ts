@@ -56,7 +56,8 @@ export type ToWorker =
   | { type: 'ticket-keys'; keys: readonly string[] }
   | { type: 'reopen-logs' }
   | { type: 'rate-use'; uses: RateUse[] }
-  | { type: 'stats-request'; id: number }
+  /** `pulse`: highest values begin anew once they are told. */
+  | { type: 'stats-request'; id: number; pulse: boolean }
   /** `idle: 'wait'` leaves kept connections to their next request, which then ends them. */
   | { type: 'drain'; timeoutMs: number; idle: 'close' | 'wait' };
 

@@ -32,7 +32,6 @@ export class RiseFall {
   readonly #options: RiseFallOptions;
   #state: CheckState;
   #fresh = true;
-  /** Results in a row that contradict the state. */
   #against = 0;
   #since: number;
 
@@ -44,6 +43,11 @@ export class RiseFall {
 
   get state(): CheckState {
     return this.#state;
+  }
+
+  /** Results in a row that contradict the state. */
+  get against(): number {
+    return this.#against;
   }
 
   /** Monotonic ms of the last change of state. */

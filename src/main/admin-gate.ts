@@ -186,16 +186,10 @@ export class AdminGate implements AdminBackend {
     const text = await this.#exposition.render(samples, filter);
     const { contentType } = this.#exposition;
     if (this.#supervisor.config.metrics.compat !== 'haproxy') return { contentType, text };
-    const { states, config, startedAt, workers } = this.#supervisor;
-    const view = haproxyView({
-      samples,
-      states,
-      config,
-      version: VERSION,
-      startedAtMs: startedAt,
-      nowMs: systemClock.wall(),
-      workers: workers.length,
-    });
+    const { statistics } = this.#supervisor;
+    const { perEndpoint, maxEndpoints } = this.#supervisor.config.metrics;
+    const most = perEndpoint ? maxEndpoints : 0;
+    const view = haproxyView(statistics.rows(), statistics.info(VERSION), most);
     return { contentType, text: `${text}\n${await this.#haproxy.render(view, filter)}` };
   }
 }

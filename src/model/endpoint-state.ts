@@ -4,6 +4,8 @@ import type { EndpointAddress } from './address.ts';
 export type EndpointSpec = {
   /** Unique in its service: the address as text. */
   readonly id: string;
+  /** What HAProxy's surfaces call it; undefined: its id. */
+  readonly name?: string | undefined;
   readonly address: EndpointAddress;
   readonly weight: number;
   readonly backup: boolean;

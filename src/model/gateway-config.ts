@@ -18,6 +18,7 @@ export const admin = z.strictObject({
 /** What a template of the access log may name in braces. */
 const LOG_FIELDS = [
   ...['time', 'listener', 'route', 'service', 'endpoint', 'client', 'clientPort', 'startedAt'],
+  'endpointName',
   ...['durationMs', 'waitMs', 'responseMs', 'retries', 'bytesIn', 'bytesOut', 'outcome'],
   ...['method', 'authority', 'target', 'version', 'status', 'referer', 'userAgent'],
 ];

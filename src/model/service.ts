@@ -7,6 +7,13 @@ import { timeouts } from './timeouts.ts';
 const weight = z.int().min(0).max(256).default(1);
 
 const endpointObject = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[\w.:-]{1,63}$/, 'a name is 1 to 63 letters, digits, `.`, `_`, `:` or `-`')
+    .optional()
+    .describe(
+      'What HAProxy calls it: in its metrics, statistics, runtime API and log formats. Default: the address.',
+    ),
   address: endpointAddress.describe('`HOST:PORT` or `unix:/PATH`; a name is resolved by DNS.'),
   weight: weight.describe('0 takes no new work; sticky clients still reach it.'),
   backup: z.boolean().default(false).describe('Serves only while no other endpoint can.'),

@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import { METRICS } from '../../src/gateway/metrics/catalog.ts';
 import { Backend } from '../support/backend.ts';
@@ -149,86 +146,4 @@ test('a scrape can ask for a part', async (t) => {
   const wrong = await gateway.admin('/metrics?scope=backend');
   assert.equal(wrong.status, 400);
   assert.match(wrong.text, /backend.* is no scope; one of: process, listener/);
-});
-
-/** Name, type and labels of every family that a text tells. */
-function shapesOf(text: string): Map<string, { type: string; labels: Set<string> }> {
-  const shapes = new Map<string, { type: string; labels: Set<string> }>();
-  for (const [, name = '', type = ''] of text.matchAll(/^# TYPE (haproxy_\S+) (\S+)$/gm)) {
-    shapes.set(name, { type, labels: new Set() });
-  }
-  for (const [, name = '', inner = ''] of text.matchAll(/^(haproxy_\w+)(?:\{(.*)\})? /gm)) {
-    for (const [, label = ''] of inner.matchAll(/(\w+)="/g)) shapes.get(name)?.labels.add(label);
-  }
-  return shapes;
-}
-
-/** What a real HAProxy tells, with a frontend, a backend and two servers. */
-async function realHaproxy(t: TestContext, servers: readonly number[]): Promise<string> {
-  const [port = 0] = await freePorts(1);
-  const directory = mkdtempSync(join(tmpdir(), 'sluice-haproxy-'));
-  const path = join(directory, 'haproxy.cfg');
-  const lines = servers.map((one, at) => `  server s${at} 127.0.0.1:${one} check maxconn 9`);
-  writeFileSync(
-    path,
-    `defaults
-  mode http
-  timeout connect 1s
-  timeout client 5s
-  timeout server 5s
-frontend web
-  bind 127.0.0.1:${port}
-  http-request use-service prometheus-exporter if { path /metrics }
-  default_backend app
-backend app
-${lines.join('\n')}
-`,
-  );
-  const child = spawn('haproxy', ['-db', '-f', path], { stdio: 'ignore' });
-  t.after(() => {
-    child.kill();
-    rmSync(directory, { recursive: true, force: true });
-  });
-  const scrape = () =>
-    fetch(`http://127.0.0.1:${port}/metrics`).then(
-      (answer) => answer.text(),
-      () => '',
-    );
-  await eventually('haproxy serves', async () => (await scrape()) !== '');
-  await fetch(`http://127.0.0.1:${port}/`).then((answer) => answer.text());
-  return scrape();
-}
-
-const noHaproxy = spawnSync('haproxy', ['-v']).error ? 'needs haproxy' : false;
-
-test("compat: haproxy tells the same under the names, types and labels of HAProxy's exporter", {
-  skip: skip || noHaproxy,
-}, async (t) => {
-  const { port, one, dead, gateway } = await setUp(t, 'metrics: { compat: haproxy }');
-  await requests(port, 10);
-  await eventually('the dead one is down', async () => {
-    const down = `haproxy_server_status{proxy="app",server="127.0.0.1:${dead}",state="DOWN"}`;
-    return (await gateway.metric(down)) === 1;
-  });
-  const { text } = await gateway.admin('/metrics');
-  const checked = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
-  assert.deepEqual([checked.stderr, checked.status], ['', 0]);
-  const real = shapesOf(await realHaproxy(t, [one, dead]));
-  const own = shapesOf(text);
-  assert.ok(own.size >= 51, `${own.size} families`);
-  for (const [name, shape] of own) assert.deepEqual([name, shape], [name, real.get(name)]);
-  const value = (series: string) => gateway.metric(`haproxy_${series}`);
-  assert.equal(await value('frontend_http_requests_total{proxy="web"}'), 10);
-  assert.equal(await value('frontend_http_responses_total{proxy="web",code="2xx"}'), 10);
-  assert.equal(await value('backend_http_responses_total{proxy="app",code="2xx"}'), 10);
-  assert.equal(await value('backend_active_servers{proxy="app"}'), 1);
-  assert.equal(await value('backend_status{proxy="app",state="UP"}'), 1);
-  assert.equal(await value('backend_uweight{proxy="app"}'), 1);
-  assert.ok(((await value('backend_connection_attempts_total{proxy="app"}')) ?? 0) >= 1);
-  assert.equal(await value('backend_client_aborts_total{proxy="app"}'), 0);
-  const sessions = `server_sessions_total{proxy="app",server="127.0.0.1:${one}"}`;
-  assert.ok(((await value(sessions)) ?? 0) >= 10);
-  const part = (await gateway.admin('/metrics?scope=endpoint')).text;
-  assert.match(part, /^haproxy_server_status/m);
-  assert.doesNotMatch(part, /^haproxy_frontend/m);
 });

@@ -25,6 +25,7 @@ function staticSpecs({ endpoints }: Service): EndpointSpec[] {
     weight: endpoint.weight,
     backup: endpoint.backup,
     ...('maxConnections' in endpoint ? { maxConnections: endpoint.maxConnections } : {}),
+    ...('name' in endpoint ? { name: endpoint.name } : {}),
   }));
 }
 

@@ -10,6 +10,7 @@ import { servicesOf } from '../../model/route.ts';
 import type { Service } from '../../model/service.ts';
 import { createProbe, defaultCheck } from '../../net/probes/create-probe.ts';
 import type { ConfigMaterial, OutcomeBatch } from '../ipc.ts';
+import type { CheckReport } from './check-log.ts';
 import { WatchedEndpoint } from './watched-endpoint.ts';
 
 const MAX_EVENTS = 1000;
@@ -167,6 +168,11 @@ export class HealthBoard {
     }
     watched.outliers?.update(specs.map(({ id }) => id));
     this.#changed(service);
+  }
+
+  /** What the checks of an endpoint met; undefined when there is no such endpoint. */
+  checks(service: string, endpoint: string): CheckReport | undefined {
+    return this.#services.get(service)?.endpoints.get(endpoint)?.checks;
   }
 
   /** Takes what live traffic met, from any worker. */
@@ -338,7 +344,7 @@ export class HealthBoard {
 }
 
 /** Services that HTTP listeners send requests to. */
-function httpServices(config: GatewayConfig): Set<string> {
+export function httpServices(config: GatewayConfig): Set<string> {
   const names = new Set<string>();
   for (const { protocol, service, routes } of Object.values(config.listeners)) {
     if (protocol !== 'http' && protocol !== 'https') continue;

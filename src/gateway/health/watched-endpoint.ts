@@ -7,6 +7,7 @@ import type { AgentCheck, HealthCheck } from '../../model/health-check.ts';
 import type { AgentAnswer } from '../../net/probes/agent-probe.ts';
 import type { Probe, ProbeResult } from '../../net/probes/probe.ts';
 import { AgentWatch, type AgentWatchEvents } from './agent-watch.ts';
+import { CheckLog, type CheckReport } from './check-log.ts';
 
 const MAX_FAST_INTERVAL_MS = 250;
 const MAX_DOWN_INTERVAL_MS = 500;
@@ -44,6 +45,7 @@ export class WatchedEndpoint {
   readonly #clock: Clock;
   readonly #rng: Rng;
   readonly #events: WatchEvents;
+  readonly #log: CheckLog;
   #agent: AgentWatch | undefined;
   #machine: RiseFall | undefined;
   #check: HealthCheck | undefined;
@@ -65,6 +67,20 @@ export class WatchedEndpoint {
     this.#clock = clock;
     this.#rng = rng;
     this.#events = events;
+    this.#log = new CheckLog(clock.now());
+  }
+
+  /** What its checks met; downtime is that by checks and live traffic, not by orders. */
+  get checks(): CheckReport {
+    const now = this.#clock.now();
+    this.#log.state(this.#serves, now);
+    const { rise, fall } = this.#check ?? {};
+    const against = this.#machine?.against ?? 0;
+    return this.#log.report(now, { running: this.#running, rise, fall, against });
+  }
+
+  get #serves(): boolean {
+    return this.#machine?.state !== 'down' && !this.#ejected;
   }
 
   get state(): EndpointState {
@@ -126,6 +142,7 @@ export class WatchedEndpoint {
   setEjected(ejected: boolean, reason: string): void {
     this.#ejected = ejected;
     this.#ejectedReason = reason;
+    this.#log.state(this.#serves, this.#clock.now());
     this.#passes = 0;
     if (!ejected) this.#upSince = this.#clock.wall();
   }
@@ -177,11 +194,14 @@ export class WatchedEndpoint {
   async #run(): Promise<void> {
     const epoch = this.#epoch;
     this.#running = true;
+    const startedAt = this.#clock.now();
     const result = this.admin === 'maint' ? undefined : await this.#probe?.run(this.spec.address);
     if (epoch !== this.#epoch || !this.#machine || !this.#check) return;
     this.#running = false;
     if (result) {
+      this.#log.checked(result, this.#clock.now() - startedAt, this.#machine.state !== 'down');
       this.#take(result, this.#machine, this.#check);
+      this.#log.state(this.#serves, this.#clock.now());
     } else {
       this.#suspected = false;
       this.#schedule(this.#check.interval);

@@ -1,6 +1,7 @@
 import type { ServerExchange } from '../../net/http-exchange.ts';
 import type { AccessRecord } from '../access-record.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
+import type { UpstreamEndpoint } from '../upstream/service-handle.ts';
 import type { HttpDeps } from './http-deps.ts';
 import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
 import { headerValue } from './matcher.ts';
@@ -17,7 +18,7 @@ export class SessionAccount {
   /** Of a gRPC call: its status by name. */
   grpcStatus: string | undefined;
   /** The last that has had it. */
-  endpoint: string | undefined;
+  endpoint: UpstreamEndpoint | undefined;
   /** Whether what goes out comes from an endpoint. */
   answered = false;
   #leasedAt = 0;
@@ -43,7 +44,7 @@ export class SessionAccount {
   }
 
   /** An endpoint takes the request. */
-  leased(endpoint: string, now: number): void {
+  leased(endpoint: UpstreamEndpoint, now: number): void {
     this.endpoint = endpoint;
     this.#leasedAt = now;
     this.answered = false;
@@ -60,6 +61,7 @@ export class SessionAccount {
     const cells = this.service === undefined ? undefined : this.#plan.cellsOf(this.service);
     const cell = cells?.codes[Math.trunc(status / 100)];
     if (cell) cell.value++;
+    this.endpoint?.tally.responded(status);
   }
 
   /** Counts the request for its listener, route and service, and writes its line. */
@@ -74,6 +76,14 @@ export class SessionAccount {
     this.#plan.received.value += this.bytesIn;
     this.#plan.sent.value += this.bytesOut;
     if (this.service !== undefined) this.#countService(this.service, outcome);
+    this.endpoint?.tally.finished({
+      outcome,
+      sent: this.bytesIn,
+      received: this.answered ? this.bytesOut : 0,
+      waitMs: this.#leasedAt - this.startedAt,
+      responseMs: this.#responseMs,
+      totalMs: durationMs,
+    });
     this.#listener.accessLog?.write(this.#record(outcome, durationMs));
   }
 
@@ -96,7 +106,8 @@ export class SessionAccount {
       listener: this.#listener.name,
       route: this.route?.name,
       service: this.service,
-      endpoint: this.endpoint,
+      endpoint: this.endpoint?.id,
+      endpointName: this.endpoint?.state.name,
       client: this.#client,
       clientPort: connection.client.port,
       startedAt: this.#deps.clock.wall() - durationMs,

@@ -126,7 +126,7 @@ export class HttpSession implements ResponseSink, Timed {
     editResponse(headers, edits, serverHeader, this.#source);
     const encrypted = this.#exchange.connection.tls !== undefined;
     const { endpoint } = this.#account;
-    const cookie = endpoint && this.#affinity?.setCookie(endpoint, encrypted);
+    const cookie = endpoint && this.#affinity?.setCookie(endpoint.id, encrypted);
     if (cookie) headers.push('set-cookie', cookie);
     this.#account.status = head.status;
     this.#headSent = true;
@@ -302,7 +302,7 @@ export class HttpSession implements ResponseSink, Timed {
     }
     this.#lease = lease;
     const now = performance.now();
-    this.#account.leased(lease.endpoint.id, now);
+    this.#account.leased(lease.endpoint, now);
     const { connect } = this.#timeouts;
     this.#silence = this.#handler.silence.of(service.name, lease.endpoint.id);
     this.#silence.started(now);
@@ -350,6 +350,7 @@ export class HttpSession implements ResponseSink, Timed {
   #again(endpoint: string | undefined, cause: string): void {
     if (endpoint !== undefined) this.#attempts?.failedOn(endpoint);
     this.#body?.detach();
+    this.#account.endpoint?.tally.retried(endpoint !== undefined);
     const { metrics } = this.#handler.deps;
     metrics.cell('sluice_service_retries_total', this.#service?.name ?? '', cause).value++;
     this.#attempt();

@@ -12,8 +12,10 @@ import {
   NO_TRIES,
   type NoLease,
   type ServiceHandle,
+  type UpstreamEndpoint,
 } from '../upstream/service-handle.ts';
 import { L4Routes } from './l4-routes.ts';
+import { countSession } from './session-counts.ts';
 
 /** Connections of a `tcp` or `tls` listener: bytes to an endpoint and back. */
 export class TcpSessions {
@@ -132,13 +134,14 @@ class TcpSession {
     const next = new Set(tried).add(lease.endpoint.id);
     const { metrics } = this.#listener.deps;
     metrics.cell('sluice_service_retries_total', this.#service.name, outcome).value++;
+    lease.endpoint.tally.retried(true);
     this.connect(next);
   }
 
   #refuse(reason: NoLease): void {
     this.#listener.refused(reason);
     this.#connection.socket.resetAndDestroy();
-    this.#record('', reason, 0, 0);
+    this.#record(undefined, reason, 0, 0);
   }
 
   #splice(lease: Lease, endpoint: Socket): void {
@@ -150,6 +153,7 @@ class TcpSession {
     }
     lease.answered();
     this.#answeredAt = this.#listener.deps.clock.now();
+    lease.endpoint.tally.connected(this.#answeredAt - (this.#leasedAt ?? 0));
     const { idle, halfClose } = this.#listener.timeouts;
     socket.off('error', this.#onGone);
     socket.off('close', this.#onGone);
@@ -158,7 +162,7 @@ class TcpSession {
       if (reason === 'endpoint-vanished') lease.release('timeout');
       else lease.release(reason === 'endpoint-reset' && bytesDown === 0 ? 'reset' : 'ok');
       this.#count(bytesUp, bytesDown);
-      this.#record(lease.endpoint.id, reason, bytesUp, bytesDown);
+      this.#record(lease.endpoint, reason, bytesUp, bytesDown);
     });
     this.#listener.attach(this.#connection, {
       shutdown: () => {},
@@ -172,18 +176,31 @@ class TcpSession {
     metrics.cell('sluice_listener_bytes_sent_total', this.#listener.name).value += bytesDown;
   }
 
-  #record(endpoint: string, outcome: string, bytesIn: number, bytesOut: number): void {
+  #record(
+    endpoint: UpstreamEndpoint | undefined,
+    outcome: string,
+    bytesIn: number,
+    bytesOut: number,
+  ): void {
     const { accessLog } = this.#listener;
-    if (!accessLog) return;
-    const { clock } = this.#listener.deps;
+    const { clock, metrics } = this.#listener.deps;
     const { acceptedAt } = this.#connection;
     const durationMs = clock.now() - acceptedAt;
     const leasedAt = this.#leasedAt;
-    accessLog.write({
+    countSession(metrics, this.#service.name, endpoint, {
+      outcome,
+      received: bytesOut,
+      sent: bytesIn,
+      waitMs: (leasedAt ?? clock.now()) - acceptedAt,
+      responseMs: undefined,
+      totalMs: durationMs,
+    });
+    accessLog?.write({
       listener: this.#listener.name,
       route: this.#route,
       service: this.#service.name,
-      endpoint,
+      endpoint: endpoint?.id ?? '',
+      endpointName: endpoint?.state.name,
       client: this.#connection.client.address,
       clientPort: this.#connection.client.port,
       startedAt: clock.wall() - durationMs,

@@ -5,7 +5,13 @@ import type { Cell } from '../../base/metrics.ts';
 import { deadlines, type Timed } from '../../net/deadlines.ts';
 import { datagramType, type NativeHandle } from '../../net/handles.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
-import { type Lease, NO_TRIES, type ServiceHandle } from '../upstream/service-handle.ts';
+import {
+  type Lease,
+  NO_TRIES,
+  type ServiceHandle,
+  type UpstreamEndpoint,
+} from '../upstream/service-handle.ts';
+import { countSession } from './session-counts.ts';
 
 /** Flows of one listener in one worker; one more evicts the quietest. */
 const MAX_FLOWS = 65_536;
@@ -102,7 +108,7 @@ class UdpFlow implements Timed {
   #tried = NO_TRIES;
   #over = false;
   readonly #startedAt: number;
-  #endpoint: string | undefined;
+  #endpoint: UpstreamEndpoint | undefined;
   #retries = 0;
   #bytesIn = 0;
   #bytesOut = 0;
@@ -183,7 +189,7 @@ class UdpFlow implements Timed {
       if (this.#upstream?.socket === socket) this.#leave('ok');
     });
     const upstream = { socket, lease, forget };
-    this.#endpoint = lease.endpoint.id;
+    this.#endpoint = lease.endpoint;
     this.#upstream = upstream;
     socket.on('message', (data) => this.#reply(upstream, data));
     socket.on('error', () => this.#refused(upstream));
@@ -236,13 +242,23 @@ class UdpFlow implements Timed {
 
   #record(outcome: string): void {
     const { accessLog, deps, name } = this.#listener;
-    if (!accessLog) return;
     const durationMs = deps.clock.now() - this.#startedAt;
-    accessLog.write({
+    // A flow has no end of its own: that its client fell silent is the good one.
+    const word = outcome === 'idle' ? 'ok' : outcome;
+    countSession(deps.metrics, this.#service.name, this.#endpoint, {
+      outcome: word,
+      received: this.#bytesOut,
+      sent: this.#bytesIn,
+      waitMs: 0,
+      responseMs: undefined,
+      totalMs: durationMs,
+    });
+    accessLog?.write({
       listener: name,
       route: undefined,
       service: this.#service.name,
-      endpoint: this.#endpoint,
+      endpoint: this.#endpoint?.id,
+      endpointName: this.#endpoint?.state.name,
       client: this.#client.address.replace(/^::ffff:/, ''),
       clientPort: this.#client.port,
       startedAt: deps.clock.wall() - durationMs,
@@ -250,8 +266,7 @@ class UdpFlow implements Timed {
       retries: this.#retries,
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,
-      // A flow has no end of its own: that its client fell silent is the good one.
-      outcome: outcome === 'idle' ? 'ok' : outcome,
+      outcome: word,
     });
   }
 }

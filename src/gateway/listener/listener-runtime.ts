@@ -2,7 +2,7 @@ import net, { type Socket } from 'node:net';
 import type { Clock } from '../../base/clock.ts';
 import { errorText, systemCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
-import type { Cell, MetricRegistry } from '../../base/metrics.ts';
+import type { Cell, LevelCell, MetricRegistry } from '../../base/metrics.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Listener } from '../../model/listener.ts';
 import {
@@ -75,7 +75,7 @@ type Open = { drainable: Drainable | undefined; source: string | undefined };
 
 const NO_HEADER: ProxyHeader = { tlvs: [] };
 
-type Cells = { total: Cell; active: Cell };
+type Cells = { total: Cell; active: LevelCell };
 
 /** One listener in one worker: accepts, checks, terminates TLS, and hands connections on. */
 export class ListenerRuntime {
@@ -107,7 +107,7 @@ export class ListenerRuntime {
     this.#proxies = new AddressSet(config.acceptProxy?.from ?? []);
     this.#cells = {
       total: deps.metrics.cell('sluice_listener_connections_total', name),
-      active: deps.metrics.cell('sluice_listener_connections_active', name),
+      active: deps.metrics.level('sluice_listener_connections_active', name),
     };
     this.#tcp = new TcpSessions(this);
     this.#udp = new UdpSessions(this);
@@ -294,7 +294,7 @@ export class ListenerRuntime {
   #track(socket: Socket): void {
     const open: Open = { drainable: undefined, source: undefined };
     this.#open.set(socket, open);
-    this.#cells.active.value++;
+    this.#cells.active.set(this.#cells.active.value + 1);
     this.deps.overload.opened();
     socket.on('close', () => {
       this.deps.overload.closed();

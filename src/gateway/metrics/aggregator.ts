@@ -57,5 +57,7 @@ function combine(a: SeriesSample, b: SeriesSample, max: boolean): SeriesSample {
     return { ...a, counts, sum: (a.sum ?? 0) + (b.sum ?? 0) };
   }
   const [left, right] = [a.value ?? 0, b.value ?? 0];
-  return { ...a, value: max ? Math.max(left, right) : left + right };
+  const value = max ? Math.max(left, right) : left + right;
+  if (a.peak === undefined && b.peak === undefined) return { ...a, value };
+  return { ...a, value, peak: (a.peak ?? left) + (b.peak ?? right) };
 }

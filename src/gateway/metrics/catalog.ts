@@ -1,4 +1,5 @@
 import type { MetricFamily } from '../../base/metrics.ts';
+import { ENDPOINT_TALLY } from '../upstream/endpoint-tally.ts';
 
 const LATENCY_SECONDS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
@@ -233,6 +234,9 @@ export const METRICS: readonly MetricFamily[] = [
   ),
   counter('sluice_access_log_dropped_total', 'Access log lines dropped because the sink was slow.'),
 ];
+
+/** All that processes report, with what only HAProxy's forms tell. */
+export const SERIES: readonly MetricFamily[] = [...METRICS, ENDPOINT_TALLY];
 
 /** The class of a status as the `code` label: `1xx` … `5xx`. */
 export function codeClass(status: number): string {

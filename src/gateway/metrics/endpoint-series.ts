@@ -60,7 +60,7 @@ export class EndpointSeries {
   }
 
   /** Whether a series is not of a listener, service or endpoint that is gone. */
-  isCurrent({ family, labels }: SeriesSample): boolean {
+  isCurrent({ family, labels }: Pick<SeriesSample, 'family' | 'labels'>): boolean {
     const subject = this.#subject.get(family);
     const [name = ''] = labels;
     if (subject === 'listener' && !Object.hasOwn(this.#config.listeners, name)) return false;

@@ -26,6 +26,8 @@ export type FleetOwner = {
   adoption(slot: number): NativeHandle | undefined;
   message(worker: WorkerProcess, message: FromWorker): void;
   gone(worker: WorkerProcess): void;
+  /** Once a second, before the workers are asked for new figures. */
+  pulse(): void;
 };
 
 type Cells = { readonly restarts: Cell; readonly looping: Cell };
@@ -130,10 +132,10 @@ export class Fleet {
     }
   }
 
-  /** Asks every worker for its figures. */
-  requestStats(): number {
+  /** Asks every worker for its figures; `pulse`: as is done once a second. */
+  requestStats(pulse: boolean): number {
     this.#statsId++;
-    this.broadcast({ type: 'stats-request', id: this.#statsId });
+    this.broadcast({ type: 'stats-request', id: this.#statsId, pulse });
     return this.#statsId;
   }
 
@@ -253,7 +255,8 @@ export class Fleet {
         if (now - worker.startedAt > CRASH_LOOP_MS) this.#crashes.delete(worker.slot);
       }
       this.#cells.looping.value = this.crashLoops.length;
-      this.requestStats();
+      this.#owner.pulse();
+      this.requestStats(true);
       this.#beat();
     });
   }

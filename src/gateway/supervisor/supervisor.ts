@@ -12,9 +12,10 @@ import { DiscoveryHub } from '../discovery/discovery-hub.ts';
 import { HealthBoard } from '../health/health-board.ts';
 import type { ConfigMaterial, EndpointUsage, FromWorker, OutcomeBatch, ToWorker } from '../ipc.ts';
 import { MetricAggregator } from '../metrics/aggregator.ts';
-import { METRICS } from '../metrics/catalog.ts';
+import { SERIES } from '../metrics/catalog.ts';
 import { EndpointSeries } from '../metrics/endpoint-series.ts';
 import { type KernelCarrier, KernelPlane } from '../plane/kernel-plane.ts';
+import { Statistics } from '../stats/statistics.ts';
 import { Fleet } from './fleet.ts';
 import type { HandoverMessage, Inheritance, Knowledge } from './handover.ts';
 import { type BoundSocket, closeSockets, SocketSet } from './socket-set.ts';
@@ -65,9 +66,9 @@ export class Supervisor {
   readonly #deps: SupervisorDeps;
   readonly #sockets: SocketSet;
   readonly #fleet: Fleet;
-  readonly #registry = new MetricRegistry(METRICS);
-  readonly #aggregator = new MetricAggregator(METRICS);
-  readonly #endpointSeries = new EndpointSeries(METRICS);
+  readonly #registry = new MetricRegistry(SERIES);
+  readonly #aggregator = new MetricAggregator(SERIES);
+  readonly #endpointSeries = new EndpointSeries(SERIES);
   readonly #board: HealthBoard;
   readonly #discovery: DiscoveryHub;
   readonly #plane: KernelPlane;
@@ -87,6 +88,8 @@ export class Supervisor {
   #adoptable = false;
   #awaited = new Map<number, { missing: number; resolve: () => void }>();
   readonly startedAt: number;
+  /** In HAProxy's form. */
+  readonly statistics: Statistics;
 
   constructor(loaded: LoadedConfig, deps: SupervisorDeps) {
     this.#loaded = loaded;
@@ -116,6 +119,17 @@ export class Supervisor {
       metrics: this.#registry,
       carrier: deps.carrier,
     });
+    this.statistics = new Statistics({
+      clock: deps.clock,
+      board: this.#board,
+      samples: () => this.samples(),
+      isCurrent: (series) => this.#endpointSeries.isCurrent(series),
+      states: () => this.states,
+      config: () => this.config,
+      workers: () => this.#fleet.workers.length,
+      draining: () => this.#left,
+      startedAtMs: this.startedAt,
+    });
     this.#fleet = new Fleet(
       deps.launch,
       {
@@ -124,6 +138,7 @@ export class Supervisor {
         adoption: (slot) => this.#adoption(slot),
         message: (worker, message) => this.#receive(worker, message),
         gone: (worker) => this.#forget(worker),
+        pulse: () => this.statistics.pulse(),
       },
       deps.clock,
       deps.logger,
@@ -278,7 +293,7 @@ export class Supervisor {
   }
 
   async #askWorkers(late: Promise<void>): Promise<void> {
-    const id = this.#fleet.requestStats();
+    const id = this.#fleet.requestStats(false);
     const missing = this.#fleet.workers.length;
     if (missing === 0) return;
     const answered = new Promise<void>((resolve) => {

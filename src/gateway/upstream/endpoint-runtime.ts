@@ -1,14 +1,19 @@
 import type { EndpointLoad } from '../../balance/balancer.ts';
 import { Bag } from '../../base/bag.ts';
-import type { Cell } from '../../base/metrics.ts';
+import type { Cell, LevelCell } from '../../base/metrics.ts';
 import { isUsable } from '../../health/eligible.ts';
 import type { EndpointAddress } from '../../model/address.ts';
 import type { EndpointState } from '../../model/endpoint-state.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
+import type { EndpointTally } from './endpoint-tally.ts';
 import type { UpstreamEndpoint } from './service-handle.ts';
 
 /** Series of one endpoint. */
-export type EndpointCells = { readonly requests: Cell; readonly active: Cell };
+export type EndpointCells = {
+  readonly requests: Cell;
+  readonly active: LevelCell;
+  readonly tally: EndpointTally;
+};
 
 /** An endpoint as one worker holds it: latest state, live load, kept connections. */
 export class EndpointRuntime implements UpstreamEndpoint {
@@ -30,6 +35,10 @@ export class EndpointRuntime implements UpstreamEndpoint {
     this.weight = state.weight;
     this.cells = cells;
     this.#makePool = makePool;
+  }
+
+  get tally(): EndpointTally {
+    return this.cells.tally;
   }
 
   pool(): HttpClientPool {

@@ -57,7 +57,9 @@ export function makePool(
     const startedAt = deps.clock.now();
     const unacknowledgedMs = service.timeouts?.unacknowledged ?? deps.unacknowledgedMs();
     return dial({ address: endpoint.address, connectMs, unacknowledgedMs, tls }, (result) => {
-      duration.observe((deps.clock.now() - startedAt) / 1000);
+      const tookMs = deps.clock.now() - startedAt;
+      duration.observe(tookMs / 1000);
+      endpoint.tally.connected(tookMs);
       if (protocol !== 'h2' || typeof result === 'string' || speaksHttp2(result)) done(result);
       else {
         result.destroy();

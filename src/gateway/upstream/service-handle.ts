@@ -4,6 +4,7 @@ import type { EndpointState } from '../../model/endpoint-state.ts';
 import type { Service } from '../../model/service.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
 import type { OutcomeClass } from '../ipc.ts';
+import type { EndpointTally } from './endpoint-tally.ts';
 
 /** One endpoint as sessions use it; the object lives as long as the endpoint is configured. */
 export interface UpstreamEndpoint {
@@ -13,6 +14,7 @@ export interface UpstreamEndpoint {
   readonly state: EndpointState;
   readonly load: EndpointLoad;
   readonly weight: number;
+  readonly tally: EndpointTally;
   /** HTTP connections to it, made at first use. */
   pool(): HttpClientPool;
   /** Called when the endpoint goes down, is ejected or set to maint; returns a function that unsubscribes. */

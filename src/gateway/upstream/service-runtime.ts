@@ -3,7 +3,7 @@ import { createBalancer } from '../../balance/catalog.ts';
 import { hashKey } from '../../balance/hash.ts';
 import type { Clock, Timer } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
-import type { Cell, HistogramCell, MetricRegistry } from '../../base/metrics.ts';
+import type { Cell, HistogramCell, LevelCell, MetricRegistry } from '../../base/metrics.ts';
 import type { Rng } from '../../base/rng.ts';
 import { eligible, isUsable } from '../../health/eligible.ts';
 import { RetryBudget } from '../../health/retry-budget.ts';
@@ -13,6 +13,7 @@ import type { Service } from '../../model/service.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
 import type { OutcomeClass } from '../ipc.ts';
 import { EndpointRuntime } from './endpoint-runtime.ts';
+import { ENDPOINT_TALLY, EndpointTally } from './endpoint-tally.ts';
 import type { OutcomeReporter } from './outcome-reporter.ts';
 import type {
   Lease,
@@ -45,8 +46,8 @@ export class ServiceRuntime implements ServiceHandle {
   readonly #endpoints = new Map<string, EndpointRuntime>();
   readonly #queue: WaitQueue<Lease | NoLease>;
   readonly #cells: {
-    active: Cell;
-    queued: Cell;
+    active: LevelCell;
+    queued: LevelCell;
     full: Cell;
     expired: Cell;
     exhausted: Cell;
@@ -69,8 +70,8 @@ export class ServiceRuntime implements ServiceHandle {
     this.#sticky = this.#makeSticky();
     const { metrics } = deps;
     this.#cells = {
-      active: metrics.cell('sluice_service_active', name),
-      queued: metrics.cell('sluice_service_queue_length', name),
+      active: metrics.level('sluice_service_active', name),
+      queued: metrics.level('sluice_service_queue_length', name),
       full: metrics.cell('sluice_service_queue_refused_total', name, 'full'),
       expired: metrics.cell('sluice_service_queue_refused_total', name, 'timeout'),
       exhausted: metrics.cell('sluice_service_retry_budget_exhausted_total', name),
@@ -152,15 +153,15 @@ export class ServiceRuntime implements ServiceHandle {
       timeout,
       () => this.#queuedAttempt(request),
       (result) => {
-        this.#cells.queued.value = this.#queue.length;
+        this.#cells.queued.set(this.#queue.length);
         if (result === 'queue-timeout') this.#cells.expired.value++;
         done(result);
       },
     );
-    this.#cells.queued.value = this.#queue.length;
+    this.#cells.queued.set(this.#queue.length);
     return () => {
       leave();
-      this.#cells.queued.value = this.#queue.length;
+      this.#cells.queued.set(this.#queue.length);
     };
   }
 
@@ -274,9 +275,9 @@ export class ServiceRuntime implements ServiceHandle {
   #lease(endpoint: EndpointRuntime, request: PickRequest): Lease {
     const startedAt = this.#deps.clock.now();
     endpoint.load.active++;
-    endpoint.cells.active.value++;
+    endpoint.cells.active.set(endpoint.cells.active.value + 1);
     endpoint.cells.requests.value++;
-    this.#cells.active.value++;
+    this.#cells.active.set(this.#cells.active.value + 1);
     this.#budget.request(startedAt);
     this.#sticky?.set(request.source, endpoint.id);
     let answered = false;
@@ -309,7 +310,8 @@ export class ServiceRuntime implements ServiceHandle {
     const { metrics, makePool } = this.#deps;
     const cells = {
       requests: metrics.cell('sluice_endpoint_requests_total', this.name, state.id),
-      active: metrics.cell('sluice_endpoint_active', this.name, state.id),
+      active: metrics.level('sluice_endpoint_active', this.name, state.id),
+      tally: new EndpointTally(metrics.tally(ENDPOINT_TALLY.name, this.name, state.id)),
     };
     const endpoint: EndpointRuntime = new EndpointRuntime(
       state,

@@ -23,7 +23,7 @@ import type {
 } from '../ipc.ts';
 import { ListenerRuntime } from '../listener/listener-runtime.ts';
 import { listeningSockets } from '../listening-sockets.ts';
-import { METRICS } from '../metrics/catalog.ts';
+import { SERIES } from '../metrics/catalog.ts';
 import type { HandoverMessage } from '../supervisor/handover.ts';
 import { OutcomeReporter } from '../upstream/outcome-reporter.ts';
 import { makePool } from '../upstream/pools.ts';
@@ -57,7 +57,7 @@ type OpenSocket = {
 /** Reacts to the supervisor's messages: the listeners and services of one worker process. */
 export class Worker {
   readonly #deps: WorkerDeps;
-  readonly #metrics = new MetricRegistry(METRICS);
+  readonly #metrics = new MetricRegistry(SERIES);
   readonly #services = new Map<string, ServiceRuntime>();
   readonly #listeners = new Map<string, ListenerRuntime>();
   readonly #sockets = new Map<string, OpenSocket>();
@@ -130,6 +130,7 @@ export class Worker {
         break;
       case 'stats-request':
         this.#report(message.id);
+        if (message.pulse) this.#metrics.restPeaks();
         break;
     }
   }

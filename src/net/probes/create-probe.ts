@@ -10,7 +10,7 @@ import { readEscapes } from './escapes.ts';
 import { ExecProbe } from './exec-probe.ts';
 import { GrpcProbe } from './grpc-probe.ts';
 import { judgeHttp } from './http-judge.ts';
-import { failedProbe, PASSED, type Probe, type ProbeResult } from './probe.ts';
+import { failedProbe, type Probe, type ProbeResult, passedProbe } from './probe.ts';
 import { StreamProbe } from './stream-probe.ts';
 
 /**
@@ -77,7 +77,9 @@ const HTTP2_OPENING = {
   send: Buffer.concat([PREFACE, Buffer.from([0, 0, 0, FRAME.settings, 0, 0, 0, 0, 0])]),
   judge: (received: Buffer): ProbeResult | undefined => {
     if (received.length < 9) return undefined;
-    return received[3] === FRAME.settings ? PASSED : failedProbe('answer is not HTTP/2');
+    return received[3] === FRAME.settings
+      ? passedProbe('L7OK')
+      : failedProbe('answer is not HTTP/2');
   },
 };
 
@@ -114,7 +116,7 @@ export function createProbe(
     judge: (received, ended) => {
       const text = received.toString('latin1');
       const found = typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text);
-      if (found) return PASSED;
+      if (found) return passedProbe('L7OK');
       return ended ? failedProbe('the answer is not what is expected') : undefined;
     },
   });

@@ -3,7 +3,7 @@ import dgram from 'node:dgram';
 import { decode, encode } from 'dns-packet';
 import { errorText } from '../../base/errors.ts';
 import type { EndpointAddress } from '../../model/address.ts';
-import { failedProbe, PASSED, type Probe, type ProbeResult } from './probe.ts';
+import { failedProbe, type Probe, type ProbeResult, passedProbe } from './probe.ts';
 
 /** Asks a DNS server one question over UDP: an answer with NOERROR or NXDOMAIN passes. */
 export class DnsProbe implements Probe {
@@ -42,8 +42,11 @@ export class DnsProbe implements Probe {
         socket.close();
         resolve(result);
       };
-      const timer = setTimeout(() => settle(failedProbe('no answer in time')), this.#timeoutMs);
-      socket.on('error', (error) => settle(failedProbe(errorText(error))));
+      const timer = setTimeout(
+        () => settle(failedProbe('no answer in time', 'L7TOUT')),
+        this.#timeoutMs,
+      );
+      socket.on('error', (error) => settle(failedProbe(errorText(error), 'L4CON')));
       socket.on('message', (data) => {
         const result = judge(data, id);
         if (result) settle(result);
@@ -51,7 +54,7 @@ export class DnsProbe implements Probe {
       // A name that does not resolve is told to this callback only.
       socket.connect(this.#port ?? address.port, address.host, (...args: unknown[]) => {
         const [error] = args;
-        if (error) settle(failedProbe(errorText(error)));
+        if (error) settle(failedProbe(errorText(error), 'L4CON'));
         else socket.send(query);
       });
     });
@@ -64,7 +67,7 @@ function judge(data: Buffer, id: number): ProbeResult | undefined {
     if (answer.id !== id || answer.type !== 'response') return undefined;
     const code = (answer as { rcode?: string }).rcode ?? 'NOERROR';
     const answered = code === 'NOERROR' || code === 'NXDOMAIN';
-    return answered ? PASSED : failedProbe(`answer ${code}`);
+    return answered ? passedProbe('L7OK') : failedProbe(`answer ${code}`, 'L7STS');
   } catch {
     return failedProbe('answer is not DNS');
   }

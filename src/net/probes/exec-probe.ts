@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import type { EndpointAddress } from '../../model/address.ts';
-import { failedProbe, PASSED, type Probe, type ProbeResult } from './probe.ts';
+import { failedProbe, type Probe, type ProbeResult, passedProbe } from './probe.ts';
 
 /**
  * Runs a program, without a shell: exit status 0 passes. It finds the endpoint in
@@ -29,9 +29,12 @@ export class ExecProbe implements Probe {
     };
     return new Promise((resolve) => {
       execFile(program, parts, options, (error) => {
-        if (!error) resolve(PASSED);
-        else if (error.killed) resolve(failedProbe('no end in time'));
-        else resolve(failedProbe(`exit ${error.code ?? error.signal}`));
+        if (!error) resolve(passedProbe('PROCOK', 0));
+        else if (error.killed) resolve(failedProbe('no end in time', 'PROCTOUT'));
+        else {
+          const code = typeof error.code === 'number' ? error.code : undefined;
+          resolve(failedProbe(`exit ${error.code ?? error.signal}`, 'PROCERR', code));
+        }
       });
     });
   }

@@ -9,7 +9,7 @@ import {
 import { dial, type UpstreamTls } from '../dial.ts';
 import type { ClientExchange, RawHeaders, ResponseHead, ResponseSink } from '../http-exchange.ts';
 import { Http2Pool } from '../http2-client.ts';
-import { failedProbe, PASSED, type Probe, type ProbeResult } from './probe.ts';
+import { dialFailure, failedProbe, type Probe, type ProbeResult, passedProbe } from './probe.ts';
 
 const MAX_ANSWER = 4096;
 
@@ -46,7 +46,7 @@ export class GrpcProbe implements Probe {
         pool.close();
         resolve(result);
       };
-      const timer = setTimeout(() => settle(failedProbe('no answer in time')), timeoutMs);
+      const timer = setTimeout(() => settle(failedProbe('no answer in time', 'L7TOUT')), timeoutMs);
       const message = encodeHealthRequest(service);
       const headers = ['content-type', 'application/grpc', 'te', 'trailers'];
       headers.push('user-agent', 'sluice-health', 'grpc-timeout', `${Math.ceil(timeoutMs)}m`);
@@ -84,7 +84,7 @@ class Answer implements ResponseSink {
 
   head({ status, headers }: ResponseHead): void {
     this.#headers = headers;
-    if (status !== 200) this.#judge(failedProbe(`HTTP status ${status}`));
+    if (status !== 200) this.#judge(failedProbe(`HTTP status ${status}`, 'L7STS', status));
   }
 
   data(chunk: Buffer): boolean {
@@ -96,21 +96,22 @@ class Answer implements ResponseSink {
   end(trailers: RawHeaders): void {
     const code = statusOf(trailers) ?? statusOf(this.#headers);
     if (code === undefined) this.#judge(failedProbe('answer is not gRPC'));
-    else if (code === 5) this.#judge(failedProbe('the server does not know the service'));
-    else if (code === 12) this.#judge(failedProbe('the server has no health service'));
-    else if (code !== 0) this.#judge(failedProbe(`gRPC status ${code}`));
+    else if (code === 5) this.#judge(failedProbe('the server does not know the service', 'L7STS'));
+    else if (code === 12) this.#judge(failedProbe('the server has no health service', 'L7STS'));
+    else if (code !== 0) this.#judge(failedProbe(`gRPC status ${code}`, 'L7STS'));
     else {
       const serving = decodeHealthResponse(this.#body);
       const known = serving !== undefined && serving !== 'need-more';
-      if (serving === 'SERVING') this.#judge(PASSED);
-      else this.#judge(failedProbe(known ? serving : 'answer is not of the health service'));
+      if (serving === 'SERVING') this.#judge(passedProbe('L7OK'));
+      else if (known) this.#judge(failedProbe(serving, 'L7STS'));
+      else this.#judge(failedProbe('answer is not of the health service'));
     }
   }
 
   upgraded(): void {}
 
   fail(failure: string): void {
-    this.#judge(failedProbe(failure === 'refused' ? 'connection refused' : failure));
+    this.#judge(dialFailure(failure));
   }
 
   drain(): void {}

@@ -2,7 +2,7 @@ import { linearRegex } from '../../base/regex.ts';
 import type { HttpHealthCheck } from '../../model/health-check.ts';
 import { BodyDecoder } from '../../wire/http1-body.ts';
 import { parseResponseHead } from '../../wire/http1-head.ts';
-import { failedProbe, PASSED, type ProbeResult } from './probe.ts';
+import { failedProbe, type ProbeResult, passedProbe } from './probe.ts';
 
 /** Whether a status is in a list such as `200-399,404`. */
 function statusMatches(status: number, ranges: string): boolean {
@@ -35,11 +35,14 @@ export function judgeHttp(check: Pick<HttpHealthCheck, 'method' | 'expect'>) {
     if (head.kind === 'error') return failedProbe('answer is not HTTP');
     if (head.kind === 'need-more') return undefined;
     const { status, framing } = head.value;
-    if (!statusMatches(status, ranges)) return failedProbe(`status ${status}, expected ${ranges}`);
-    if (wanted === undefined) return PASSED;
+    if (!statusMatches(status, ranges)) {
+      return failedProbe(`status ${status}, expected ${ranges}`, 'L7STS', status);
+    }
+    if (wanted === undefined) return passedProbe('L7OK', status);
     const { text, complete } = bodyOf(received.subarray(head.consumed), new BodyDecoder(framing));
     const found = typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text);
-    if (found) return PASSED;
-    return complete || ended ? failedProbe('the body is not what is expected') : undefined;
+    if (found) return passedProbe('L7OK', status);
+    const over = complete || ended;
+    return over ? failedProbe('the body is not what is expected', 'L7RSP', status) : undefined;
   };
 }

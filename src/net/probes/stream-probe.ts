@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { EndpointAddress } from '../../model/address.ts';
 import { dial, type UpstreamTls } from '../dial.ts';
-import { failedProbe, PASSED, type Probe, type ProbeResult } from './probe.ts';
+import { dialFailure, failedProbe, type Probe, type ProbeResult, passedProbe } from './probe.ts';
 
 const MAX_ANSWER = 65_536;
 
@@ -32,7 +32,7 @@ export class StreamProbe implements Probe {
       const startedAt = performance.now();
       dial({ address: target, connectMs: timeoutMs, tls, preamble }, (result) => {
         if (typeof result === 'string') {
-          resolve(failedProbe(result === 'refused' ? 'connection refused' : result));
+          resolve(dialFailure(result));
           return;
         }
         const left = Math.max(1, timeoutMs - (performance.now() - startedAt));
@@ -47,9 +47,9 @@ export class StreamProbe implements Probe {
   #talk(socket: Socket, leftMs: number): Promise<ProbeResult> {
     const { send, judge } = this.#check;
     socket.on('error', () => {});
-    if (!judge) return Promise.resolve(PASSED);
+    if (!judge) return Promise.resolve(passedProbe(this.#check.tls ? 'L6OK' : 'L4OK'));
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(failedProbe('no answer in time')), leftMs);
+      const timer = setTimeout(() => resolve(failedProbe('no answer in time', 'L7TOUT')), leftMs);
       const settle = (result: ProbeResult | undefined) => {
         if (!result) return;
         clearTimeout(timer);

@@ -56,6 +56,13 @@ const WRONG: readonly [string, string, RegExp][] = [
     /a\.pem cannot be read/,
   ],
   [
+    'a name of two endpoints',
+    GOOD.replace(/endpoints: \[.*?\]/, (list) =>
+      list.replace(/\[.*\]/, '[{ name: a, address: "h:1" }, { name: a, address: "h:2" }]'),
+    ),
+    /services\.app\.endpoints\.1: the name a is given twice/,
+  ],
+  [
     'an unset variable',
     GOOD.replace('127.0.0.1:9001', '${HOST_X}:80'),
     /4:\d+: the environment has no HOST_X/,

@@ -36,10 +36,11 @@ test('a server tells of itself and its services', async (t) => {
   const server = new grpc.Server();
   health.addToServer(server);
   const port = await serve(t, server);
-  assert.deepEqual(await probe(port), { ok: true, reason: '' });
-  assert.deepEqual(await probe(port, 'shop.Cart'), { ok: true, reason: '' });
-  assert.deepEqual(await probe(port, 'shop.Old'), { ok: false, reason: 'NOT_SERVING' });
-  assert.deepEqual(await probe(port, 'shop.New'), { ok: false, reason: 'UNKNOWN' });
+  assert.deepEqual(await probe(port), { ok: true, reason: '', verdict: 'L7OK' });
+  assert.deepEqual(await probe(port, 'shop.Cart'), { ok: true, reason: '', verdict: 'L7OK' });
+  const bad = { ok: false, verdict: 'L7STS' };
+  assert.deepEqual(await probe(port, 'shop.Old'), { ...bad, reason: 'NOT_SERVING' });
+  assert.deepEqual(await probe(port, 'shop.New'), { ...bad, reason: 'UNKNOWN' });
   const unknown = await probe(port, 'nobody.Knows');
   assert.equal(unknown.reason, 'the server does not know the service');
   health.setStatus('shop.Old', 'SERVING');

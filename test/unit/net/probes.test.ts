@@ -61,7 +61,7 @@ const status = (code: number) => `HTTP/1.1 ${code} X\r\nContent-Length: 0\r\n\r\
 test('tcp: a connection passes, a closed port fails', async (t) => {
   assert.equal((await probe(tcp, await serve(t, () => {}))).ok, true);
   const refused = await probe(tcp, await closedPort());
-  assert.deepEqual(refused, { ok: false, reason: 'connection refused' });
+  assert.deepEqual(refused, { ok: false, reason: 'connection refused', verdict: 'L4CON' });
 });
 
 test('a name that does not resolve fails', async () => {
@@ -74,7 +74,8 @@ test('http: judged by status', async (t) => {
   assert.equal((await probe(http, await answers(t, [ok]))).ok, true);
   for (const code of [404, 500]) {
     const result = await probe(http, await answers(t, [status(code)]));
-    assert.deepEqual(result, { ok: false, reason: `status ${code}, expected 200-399` });
+    const reason = `status ${code}, expected 200-399`;
+    assert.deepEqual(result, { ok: false, reason, verdict: 'L7STS', code });
   }
   const any = healthCheck.parse({ type: 'http', expect: { status: '200,404' } });
   assert.equal((await probe(any, await answers(t, [status(404)]))).ok, true);
@@ -89,13 +90,13 @@ test('http: judged by body, also in pieces', async (t) => {
 
 test('http: silence, garbage, an early end and a slow answer fail in time', async (t) => {
   const silent = await probe(http, await serve(t, () => {}));
-  assert.deepEqual(silent, { ok: false, reason: 'no answer in time' });
+  assert.deepEqual(silent, { ok: false, reason: 'no answer in time', verdict: 'L7TOUT' });
   const garbage = await probe(http, await answers(t, ['\0\x01 not http at all\r\n\r\n']));
-  assert.deepEqual(garbage, { ok: false, reason: 'answer is not HTTP' });
+  assert.deepEqual(garbage, { ok: false, reason: 'answer is not HTTP', verdict: 'L7RSP' });
   const ended = await probe(http, await serve(t, (socket) => socket.end()));
   assert.equal(ended.ok, false);
   const slow = await probe(http, await answers(t, [...ok], 50));
-  assert.deepEqual(slow, { ok: false, reason: 'no answer in time' });
+  assert.deepEqual(slow, { ok: false, reason: 'no answer in time', verdict: 'L7TOUT' });
 });
 
 test('the check of a service without one takes any HTTP answer, but an answer', async (t) => {
@@ -133,8 +134,10 @@ test('exec: judged by exit status, told the endpoint, ended in time', async () =
   const check = (script: string) =>
     healthCheck.parse({ type: 'exec', timeout: '300ms', command: ['/bin/sh', '-c', script] });
   assert.equal((await probe(check('test $SLUICE_ENDPOINT_PORT = 42'), 42)).ok, true);
-  assert.deepEqual(await probe(check('exit 3'), 1), { ok: false, reason: 'exit 3' });
-  assert.deepEqual(await probe(check('exec sleep 5'), 1), { ok: false, reason: 'no end in time' });
+  const failed = { ok: false, reason: 'exit 3', verdict: 'PROCERR', code: 3 };
+  assert.deepEqual(await probe(check('exit 3'), 1), failed);
+  const late = { ok: false, reason: 'no end in time', verdict: 'PROCTOUT' };
+  assert.deepEqual(await probe(check('exec sleep 5'), 1), late);
   const missing = healthCheck.parse({ type: 'exec', command: ['/no/such/program'] });
   assert.equal((await probe(missing, 1)).ok, false);
 });

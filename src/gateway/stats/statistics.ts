@@ -1,0 +1,91 @@
+import { hostname } from 'node:os';
+import type { Clock } from '../../base/clock.ts';
+import type { SeriesSample } from '../../base/metrics.ts';
+import type { ServiceState } from '../../model/endpoint-state.ts';
+import type { GatewayConfig } from '../../model/gateway-config.ts';
+import type { StatRow } from '../../model/stat-row.ts';
+import type { HealthBoard } from '../health/health-board.ts';
+import { processInfo } from './process-info.ts';
+import { StatHistory } from './stat-history.ts';
+import { statRows } from './stat-rows.ts';
+
+/** What statistics are gathered from. */
+export type StatisticsDeps = {
+  readonly clock: Clock;
+  readonly board: HealthBoard;
+  /** As workers last told them. */
+  readonly samples: () => readonly SeriesSample[];
+  readonly isCurrent: (series: Pick<SeriesSample, 'family' | 'labels'>) => boolean;
+  readonly states: () => readonly ServiceState[];
+  readonly config: () => GatewayConfig;
+  readonly workers: () => number;
+  readonly draining: () => boolean;
+  /** Unix ms. */
+  readonly startedAtMs: number;
+};
+
+/** Whether anybody sees statistics in HAProxy's form; who does not, does not pay for them. */
+function wantsStatistics({ metrics }: GatewayConfig): boolean {
+  return metrics.compat === 'haproxy';
+}
+
+/** The gateway of one host in HAProxy's form, summed over its workers. */
+export class Statistics {
+  readonly #deps: StatisticsDeps;
+  readonly #history = new StatHistory();
+  readonly #begunAt: number;
+
+  constructor(deps: StatisticsDeps) {
+    this.#deps = deps;
+    this.#begunAt = deps.clock.now();
+  }
+
+  /** To be called once a second, when workers have told what happened in it. */
+  pulse(): void {
+    if (!wantsStatistics(this.#deps.config())) return;
+    this.#history.take(this.#deps.samples(), this.#deps.clock.now());
+    this.#history.prune((series) => this.#deps.isCurrent(series));
+  }
+
+  /** Highest values and rates begin anew. */
+  clear(): void {
+    this.#history.clear();
+  }
+
+  /** A row for every listener, service and endpoint. */
+  rows(): StatRow[] {
+    const { clock, board, config, states } = this.#deps;
+    return statRows({
+      samples: this.#latest(),
+      states: states(),
+      config: config(),
+      history: this.#history,
+      checks: (service, endpoint) => board.checks(service, endpoint),
+      now: clock.now(),
+      uptimeMs: clock.now() - this.#begunAt,
+    });
+  }
+
+  /** The fields of `show info`. */
+  info(version: string): Readonly<Record<string, string | number>> {
+    const { clock, config, workers, draining, startedAtMs } = this.#deps;
+    return processInfo({
+      samples: this.#latest(),
+      config: config(),
+      history: this.#history,
+      version,
+      pid: process.pid,
+      workers: workers(),
+      draining: draining(),
+      startedAtMs,
+      uptimeMs: clock.now() - this.#begunAt,
+      node: hostname(),
+    });
+  }
+
+  #latest(): readonly SeriesSample[] {
+    const samples = this.#deps.samples();
+    this.#history.take(samples, this.#deps.clock.now());
+    return samples;
+  }
+}

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { StatHistory } from '../../../src/gateway/stats/stat-history.ts';
+
+const FAMILY = 'sluice_listener_connections_total';
+const OPEN = 'sluice_listener_connections_active';
+
+const counted = (value: number, listener = 'web') => ({
+  family: FAMILY,
+  labels: [listener],
+  value,
+});
+const level = (value: number, peak: number) => ({ family: OPEN, labels: ['web'], value, peak });
+
+test('a rate is what came in the last second, and its highest value stays', () => {
+  const history = new StatHistory();
+  const rate = () => history.rate('listener_connections_total', 'web');
+  history.take([counted(5)], 0);
+  assert.deepEqual([rate().now, rate().most], [0, 0]);
+  history.take([counted(25)], 2000);
+  assert.deepEqual([rate().now, rate().most], [10, 10]);
+  history.take([counted(25)], 2100);
+  assert.equal(rate().now, 10, 'a look in between says nothing');
+  history.take([counted(26), counted(3, 'other')], 3000);
+  assert.deepEqual([rate().now, rate().most], [1, 10]);
+  assert.equal(history.rate('listener_connections_total').now, 4, 'of all together');
+  history.take([counted(2)], 4000);
+  assert.equal(rate().now, 0, 'an object that was made anew counts from nothing');
+  history.clear();
+  assert.equal(rate().most, 0);
+});
+
+test('a peak is the highest that was reported, also in between two looks', () => {
+  const history = new StatHistory();
+  history.take([level(1, 7)], 0);
+  history.take([level(2, 3)], 100);
+  assert.equal(history.peak('listener_connections_active', 'web'), 7);
+  history.prune(({ labels }) => labels[0] !== 'web');
+  assert.equal(history.peak('listener_connections_active', 'web'), 0);
+});
+
+test('idle is the time since a counter last moved', () => {
+  const history = new StatHistory();
+  const idle = (now: number) => history.idleSeconds(now, 'listener_connections_total', 'web');
+  history.take([counted(0)], 0);
+  assert.equal(idle(5000), -1);
+  history.take([counted(1)], 1000);
+  history.take([counted(1)], 2000);
+  assert.equal(idle(3500), 2);
+});
