@@ -19,6 +19,10 @@ export type AccessRecord = {
   readonly retries: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** Where the client came in. */
+  readonly local?: { readonly address: string; readonly port: number } | undefined;
+  /** Of a client that spoke TLS. */
+  readonly tls?: { readonly version: string; readonly cipher: string } | undefined;
   /** `ok`, or why it ended otherwise. */
   readonly outcome: string;
   readonly http?: {
@@ -39,6 +43,8 @@ export type LoadNow = {
   readonly service: number;
   readonly endpoint: number;
   readonly queue: number;
+  /** Name of this machine. */
+  readonly host: string;
 };
 
 /** Where records go. */

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { binds } from './address.ts';
 import { cidr, count, duration, oneOrMore, percent, secret, size } from './fields.ts';
 import { listener } from './listener.ts';
+import { LOG_FORMAT_FIELDS, parseLogFormat } from './log-format.ts';
 import { service } from './service.ts';
 import { timeouts } from './timeouts.ts';
 
@@ -35,14 +36,26 @@ const logTemplate = z
   .describe(`Names in braces: ${LOG_FIELDS.join(', ')}.`)
   .meta({ examples: ['{client} {method} {target} {status} {durationMs}'] });
 
+const logFormat = z
+  .string()
+  .superRefine((text, context) => {
+    const parsed = parseLogFormat(text);
+    if (typeof parsed === 'string') context.addIssue({ code: 'custom', message: parsed });
+  })
+  .describe(
+    `As HAProxy's \`log-format\`, with these fields: ${LOG_FORMAT_FIELDS.map((name) => `%${name}`).join(' ')}. Bytes are of bodies, counts of the worker.`,
+  )
+  .meta({ examples: ['%ci:%cp [%tr] %ft %b/%s %ST %B %{+Q}r'] });
+
 const accessLog = z.strictObject({
   format: z
     .union([
       z.enum(['json', 'common', 'combined', 'httplog', 'tcplog']),
       z.strictObject({ template: logTemplate }),
+      z.strictObject({ logFormat }),
     ])
     .default('json')
-    .describe('httplog and tcplog are those of HAProxy.'),
+    .describe('httplog, tcplog and `logFormat` are those of HAProxy.'),
   file: z
     .string()
     .optional()

@@ -1,5 +1,5 @@
 import type { AccessRecord, LoadNow } from '../access-record.ts';
-import { httplog, tcplog } from './haproxy-format.ts';
+import { HTTPLOG, haproxyLine, TCPLOG } from './haproxy-format.ts';
 import { clean, clockOf, requestLine } from './words.ts';
 
 type Line = (record: AccessRecord) => string;
@@ -26,12 +26,32 @@ function template(text: string): Line {
   };
 }
 
+function inHaproxy(text: string, load: (record: AccessRecord) => LoadNow): Line {
+  const line = haproxyLine(text);
+  return (record) => line(record, load(record));
+}
+
+/** What is no HTTP has the other format, as with HAProxy. */
+function httplog(load: (record: AccessRecord) => LoadNow): Line {
+  const [http, tcp] = [haproxyLine(HTTPLOG), haproxyLine(TCPLOG)];
+  return (record) => (record.http ? http : tcp)(record, load(record));
+}
+
 /** The function that turns a record into a line; `load` is asked where a format tells of it. */
 export function lineFormat(
-  format: 'json' | 'common' | 'combined' | 'httplog' | 'tcplog' | { template: string },
+  format:
+    | 'json'
+    | 'common'
+    | 'combined'
+    | 'httplog'
+    | 'tcplog'
+    | { template: string }
+    | { logFormat: string },
   load: (record: AccessRecord) => LoadNow,
 ): Line {
-  if (typeof format === 'object') return template(format.template);
+  if (typeof format === 'object') {
+    return 'template' in format ? template(format.template) : inHaproxy(format.logFormat, load);
+  }
   switch (format) {
     case 'json':
       return (record) =>
@@ -41,8 +61,8 @@ export function lineFormat(
     case 'combined':
       return combined;
     case 'httplog':
-      return (record) => httplog(record, load(record));
+      return httplog(load);
     case 'tcplog':
-      return (record) => tcplog(record, load(record));
+      return inHaproxy(TCPLOG, load);
   }
 }

@@ -118,6 +118,8 @@ export class SessionAccount {
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,
       outcome,
+      local: connection.local,
+      tls: connection.tls && { version: connection.tls.version, cipher: connection.tls.cipher },
       http: {
         method: head.method,
         authority: head.authority,

@@ -184,7 +184,7 @@ class TcpSession {
   ): void {
     const { accessLog } = this.#listener;
     const { clock, metrics } = this.#listener.deps;
-    const { acceptedAt } = this.#connection;
+    const { acceptedAt, local, tls } = this.#connection;
     const durationMs = clock.now() - acceptedAt;
     const leasedAt = this.#leasedAt;
     countSession(metrics, this.#service.name, endpoint, {
@@ -203,6 +203,8 @@ class TcpSession {
       endpointName: endpoint?.state.name,
       client: this.#connection.client.address,
       clientPort: this.#connection.client.port,
+      local,
+      tls: tls && { version: tls.version, cipher: tls.cipher },
       startedAt: clock.wall() - durationMs,
       durationMs,
       waitMs: leasedAt === undefined ? undefined : leasedAt - acceptedAt,

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { MetricRegistry } from '../../base/metrics.ts';
@@ -30,6 +31,8 @@ import { makePool } from '../upstream/pools.ts';
 import { ServiceRuntime } from '../upstream/service-runtime.ts';
 import { loneBoard } from './lone-health.ts';
 import { OverloadGuard, type Resources } from './overload.ts';
+
+const HOST = hostname();
 
 type Configure = Extract<ToWorker, { type: 'configure' }>;
 
@@ -225,6 +228,7 @@ export class Worker {
       service: loads.reduce((sum, { load }) => sum + load.active, 0),
       endpoint: loads.find(({ id }) => id === endpoint)?.load.active ?? 0,
       queue: of?.queued ?? 0,
+      host: HOST,
     };
   }
 
