@@ -210,6 +210,8 @@ export type UpdateProgress = {
 export type ClusterService = ObjectMeta & {
   readonly spec: ServiceSpec;
   readonly previous: ServiceSpec | undefined;
+  /** The labels that it had beside `previous`. */
+  readonly previousLabels?: Readonly<Record<string, string>>;
   /** Counts the versions of what in `spec` tasks are made of; a task of another one is replaced. */
   readonly specVersion: number;
   /**

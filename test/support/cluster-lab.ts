@@ -102,7 +102,8 @@ export class ClusterLab {
     await edit<ClusterService>(this.local, KIND.service, name, (service) => ({
       ...service,
       spec: change(service.spec),
-      previous: service.spec,
+      ...{ previous: service.spec, previousLabels: service.labels },
+      labels: { ...service.labels, version: String(service.specVersion + 1) },
       specVersion: service.specVersion + 1,
       ports: change(service.spec).ports,
       progress: undefined,

@@ -13,7 +13,7 @@ import {
 } from '../../control/cluster/services.ts';
 import type { Engine } from '../../control/engine.ts';
 import type { ClusterService } from '../../model/cluster.ts';
-import { Fields } from './fields.ts';
+import type { Fields } from './fields.ts';
 import { type Call, created, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
 import { serviceOrder } from './service-request.ts';
@@ -72,8 +72,7 @@ async function update(place: Place, call: Call) {
   const version = call.query.version();
   const rollback = call.query.text('rollback');
   if (rollback === 'previous') {
-    const labelsOf = (asked: unknown) => new Fields(asked).textMap('Labels');
-    await rollBackService(manager, key(call), version, labelsOf, tools);
+    await rollBackService(manager, key(call), version, tools);
     return ok({ Warnings: [] });
   }
   if (rollback !== '' && rollback !== 'none') {

@@ -97,7 +97,7 @@ export function serviceView(
   { value: service, version }: Versioned<ClusterService>,
   withDefaults = false,
 ) {
-  const { name, labels, spec, previous, progress: update } = service;
+  const { name, labels, spec, previous, previousLabels = labels, progress: update } = service;
   return {
     ID: service.id,
     Version: { Index: version },
@@ -105,12 +105,7 @@ export function serviceView(
     UpdatedAt: service.updated,
     Spec: specView(spec, name, labels, withDefaults),
     ...(previous && {
-      PreviousSpec: specView(
-        previous,
-        name,
-        new Fields(previous.asked).textMap('Labels'),
-        withDefaults,
-      ),
+      PreviousSpec: specView(previous, name, previousLabels, withDefaults),
     }),
     Endpoint: endpointView(service),
     ...(update && { UpdateStatus: progressView(update) }),

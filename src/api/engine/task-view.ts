@@ -60,13 +60,15 @@ function specView(template: TaskTemplate) {
   };
 }
 
-function statusView({ report }: ClusterTask) {
+function statusView({ report, reason = '' }: ClusterTask) {
+  // What went wrong with it comes before why it was to end.
+  const error = report.error || (reason && `assigned node no longer meets constraints: ${reason}`);
   const { containerId, pid, exitCode, hostPorts } = report;
   return {
     Timestamp: report.at,
     State: report.state,
     Message: report.message,
-    ...(report.error !== '' && { Err: report.error }),
+    ...(error !== '' && { Err: error }),
     ...(containerId !== '' && {
       ContainerStatus: { ContainerID: containerId, PID: pid, ExitCode: exitCode },
     }),

@@ -138,7 +138,8 @@ async function replaceSpec(
   const replaces = makesOtherTasks(service, order);
   const value: ClusterService = {
     ...service,
-    ...{ labels: order.labels, spec: order.spec, previous: service.spec, updated: now },
+    ...{ labels: order.labels, spec: order.spec, updated: now },
+    ...{ previous: service.spec, previousLabels: service.labels },
     specVersion: replaces ? service.specVersion + 1 : service.specVersion,
     progress: replaces ? progress : undefined,
   };
@@ -164,24 +165,23 @@ export async function updateService(
   await replaceSpec(manager, found, order, stamp(clock), undefined);
 }
 
-/** Gives a service its previous specification back; `labelsOf` reads the labels of that. */
+/** Gives a service its previous specification and labels back. */
 export async function rollBackService(
   manager: ManagerPart,
   key: string,
   version: number,
-  labelsOf: (asked: unknown) => Readonly<Record<string, string>>,
   { clock }: ServiceTools,
 ): Promise<void> {
   const found = needService(manager, key);
   if (found.version !== version) throw outOfSequence();
-  const { id, previous } = found.value;
+  const { id, previous, labels, previousLabels = labels } = found.value;
   if (!previous) throw precondition(`service ${id} does not have a previous spec`);
   const now = stamp(clock);
   const progress: UpdateProgress = {
     ...{ state: 'rollback_started', started: now, completed: undefined },
     message: 'manually requested rollback',
   };
-  const order = { labels: labelsOf(previous.asked), spec: previous };
+  const order = { labels: previousLabels, spec: previous };
   checkOrder(manager, order, id);
   await replaceSpec(manager, found, order, now, progress);
 }

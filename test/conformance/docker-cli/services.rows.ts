@@ -177,6 +177,18 @@ swarmRows([
     assert.deepEqual(before.Labels, { v: '2' });
     assert.deepEqual(before.TaskTemplate.ContainerSpec.Args, ['sleep', '700']);
   }),
+  row('DS-45', 'an update that fails is rolled back with its labels', async (lab) => {
+    const rule = ['--update-failure-action', 'rollback', '--update-monitor', '2s'];
+    await made(lab, 'web', '--label', 'v=1', ...rule);
+    await update(lab, 'update', '-d', '--args', 'false', '--label-add', 'v=2', 'web');
+    await eventually(
+      () => lab.ok('service', 'inspect', '-f', '{{.UpdateStatus.State}}', 'web'),
+      /^rollback_/,
+    );
+    const { Labels, TaskTemplate } = await spec(lab, 'web');
+    assert.deepEqual(Labels, { v: '1' });
+    assert.deepEqual(TaskTemplate.ContainerSpec.Args, ['sleep', '600']);
+  }),
   row('DS-46', 'a rollback is not combined with other flags', async (lab) => {
     await made(lab, 'web');
     refused(
@@ -298,6 +310,21 @@ swarmRows([
     const node = await lab.ok('node', 'ls', '-q');
     await lab.ok('node', 'update', '--label-add', 'region=East', node);
     await eventually(tasks, /^(?!.*Pending)/s);
+  }),
+  row('DS-35', 'a task whose node meets its constraints no more says so', async (lab) => {
+    const node = await lab.ok('info', '-f', '{{.Swarm.NodeID}}');
+    await lab.ok('node', 'update', '--label-add', 'region=east', node);
+    await made(lab, 'web', '--constraint', 'node.labels.region==east');
+    const list = ['service', 'ps', '--no-trunc', 'web', '--format'];
+    const states = () => lab.ok(...list, '{{.CurrentState}}');
+    await eventually(states, /^Running/);
+    await lab.ok('node', 'update', '--label-rm', 'region', node);
+    await eventually(states, /Shutdown/);
+    const errors = await lab.ok(...list, '{{.DesiredState}} {{.Error}}');
+    assert.match(
+      errors,
+      /^Shutdown .*assigned node no longer meets constraints: node \S+ misses label region=east/m,
+    );
   }),
   row('DS-35', 'constraints are read before the service is made', async (lab) => {
     refused(

@@ -161,7 +161,7 @@ function completed(service: Service, wall: number): Change {
 
 /** What follows when too many tasks have failed. A rollback is never rolled back. */
 function stopped(service: Service, rule: UpdateRule, taskId: string, wall: number): Change {
-  const { progress, previous, specVersion } = service.value;
+  const { progress, previous, labels, previousLabels = labels, specVersion } = service.value;
   const why = `due to failure or early termination of task ${taskId}`;
   if (progress?.state === 'rollback_started') {
     return told(service, 'rollback_paused', `rollback paused ${why}`, wall);
@@ -170,7 +170,8 @@ function stopped(service: Service, rule: UpdateRule, taskId: string, wall: numbe
     return told(service, 'paused', `update paused ${why}`, wall);
   }
   const back: { spec: ServiceSpec } & Partial<ClusterService> = {
-    ...{ spec: previous, previous: undefined, specVersion: specVersion + 1 },
+    ...{ spec: previous, labels: previousLabels, previous: undefined },
+    specVersion: specVersion + 1,
   };
   return told(service, 'rollback_started', `update rolled back ${why}`, wall, back);
 }

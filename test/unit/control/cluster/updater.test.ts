@@ -271,10 +271,10 @@ test('an update that fails is rolled back by the rule for that', async () => {
     made.service('web').progress?.message ?? '',
     /^update rolled back due to failure or early termination of task \w+$/,
   );
-  const { specVersion, spec, previous } = made.service('web');
+  const { specVersion, spec, previous, labels } = made.service('web');
   assert.deepEqual(
-    [specVersion, spec.template.container.image, previous],
-    [version + 1, 'app:1', undefined],
+    [specVersion, spec.template.container.image, previous, labels],
+    [version + 1, 'app:1', undefined, {}],
   );
   const { replaced } = await watch(made, 'rollback_completed');
   assert.equal(replaced, 2);
