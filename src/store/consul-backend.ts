@@ -4,6 +4,7 @@ import { Agent } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Consul from 'consul';
 import { ConsulCatalog } from './consul-catalog.ts';
+import { tooLarge } from './edit.ts';
 import type { Change, Stored } from './embedded-store.ts';
 import type { StoreTls } from './json-http.ts';
 import type { Feed, SharedBackend } from './shared-store.ts';
@@ -28,8 +29,8 @@ const QUERY_MS = (WAIT_S + 3) * 1000;
 /** Between two reads of the whole state at least, and as a share of what the last one took. */
 const MIN_PAUSE_MS = 20;
 const PAUSE_SHARE = 1;
-/** Consul takes no larger value. Source: Consul, `kv_max_value_size`. */
-const MAX_VALUE_BYTES = 512 * 1024;
+/** What Consul says to a transaction or value above its limits. Source: Consul, `txn_max_req_len`. */
+const TOO_LARGE = 413;
 /** A session that ended by itself keeps the lock closed this long. */
 const LOCK_DELAY = '1s';
 
@@ -92,6 +93,7 @@ export class ConsulBackend implements SharedBackend {
       const [, { Results }] = await transact(this.#agent)(operations, options);
       return { version: Math.max(...Results.map(({ KV }) => KV.ModifyIndex)) };
     } catch (error) {
+      if (statusOf(error) === TOO_LARGE) throw tooLarge(this.name, error);
       const failed = conflicting(error);
       if (failed === undefined) throw error;
       const { kind, id } = changes[failed] ?? { kind: 'an', id: 'object' };
@@ -168,9 +170,6 @@ export class ConsulBackend implements SharedBackend {
       return { Verb: expected === undefined ? 'delete' : 'delete-cas', Key, ...cas };
     }
     const bytes = Buffer.from(JSON.stringify(value));
-    if (bytes.length > MAX_VALUE_BYTES) {
-      throw new Error(`${kind} ${id} takes ${bytes.length} bytes; Consul keeps ${MAX_VALUE_BYTES}`);
-    }
     const Verb = expected === undefined ? 'set' : 'cas';
     return { Verb, Key, Value: bytes.toString('base64'), ...cas };
   }

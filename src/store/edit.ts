@@ -1,4 +1,4 @@
-import { SluiceError } from '../base/errors.ts';
+import { errorText, SluiceError } from '../base/errors.ts';
 import type { Change } from './embedded-store.ts';
 import type { Store } from './store.ts';
 
@@ -7,6 +7,17 @@ const MAX_TRIES = 8;
 /** Whether a write was refused because somebody else was faster. */
 export function isStale(error: unknown): boolean {
   return error instanceof SluiceError && error.code === 'E_STORE_STALE';
+}
+
+/** What a backend refuses for its size; `error`: its own words. */
+export function tooLarge(backend: string, error: unknown): SluiceError {
+  const text = `this is more than the store of the cluster takes at once, ${backend}: ${errorText(error)}`;
+  return new SluiceError('E_STORE_TOO_LARGE', text, { cause: error });
+}
+
+/** Whether a write was refused because it was more than the store takes at once. */
+export function isTooLarge(error: unknown): boolean {
+  return error instanceof SluiceError && error.code === 'E_STORE_TOO_LARGE';
 }
 
 /**

@@ -1,4 +1,5 @@
 import { errorText } from '../base/errors.ts';
+import { tooLarge } from './edit.ts';
 import type { Change, Stored } from './embedded-store.ts';
 import { JsonHttp, type StoreTls } from './json-http.ts';
 import type { Feed, SharedBackend } from './shared-store.ts';
@@ -20,6 +21,8 @@ const CALL_MS = 3000;
 const LOAD_MS = 30_000;
 /** How often the member that is watched has to prove that it hears the others. */
 const PROBE_MS = 1000;
+/** What etcd says above `--max-request-bytes`. */
+const TOO_LARGE = /request is too large|larger than max/;
 
 type KeyValue = { key?: string; value?: string; mod_revision?: string };
 type Header = { revision?: string };
@@ -101,7 +104,9 @@ export class EtcdBackend implements SharedBackend {
     success.push({ request_put: { key: base64(`${this.#prefix}/touched`), value: '' } });
     const body = { compare, success };
     // exempt(as): the shape is the documented one
-    const answer = (await this.#member.post('/v3/kv/txn', body, CALL_MS)) as TxnAnswer;
+    const answer = (await this.#member.post('/v3/kv/txn', body, CALL_MS).catch((error: unknown) => {
+      throw TOO_LARGE.test(errorText(error)) ? tooLarge(this.name, error) : error;
+    })) as TxnAnswer;
     if (!answer.succeeded) return { stale: changes.map(({ kind, id }) => `${kind} ${id}`).join() };
     return { version: Number(answer.header?.revision) };
   }

@@ -3,6 +3,7 @@ import { errorText, SluiceError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { Campaign, type LeaseBackend } from './campaign.ts';
 import type { ServiceCatalog } from './catalog.ts';
+import { isTooLarge } from './edit.ts';
 import type { Change, Stored } from './embedded-store.ts';
 import { Mirror, type StoreListener } from './mirror.ts';
 import { checkSize, type Store, type StoreEvent } from './store.ts';
@@ -100,6 +101,7 @@ export class SharedStore implements Store {
     try {
       made = await this.#backend.commit(changes);
     } catch (error) {
+      if (isTooLarge(error)) throw error;
       throw this.#failed('cannot write to', error);
     }
     if ('stale' in made) {

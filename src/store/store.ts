@@ -5,6 +5,12 @@ import type { Change, Stored } from './embedded-store.ts';
 /** Changes of one transaction at most: what every backend takes whole. Larger work is cut. */
 export const MAX_CHANGES = 60;
 
+/**
+ * Bytes of JSON in one transaction of several changes, at most: twice in base 64, as some have it, they
+ * fit into half a megabyte. Source: Consul, `txn_max_req_len`.
+ */
+const MAX_BYTES = 256 * 1024;
+
 /** One object as it became; `object` undefined: it is gone. */
 export type StoreEvent = {
   readonly kind: string;
@@ -21,7 +27,7 @@ export interface Store {
   list(kind: string): readonly Stored[];
   /**
    * Makes all changes or none; the mirror and the watchers have them when it resolves. Rejects with
-   * `E_STORE_STALE`, or with `E_STORE_FAILED` when the backend is away: what became of it is then
+   * `E_STORE_STALE`, with `E_STORE_TOO_LARGE`, or with `E_STORE_FAILED` when the backend is away: what became of it is then
    * unknown until the watch goes on.
    */
   update(changes: readonly Change[]): Promise<number>;
@@ -41,6 +47,27 @@ export interface Store {
    */
   campaign(id: string, onChange: (leads: boolean) => void): () => Promise<void>;
   close(): Promise<void>;
+}
+
+/**
+ * Groups of changes that belong together, put together as far as they fit into one transaction, in
+ * their order. Throws when a group has more changes than that.
+ */
+export function packed(groups: readonly (readonly Change[])[]): (readonly Change[])[][] {
+  const packs: (readonly Change[])[][] = [];
+  let [count, bytes] = [MAX_CHANGES, 0];
+  for (const group of groups) {
+    checkSize(group);
+    const size = JSON.stringify(group).length;
+    count += group.length;
+    bytes += size;
+    if (count > MAX_CHANGES || bytes > MAX_BYTES) {
+      packs.push([]);
+      [count, bytes] = [group.length, size];
+    }
+    packs.at(-1)?.push(group);
+  }
+  return packs;
 }
 
 /** Throws when no backend could take these changes at once. */

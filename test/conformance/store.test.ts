@@ -9,7 +9,7 @@ import { ConsulBackend } from '../../src/store/consul-backend.ts';
 import { EtcdBackend } from '../../src/store/etcd-backend.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
 import { type SharedBackend, SharedStore } from '../../src/store/shared-store.ts';
-import { MAX_CHANGES, type Store, type StoreEvent } from '../../src/store/store.ts';
+import { MAX_CHANGES, packed, type Store, type StoreEvent } from '../../src/store/store.ts';
 import { ConsulServer, noConsul } from '../support/consul.ts';
 import { EtcdCluster, noEtcd } from '../support/etcd.ts';
 import { eventually, freePorts } from '../support/gateway.ts';
@@ -158,6 +158,27 @@ for (const subject of [embedded(), consul(), etcd()]) {
       assert.equal(store.list('x').length, MAX_CHANGES);
       const more = [...many, { kind: 'x', id: 'more', value: 1, expected: 0 }];
       await assert.rejects(store.update(more), /60 at most/);
+    });
+
+    test('packs are as large as every backend takes, and keep their order', async (t) => {
+      const { store } = await opened(t);
+      const many = Array.from({ length: 2 * MAX_CHANGES }, (_, at) => ({
+        ...{ kind: 'x', id: String(at), value: 'v'.repeat(10_000), expected: 0 },
+      }));
+      const packs = packed(many.map((change) => [change]));
+      assert.deepEqual(packs.flat(2), many);
+      for (const pack of packs) await store.update(pack.flat());
+      assert.equal(store.list('x').length, many.length);
+    });
+
+    test('what is too large is refused by name, and the store goes on', async (t) => {
+      const { store } = await opened(t);
+      const huge = { kind: 'x', id: 'huge', value: 'v'.repeat(4_000_000), expected: 0 };
+      if (subject.shared) {
+        const limits = /more than the store of the cluster takes at once, .*(too large|larger than)/;
+        await assert.rejects(store.update([huge]), { code: 'E_STORE_TOO_LARGE', message: limits });
+      } else await store.update([huge]);
+      await store.update([{ kind: 'x', id: 'small', value: 1, expected: 0 }]);
     });
 
     test('a watch tells each change after it is in the mirror, in order', async (t) => {

@@ -50,6 +50,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   E_CLUSTER_REFUSED: 400,
   E_CLUSTER_UNREACHABLE: 503,
   E_STORE_FAILED: 503,
+  E_STORE_TOO_LARGE: 400,
 };
 const SERVER_ERROR = 500;
 

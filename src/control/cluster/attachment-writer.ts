@@ -6,7 +6,7 @@ import { MAX_ATTACHMENTS } from '../../link/cluster-protocol.ts';
 import { type AttachmentWish, type ClusterAttachment, KIND } from '../../model/cluster.ts';
 import { isStale } from '../../store/edit.ts';
 import type { Change } from '../../store/embedded-store.ts';
-import { MAX_CHANGES, type Store } from '../../store/store.ts';
+import { packed, type Store } from '../../store/store.ts';
 import { attachmentsOf, networksOf } from './cluster-state.ts';
 import { newClusterId } from './identity/tokens.ts';
 
@@ -78,10 +78,8 @@ export class AttachmentWriter {
 
   async #settle(nodeId: string, wishes: readonly AttachmentWish[]): Promise<void> {
     try {
-      const changes = this.#changes(nodeId, wishes);
-      for (let at = 0; at < changes.length; at += MAX_CHANGES) {
-        await this.#store.update(changes.slice(at, at + MAX_CHANGES));
-      }
+      const groups = this.#changes(nodeId, wishes).map((change) => [change]);
+      for (const pack of packed(groups)) await this.#store.update(pack.flat());
     } catch (error) {
       if (!this.#waiting.has(nodeId)) this.#waiting.set(nodeId, wishes);
       if (isStale(error)) return;

@@ -4,7 +4,7 @@ import type { Logger } from '../../base/logger.ts';
 import { KIND, type TaskReport } from '../../model/cluster.ts';
 import { isStale } from '../../store/edit.ts';
 import type { Change } from '../../store/embedded-store.ts';
-import { MAX_CHANGES, type Store } from '../../store/store.ts';
+import { MAX_CHANGES, packed, type Store } from '../../store/store.ts';
 import { findTask } from './cluster-state.ts';
 import { isNews } from './report.ts';
 
@@ -55,10 +55,11 @@ export class ReportWriter {
   async #batch(): Promise<void> {
     const batch = [...this.#waiting].slice(0, MAX_CHANGES);
     for (const [id] of batch) this.#waiting.delete(id);
-    const changes = batch.flatMap(([id, entry]) => this.#change(id, entry));
-    if (changes.length === 0) return;
+    const groups = batch.map(([id, entry]) => this.#change(id, entry));
     try {
-      await this.#store.update(changes);
+      for (const pack of packed(groups.filter(({ length }) => length > 0))) {
+        await this.#store.update(pack.flat());
+      }
     } catch (error) {
       for (const [id, entry] of batch) {
         if (!this.#waiting.has(id)) this.#waiting.set(id, entry);

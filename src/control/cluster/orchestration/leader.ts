@@ -1,9 +1,9 @@
 import type { Clock, Timer } from '../../../base/clock.ts';
 import { errorText } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
-import { isStale } from '../../../store/edit.ts';
+import { isStale, isTooLarge } from '../../../store/edit.ts';
 import type { Change } from '../../../store/embedded-store.ts';
-import { checkSize, MAX_CHANGES, type Store } from '../../../store/store.ts';
+import { packed, type Store } from '../../../store/store.ts';
 import type { Plan, Stage } from './stage.ts';
 import { ClusterView, type Touched, Unseen } from './view.ts';
 
@@ -51,22 +51,6 @@ class Seat {
     const at = this.#seen.isEmpty ? this.wakeAt : now;
     return at === undefined ? undefined : Math.max(at, this.heldUntil);
   }
-}
-
-/** Groups put together as far as they fit into one transaction. Throws when one does not. */
-function packed(groups: readonly Group[]): Group[][] {
-  const packs: Group[][] = [];
-  let size = MAX_CHANGES;
-  for (const group of groups) {
-    checkSize(group);
-    size += group.length;
-    if (size > MAX_CHANGES) {
-      packs.push([]);
-      size = group.length;
-    }
-    packs.at(-1)?.push(group);
-  }
-  return packs;
 }
 
 /**
@@ -164,22 +148,27 @@ export class Leader {
   async #write(groups: readonly Group[]): Promise<boolean> {
     for (const pack of packed(groups)) {
       let outcome = await this.#commit(pack.flat());
-      // One that is stale must not take the others with it.
-      const parts = outcome === 'stale' && pack.length > 1 ? pack : [];
+      // One that is refused must not take the others with it.
+      const parts = outcome === 'refused' && pack.length > 1 ? pack : [];
       for (const group of parts) outcome = await this.#commit(group);
       if (outcome === 'away') return false;
     }
     return true;
   }
 
-  async #commit(changes: readonly Change[]): Promise<'done' | 'stale' | 'away'> {
+  async #commit(changes: readonly Change[]): Promise<'done' | 'refused' | 'away'> {
     if (this.#over || this.#notBefore > this.#now) return 'away';
     try {
       await this.#deps.store.update(changes);
       this.#waitMs = 0;
       return 'done';
     } catch (error) {
-      if (isStale(error)) return 'stale';
+      if (isStale(error)) return 'refused';
+      if (isTooLarge(error)) {
+        const ids = changes.map(({ kind, id }) => `${kind} ${id}`).join();
+        this.#deps.logger.error('not written', { changes: ids, reason: errorText(error) });
+        return 'refused';
+      }
       this.#away(error);
       return 'away';
     }
