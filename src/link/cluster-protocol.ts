@@ -19,6 +19,8 @@ export const BEAT_JITTER = 0.1;
 export const DEFAULT_HEARTBEAT_MS = 5000;
 /** Reports in one message. */
 export const MAX_REPORTS = 1000;
+/** Addresses that a node tells of itself. */
+export const MAX_ADDRESSES = 64;
 /** Containers that one node may have on attachable networks. */
 export const MAX_ATTACHMENTS = 10_000;
 

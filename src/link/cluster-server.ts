@@ -1,4 +1,4 @@
-import type { Server } from 'node:net';
+import { isIP, type Server } from 'node:net';
 import { createServer, type TLSSocket } from 'node:tls';
 import { errorText, SluiceError } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
@@ -6,6 +6,7 @@ import {
   type JoinGrant,
   type JoinOrder,
   type LogsHello,
+  MAX_ADDRESSES,
   MAX_NODE_BYTES,
   MAX_STRANGER_BYTES,
   type ManagerMessage,
@@ -269,11 +270,15 @@ const DESCRIPTION = {
   epoch: 'string',
 } as const;
 
+function areAddresses(value: unknown): boolean {
+  return Array.isArray(value) && value.length <= MAX_ADDRESSES && value.every((one) => isIP(one));
+}
+
 function isDescription(value: unknown): boolean {
   if (!isObject(value)) return false;
   const fits = Object.entries(DESCRIPTION).every(([name, type]) => typeof value[name] === type);
-  const { engineLabels, networkDrivers } = value;
-  return fits && isObject(engineLabels) && Array.isArray(networkDrivers);
+  const { engineLabels, networkDrivers, addresses = [] } = value;
+  return fits && isObject(engineLabels) && Array.isArray(networkDrivers) && areAddresses(addresses);
 }
 
 function checkLine(value: unknown): TaskLine {

@@ -93,6 +93,8 @@ export type NodeDescription = {
   readonly networkDrivers: readonly string[];
   /** Of its network stack: another one after each boot. */
   readonly epoch: string;
+  /** Every address that others may reach it at. */
+  readonly addresses?: readonly string[];
   /** It has a gateway that takes requests to the cluster's services. */
   readonly gateway?: boolean;
 };
@@ -409,6 +411,8 @@ export type NodeAssignment = {
     readonly nodeId: string;
     readonly address: string;
     readonly dataPathAddress: string;
+    /** All that it has, these among them, as far as it tells. */
+    readonly addresses?: readonly string[];
     readonly epoch: string;
     /** UDP port of the tunnel's end; the same on all. */
     readonly dataPathPort: number;

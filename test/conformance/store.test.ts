@@ -175,7 +175,8 @@ for (const subject of [embedded(), consul(), etcd()]) {
       const { store } = await opened(t);
       const huge = { kind: 'x', id: 'huge', value: 'v'.repeat(4_000_000), expected: 0 };
       if (subject.shared) {
-        const limits = /more than the store of the cluster takes at once, .*(too large|larger than)/;
+        const limits =
+          /more than the store of the cluster takes at once, .*(too large|larger than)/;
         await assert.rejects(store.update([huge]), { code: 'E_STORE_TOO_LARGE', message: limits });
       } else await store.update([huge]);
       await store.update([{ kind: 'x', id: 'small', value: 1, expected: 0 }]);

@@ -59,6 +59,18 @@ describe('services over five hosts', { skip, timeout: 600_000 }, () => {
     }
   });
 
+  test('a host reaches every task by another host, its own among them', async () => {
+    const [from, by] = [host(2), host(3)];
+    for (const address of [by.address, by.address6]) {
+      const seen = new Set<string>();
+      for (let n = 0; n < 2 * HOSTS; n++) {
+        const { out } = await from.run(...site.asking('tcp', address, 8080));
+        seen.add(out.trim().split(' ')[0] ?? '');
+      }
+      assert.deepEqual([...seen].sort(), everybody(1), address);
+    }
+  });
+
   test('inside: the service by its address, tasks by theirs, and both by names', async () => {
     await create('turns', '--mode', 'global', '--network', 'app', '--endpoint-mode', 'dnsrr');
     const at = host(2);

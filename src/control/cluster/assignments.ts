@@ -178,8 +178,9 @@ export class Assignments {
       return [];
     }
     const { address, dataPathAddress, description } = node;
-    const { epoch } = description;
-    const item = { nodeId: id, address, dataPathAddress, dataPathPort: this.#port, epoch };
+    const { epoch, addresses = [] } = description;
+    const own = { nodeId: id, address, dataPathAddress, dataPathPort: this.#port, epoch };
+    const item = addresses.length > 0 ? { ...own, addresses } : own;
     return [{ topics: [EVERYBODY], part: 'peers', item }];
   }
 

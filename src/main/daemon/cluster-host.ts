@@ -15,6 +15,7 @@ import { TaskWorker } from '../../control/cluster/worker.ts';
 import type { Engine } from '../../control/engine.ts';
 import { stamp } from '../../control/ids.ts';
 import { NO_ASSIGNMENT } from '../../link/assignment.ts';
+import { MAX_ADDRESSES } from '../../link/cluster-protocol.ts';
 import type { NodeDescription } from '../../model/cluster.ts';
 import type { EmbeddedStore } from '../../store/embedded-store.ts';
 import { LocalStore } from '../../store/local-store.ts';
@@ -40,6 +41,9 @@ function describe(engine: Engine, edge: ClusterEdge | undefined): NodeDescriptio
     engineLabels: Object.fromEntries(labels),
     networkDrivers: ['bridge', 'host', 'macvlan', 'null', 'overlay', ...engine.remote.driverNames],
     epoch: networkEpoch(),
+    addresses: links(engine)
+      .flatMap(({ addresses }) => addresses)
+      .slice(0, MAX_ADDRESSES),
     ...(edge?.wanted ? { gateway: true } : {}),
   };
 }

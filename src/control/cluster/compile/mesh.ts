@@ -94,11 +94,11 @@ export function meshIntent(
     ...{ vni, mtu: ingress.mtu, mac: meshMac(host.nodeId), sources: host.sources },
     nodes: peers
       .filter(({ nodeId }) => nodeId !== host.nodeId)
-      .map(({ nodeId, address, dataPathAddress }) => ({
+      .map(({ nodeId, address, dataPathAddress, addresses = [] }) => ({
         id: nodeId,
         mac: meshMac(nodeId),
         tunnel: dataPathAddress,
-        addresses: [...new Set([address, dataPathAddress])],
+        addresses: [...new Set([address, dataPathAddress, ...addresses])],
       })),
     remote: others.flatMap((task) =>
       meshAddresses(task, ingress.id).map((address) => ({ address, node: task.nodeId })),
