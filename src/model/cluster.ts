@@ -363,6 +363,20 @@ export type OverlayEndpoint = {
   readonly nodeId: string;
 };
 
+/** A task of a service as the data plane of every node needs it. */
+export type ServiceMember = {
+  readonly serviceId: string;
+  readonly taskId: string;
+  readonly name: string;
+  readonly nodeId: string;
+  readonly addresses: Readonly<Record<string, string>>;
+  readonly addresses6?: Readonly<Record<string, string>>;
+  /** It keeps what it has and gets nothing new. */
+  readonly draining: boolean;
+  /** Its node is down: what it has not answered yet begins anew elsewhere. */
+  readonly lost?: boolean;
+};
+
 /** A service as the data plane of every node needs it. */
 export type ServiceBackends = {
   readonly serviceId: string;
@@ -376,19 +390,8 @@ export type ServiceBackends = {
   /** Names of its tasks' networks, by id. */
   readonly networkNames: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
-  /**
-   * Those that take new connections first; `draining` ones keep what they have, but what a `lost` one,
-   * whose node is down, has not answered yet begins anew elsewhere.
-   */
-  readonly tasks: readonly {
-    readonly taskId: string;
-    readonly name: string;
-    readonly nodeId: string;
-    readonly addresses: Readonly<Record<string, string>>;
-    readonly addresses6?: Readonly<Record<string, string>>;
-    readonly draining: boolean;
-    readonly lost?: boolean;
-  }[];
+  /** Those that take new connections first, each of both by id. */
+  readonly tasks: readonly ServiceMember[];
 };
 
 /**

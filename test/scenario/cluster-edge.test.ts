@@ -50,7 +50,7 @@ describe('labels of the services of a cluster', { skip: noCertificates() }, () =
       ...{ serviceId: name, name, created, labels: Object.fromEntries(own), resolution: 'vip' },
       ...{ vips: {}, ports: [], aliases: {}, networkNames: {} },
       tasks: tasks.map(({ at, draining = false }) => ({
-        ...{ taskId: `t${at}`, name: `${name}.${at}`, nodeId: 'here', draining },
+        ...{ serviceId: name, taskId: `t${at}`, name: `${name}.${at}`, nodeId: 'here', draining },
         addresses: { ing: `10.0.0.${10 + at}/24` },
       })),
     };

@@ -1,3 +1,4 @@
+import type { ServiceHead } from '../../link/assignment.ts';
 import type {
   ClusterAttachment,
   ClusterNetwork,
@@ -7,6 +8,7 @@ import type {
   OverlayEndpoint,
   OverlayNetwork,
   ServiceBackends,
+  ServiceMember,
   TaskTemplate,
 } from '../../model/cluster.ts';
 import { macOf } from '../attachments.ts';
@@ -72,28 +74,31 @@ function aliasesOf(
 }
 
 /**
- * A service with its tasks that have an address. One that does not serve yet is told as draining:
- * its way is laid before the first connection.
+ * A task of a service that has an address. One that does not serve yet is told as draining: its way is
+ * laid before the first connection.
  */
-export function backendsOf(service: ClusterService, view: ClusterView): ServiceBackends {
+export function memberOf(task: ClusterTask, { nodes }: ClusterView): ServiceMember | undefined {
+  const { id: taskId, serviceId, name, nodeId, addresses, addresses6 = {} } = task;
+  const node = nodes.get(nodeId)?.value;
+  if (!isPlaced(task) || !node || Object.keys(addresses).length === 0) return undefined;
+  const draining = !isServing(task, node);
+  const lost = node.status === 'down';
+  return { serviceId, taskId, name, nodeId, addresses, addresses6, draining, lost };
+}
+
+/** A service, whose tasks are told each for itself. */
+export function headOf(service: ClusterService, view: ClusterView): ServiceHead {
   const { id, name, created, labels, spec, vips, vips6 = {}, ports } = service;
-  const members = [...view.tasksOfService(id).values()].flatMap(({ value: task }) => {
-    const node = view.nodes.get(task.nodeId)?.value;
-    const { id: taskId, name: taskName, nodeId, addresses, addresses6 = {} } = task;
-    if (!isPlaced(task) || !node || Object.keys(addresses).length === 0) return [];
-    const draining = !isServing(task, node);
-    const lost = node.status === 'down';
-    return [{ taskId, name: taskName, nodeId, addresses, addresses6, draining, lost }];
-  });
-  members.sort((a, b) => Number(a.draining) - Number(b.draining) || (a.taskId < b.taskId ? -1 : 1));
-  const networks = new Set(members.flatMap(({ addresses }) => Object.keys(addresses)));
+  const tasks = [...view.tasksOfService(id).values()].map(({ value }) => value);
+  const networks = new Set(
+    tasks.filter(isPlaced).flatMap(({ addresses }) => Object.keys(addresses)),
+  );
   return {
     ...{ serviceId: id, name, created, resolution: spec.resolution, vips, vips6, ports, labels },
     aliases: aliasesOf(spec.template, view),
     networkNames: Object.fromEntries(
       [...networks].sort().map((one) => [one, view.networks.get(one)?.value.name ?? one]),
     ),
-    tasks: members,
   };
 }
 

@@ -1,18 +1,18 @@
-import type { AssignmentDiff } from '../../link/assignment.ts';
+import type { AssignmentDiff, ServiceHead } from '../../link/assignment.ts';
 import {
   type ClusterFile,
   type ClusterTask,
   KIND,
   type NodeAssignment,
-  type ServiceBackends,
 } from '../../model/cluster.ts';
 import type { Store, StoreEvent } from '../../store/store.ts';
 import {
   attachedEndpoints,
-  backendsOf,
   endpointsOf,
+  headOf,
   isPlaced,
   isPublished,
+  memberOf,
   overlayNetwork,
   overlaysOf,
 } from './assignment.ts';
@@ -52,6 +52,8 @@ export class Assignments {
   /** By attachment: its node. */
   readonly #attached = new Map<string, string>();
   readonly #published = new Set<string>();
+  /** Who is told of a service and its tasks, by its id. */
+  readonly #audiences = new Map<string, readonly string[]>();
   readonly #leaving = new Map<string, Versioned<ClusterTask>>();
   /** By name. */
   readonly #secrets = new Map<string, ClusterFile>();
@@ -97,11 +99,11 @@ export class Assignments {
     if (touched.cluster) this.#takeCluster(sources);
     for (const id of touched.nodes) {
       sources.set(nodeTopic(id), this.#nodeNotices(id));
-      for (const { value } of this.#view.tasksOfNode(id).values()) services.add(value.serviceId);
+      for (const { value } of this.#view.tasksOfNode(id).values()) tasks.add(value.id);
       if (this.#topics.has(id)) moved.add(id);
     }
     const wasPublished = this.#published.size > 0;
-    for (const id of services) sources.set(serviceTopic(id), this.#serviceNotices(id));
+    for (const id of services) sources.set(serviceTopic(id), this.#serviceNotices(id, tasks));
     if (this.#published.size > 0 !== wasPublished) {
       for (const id of this.#view.networks.keys()) networks.add(id);
     }
@@ -193,14 +195,23 @@ export class Assignments {
     return [{ topics, part: 'networks', item: overlayNetwork(network) }];
   }
 
-  #serviceNotices(id: string): Notice[] {
+  /** `tasks`: those are added that others are told of than before. */
+  #serviceNotices(id: string, tasks: Set<string>): Notice[] {
     const service = this.#view.services.get(id)?.value;
     this.#published.delete(id);
     this.#showSecrets(id, service ? namedSecrets(service.labels) : []);
-    if (!service) return [];
-    if (isPublished(service)) this.#published.add(id);
-    const item = backendsOf(service, this.#view);
-    return [{ topics: this.#audience(service.id, item), part: 'services', item }];
+    if (service && isPublished(service)) this.#published.add(id);
+    const item = service && headOf(service, this.#view);
+    const topics = item && this.#audience(item);
+    if (topics?.join() !== this.#audiences.get(id)?.join()) {
+      for (const task of this.#view.tasksOfService(id).keys()) tasks.add(task);
+    }
+    if (!topics) {
+      this.#audiences.delete(id);
+      return [];
+    }
+    this.#audiences.set(id, topics);
+    return [{ topics, part: 'services', item }];
   }
 
   #showSecrets(id: string, names: readonly string[]): void {
@@ -215,13 +226,11 @@ export class Assignments {
   }
 
   /** Members of its networks; of a published one everybody; of one without either its own nodes. */
-  #audience(id: string, item: ServiceBackends): string[] {
+  #audience(item: ServiceHead): string[] {
     if (isPublished(item)) return [EVERYBODY];
-    const { vips, tasks } = item;
-    const networks = new Set(
-      [vips, ...tasks.map(({ addresses }) => addresses)].flatMap((one) => Object.keys(one)),
-    );
-    return [serviceTopic(id), ...[...networks].sort().map(networkTopic)];
+    const { serviceId, vips, networkNames } = item;
+    const networks = new Set([vips, networkNames].flatMap((one) => Object.keys(one)));
+    return [serviceTopic(serviceId), ...[...networks].sort().map(networkTopic)];
   }
 
   #taskNotices(id: string, moved: Set<string>): Notice[] {
@@ -240,7 +249,9 @@ export class Assignments {
     const endpoints = endpointsOf(task, this.#view).map(
       (item): Notice => ({ topics: [networkTopic(item.network)], part: 'endpoints', item }),
     );
-    return [own, ...endpoints];
+    const topics = this.#audiences.get(task.serviceId);
+    const item = topics && memberOf(task, this.#view);
+    return item ? [own, ...endpoints, { topics, part: 'members', item }] : [own, ...endpoints];
   }
 
   /** One without an address is told to its own node alone, so that it knows why. */

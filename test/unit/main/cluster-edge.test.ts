@@ -43,7 +43,13 @@ function service(
     ...{ serviceId: `id-${name}`, name, created, labels, resolution: 'vip', vips: {} },
     ...{ ports: [], aliases: {}, networkNames: {} },
     tasks: nodes.map((node, index) => ({
-      ...{ taskId: `${name}-${node}`, name: `${name}.${index}`, nodeId: node, draining: false },
+      ...{
+        serviceId: `id-${name}`,
+        taskId: `${name}-${node}`,
+        name: `${name}.${index}`,
+        nodeId: node,
+        draining: false,
+      },
       addresses: { ing: `10.0.0.${10 + index}/24` },
     })),
   };

@@ -4,7 +4,12 @@ import fc from 'fast-check';
 import { Assignments } from '../../../../src/control/cluster/assignments.ts';
 import type { BoardView } from '../../../../src/control/cluster/board.ts';
 import { NO_REPORT } from '../../../../src/control/cluster/report.ts';
-import { applyDiff, NO_ASSIGNMENT, versionOf } from '../../../../src/link/assignment.ts';
+import {
+  type AssignmentDiff,
+  applyDiff,
+  NO_ASSIGNMENT,
+  versionOf,
+} from '../../../../src/link/assignment.ts';
 import {
   type ClusterFile,
   type ClusterTask,
@@ -33,6 +38,7 @@ class Followed {
   readonly assignments = new Assignments(this.store, OPENER);
   readonly held = new Map<string, { view: BoardView; assignment: NodeAssignment }>();
   wholes = 0;
+  last: AssignmentDiff = {};
 
   constructor() {
     this.store.watch((events) => this.assignments.apply(events));
@@ -52,7 +58,8 @@ class Followed {
     const view = this.assignments.of(nodeId);
     const before = this.held.get(nodeId);
     const diff = before && this.assignments.diff(before.view, view);
-    if (!diff) this.wholes++;
+    if (diff) this.last = diff;
+    else this.wholes++;
     const assignment = diff
       ? applyDiff(before.assignment, JSON.parse(JSON.stringify(diff)))
       : this.assignments.whole(view);
@@ -160,6 +167,38 @@ test('keys only where an encrypted network is', async () => {
   assert.deepEqual(followed.of('n1').networks[0]?.encrypted, true);
   assert.deepEqual(followed.of('n2').keys, []);
   assert.equal(followed.of('n2').peers[0]?.dataPathPort, 4790);
+});
+
+test('of a task that changes others are told alone, and nothing of its service', async () => {
+  const followed = new Followed();
+  for (const id of ['n1', 'n2']) await followed.put(KIND.node, nodeObject(id));
+  const network = networkObject('ing', { 4096: '10.0.0.0/16' }, { ingress: true });
+  await followed.put(KIND.network, network);
+  const web = serviceObject('web', { ing: '10.0.0.2/16' }, { ports: [ingressPort(80)] });
+  const other = serviceObject('other', { ing: '10.0.0.3/16' }, { ports: [ingressPort(81)] });
+  for (const service of [web, other]) await followed.put(KIND.service, service);
+  const at = (number: number, serving: boolean) => {
+    const report = running(serving);
+    return taskObject(`t${number}`, web, 'n1', { ing: `10.0.1.${number}/16` }, { report });
+  };
+  for (let n = 1; n <= 20; n++) await followed.put(KIND.task, at(n, true));
+  const before = followed.of('n2');
+  const tasksOf = ({ services }: NodeAssignment) =>
+    services.find(({ serviceId }) => serviceId === 'web')?.tasks.map(({ taskId }) => taskId);
+  assert.equal(tasksOf(before)?.length, 20);
+  await followed.put(KIND.task, at(7, false));
+  const after = followed.of('n2');
+  assert.deepEqual(Object.keys(followed.last), ['members']);
+  assert.equal(followed.last.members?.put.length, 1);
+  assert.equal(tasksOf(after)?.at(-1), 't7', 'those that drain are last');
+  assert.equal(
+    after.services.find(({ serviceId }) => serviceId === 'other'),
+    before.services.find(({ serviceId }) => serviceId === 'other'),
+    'what did not change is the same object',
+  );
+  await followed.drop(KIND.task, 't8');
+  assert.equal(tasksOf(followed.of('n2'))?.length, 19);
+  assert.deepEqual(followed.last, { members: { put: [], drop: ['web t8'] } });
 });
 
 test('an address passes from a task that ended to another one', async () => {

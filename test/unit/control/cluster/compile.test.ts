@@ -52,7 +52,13 @@ function service(
     aliases: { app: [`alias${number}`] },
     networkNames: { app: 'app', ing: 'ingress' },
     tasks: tasks.map(({ node, draining }, index) => ({
-      ...{ taskId: `t${number}-${index}`, name: `web${number}.${index}`, nodeId: node, draining },
+      ...{
+        serviceId: `s${number}`,
+        taskId: `t${number}-${index}`,
+        name: `web${number}.${index}`,
+        nodeId: node,
+        draining,
+      },
       addresses: {
         app: `10.0.1.${2 + number * 8 + index}/24`,
         ing: `10.0.0.${2 + number * 8 + index}/24`,

@@ -43,7 +43,13 @@ function service(
     labels,
     networkNames: { front: 'the-front', back: 'the-back' },
     tasks: nodes.map((nodeId, index) => ({
-      ...{ taskId: `t${tasks++}`, name: `${name}.${index}`, nodeId, draining: false },
+      ...{
+        serviceId: name,
+        taskId: `t${tasks++}`,
+        name: `${name}.${index}`,
+        nodeId,
+        draining: false,
+      },
       addresses: addresses('10.N.0.', 24, index),
       addresses6: addresses('fd00:N::', 64, index),
     })),
