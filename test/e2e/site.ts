@@ -6,8 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DockerDaemon, type Outcome, run } from '../support/docker-daemon.ts';
 import type { Place } from '../support/etcd.ts';
+import { processTree } from '../support/processes.ts';
 
 const LOAD = fileURLToPath(new URL('./load.mjs', import.meta.url));
+const WEB_LOAD = fileURLToPath(new URL('./web-load.mjs', import.meta.url));
 const STEADY = fileURLToPath(new URL('./steady.mjs', import.meta.url));
 const PEER = fileURLToPath(new URL('../conformance/docker-cli/peer.mjs', import.meta.url));
 const SLUICED = fileURLToPath(new URL('../../src/main/sluiced.ts', import.meta.url));
@@ -64,6 +66,22 @@ export class SiteHost extends DockerDaemon {
   get agents(): number[] {
     const all = processesOf(this.#exec).filter(({ line }) => /\/agent\.[jt]s\0/.test(line));
     return all.map(({ pid }) => pid);
+  }
+
+  /** Process ids of its gateway's workers. */
+  get workers(): number[] {
+    return processTree(this.pid).filter((pid) => {
+      try {
+        return /\/worker\.[jt]s\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'));
+      } catch {
+        return false;
+      }
+    });
+  }
+
+  /** This host as a place for programs. */
+  get place(): Place {
+    return { address: this.address, enter: ['nsenter', `--net=/run/netns/${this.namespace}`] };
   }
 
   /** Network namespaces that its agent has made for overlays; all hosts' are in one folder. */
@@ -131,6 +149,24 @@ export class SiteHost extends DockerDaemon {
     await need('ip', '-n', this.namespace, 'link', 'set', 'eth0', joined ? 'up' : 'down');
   }
 
+  /** Drops whatever it and others send each other, until that is undone with none. */
+  async part(from: readonly SiteHost[]): Promise<void> {
+    const ends = (side: string) =>
+      from.flatMap(({ address, address6 }) => [
+        `ip ${side} ${address} drop`,
+        `ip6 ${side} ${address6} drop`,
+      ]);
+    const chain = (hook: string, rules: readonly string[]) =>
+      `add chain inet parted ${hook} { type filter hook ${hook} priority -400; ${rules.join('; ')}; }`;
+    const table = 'add table inet parted';
+    const orders = [table, 'delete table inet parted'];
+    if (from.length > 0) {
+      orders.push(table, chain('prerouting', ends('saddr')), chain('output', ends('daddr')));
+    }
+    const { code, err } = await this.run('nft', orders.join('\n'));
+    if (code !== 0) throw new Error(`${this.name} cannot be parted: ${err}`);
+  }
+
   get #exec(): string {
     return join(this.folder, 'exec');
   }
@@ -146,7 +182,7 @@ export type LoadResult = {
   readonly faults: Readonly<Record<string, number>>;
   readonly seen: Readonly<Record<string, number>>;
   readonly lastFailedAt: number;
-  /** Of a steady one. */
+  /** How many it has opened, of one that keeps some. */
   readonly connections?: number;
 };
 
@@ -259,6 +295,18 @@ export class Site {
   /** Asks the hosts in turn from the client, `rate` times a second, until it is ended. */
   load(rate: number, port: number, ...hosts: readonly string[]): Load {
     return this.#load(LOAD, String(rate), String(port), ...hosts);
+  }
+
+  /**
+   * Asks web servers on the hosts in turn, `rate` times a second: `fresh` of 100 requests over a
+   * connection of their own, the others over connections that are kept.
+   */
+  webLoad(
+    { rate, fresh, port, name }: { rate: number; fresh: number; port: number; name: string },
+    ...hosts: readonly SiteHost[]
+  ): Load {
+    const order = [rate, fresh, port].map(String);
+    return this.#load(WEB_LOAD, ...order, name, ...hosts.map(({ address }) => address));
   }
 
   /** Asks one host for a name by HTTP, one request after the other, over as few connections as it can. */

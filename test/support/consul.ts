@@ -5,11 +5,12 @@ import { delimiter, join } from 'node:path';
 import { eventually } from './gateway.ts';
 
 const TOOLS = new URL('../../.tools/usr/bin', import.meta.url).pathname;
-const program = [TOOLS, ...(process.env['PATH'] ?? '').split(delimiter)]
+/** Path of the `consul` program, if there is one. */
+export const consulProgram = [TOOLS, ...(process.env['PATH'] ?? '').split(delimiter)]
   .map((directory) => join(directory, 'consul'))
   .find((path) => existsSync(path));
 /** Why no Consul can be started here, for a test's `skip`; false when one can. */
-export const noConsul = program
+export const noConsul = consulProgram
   ? false
   : 'no consul program; test/support/install/consul.sh .tools gets one';
 
@@ -30,7 +31,7 @@ export class ConsulServer {
     flags.push('-dns-port=-1', '-grpc-port=-1', `-server-port=${server}`);
     flags.push(`-serf-lan-port=${lan}`, `-serf-wan-port=${wan}`);
     flags.push('-hcl=disable_update_check = true');
-    this.#child = spawn(program ?? '', ['agent', ...flags], { stdio: 'ignore' });
+    this.#child = spawn(consulProgram ?? '', ['agent', ...flags], { stdio: 'ignore' });
     await eventually('consul has a leader', () => this.#hasLeader(), 20_000);
   }
 

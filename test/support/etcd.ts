@@ -29,28 +29,32 @@ const answer = await fetch(url, { method: 'POST', body });
 if (!answer.ok) throw new Error('etcd answers ' + answer.status);
 process.stdout.write(await answer.text());`;
 
-type Member = { readonly name: string; readonly client: number; readonly peer: number };
+type Member = {
+  readonly name: string;
+  readonly place: Place;
+  readonly client: number;
+  readonly peer: number;
+};
 
 /** A real cluster of etcd, each member a process. */
 export class EtcdCluster {
   readonly #folder = mkdtempSync(join(tmpdir(), 'sluice-etcd-'));
   readonly #members: readonly Member[];
-  readonly #place: Place;
   readonly #children = new Map<string, ChildProcess>();
 
-  private constructor(members: readonly Member[], place: Place) {
+  private constructor(members: readonly Member[]) {
     this.#members = members;
-    this.#place = place;
   }
 
-  static async start(size: number, place = HERE): Promise<EtcdCluster> {
-    const ports = await freePorts(size * 2);
-    const members = Array.from({ length: size }, (_, at) => ({
-      name: `m${at}`,
-      client: ports[at * 2] ?? 0,
-      peer: ports[at * 2 + 1] ?? 0,
+  /** One member in each place, or that many here. */
+  static async start(order: number | readonly Place[]): Promise<EtcdCluster> {
+    const places = typeof order === 'number' ? Array<Place>(order).fill(HERE) : order;
+    const ports = await freePorts(places.length * 2);
+    const members = places.map((place, at) => ({
+      ...{ name: `m${at}`, place },
+      ...{ client: ports[at * 2] ?? 0, peer: ports[at * 2 + 1] ?? 0 },
     }));
-    const cluster = new EtcdCluster(members, place);
+    const cluster = new EtcdCluster(members);
     try {
       for (const { name } of members) cluster.startMember(name);
       await eventually('etcd answers', () => cluster.#answers(), 30_000);
@@ -63,7 +67,7 @@ export class EtcdCluster {
 
   /** `host:port` of each member. */
   get addresses(): string[] {
-    return this.#members.map(({ client }) => `${this.#place.address}:${client}`);
+    return this.#members.map(({ place, client }) => `${place.address}:${client}`);
   }
 
   get names(): string[] {
@@ -73,8 +77,11 @@ export class EtcdCluster {
   startMember(name: string): void {
     const member = this.#members.find((one) => one.name === name);
     if (!member) throw new Error(`no member ${name}`);
-    const url = (port: number) => `http://${this.#place.address}:${port}`;
-    const all = this.#members.map((one) => `${one.name}=${url(one.peer)}`).join(',');
+    const { place } = member;
+    const url = (port: number) => `http://${place.address}:${port}`;
+    const all = this.#members
+      .map((one) => `${one.name}=http://${one.place.address}:${one.peer}`)
+      .join(',');
     const flags = ['--name', name, '--data-dir', join(this.#folder, name)];
     flags.push('--listen-client-urls', url(member.client));
     flags.push('--advertise-client-urls', url(member.client));
@@ -82,29 +89,30 @@ export class EtcdCluster {
     flags.push('--initial-advertise-peer-urls', url(member.peer));
     flags.push('--initial-cluster', all, '--heartbeat-interval', '100');
     flags.push('--election-timeout', '1000', '--logger', 'zap', '--log-outputs', '/dev/null');
-    const [file = '', ...args] = [...this.#place.enter, 'etcd', ...flags];
+    const [file = '', ...args] = [...place.enter, 'etcd', ...flags];
     this.#children.set(name, spawn(file, args, { stdio: 'ignore' }));
   }
 
   /** Name of the member that leads. */
   async leader(): Promise<string> {
-    for (const { name, client } of this.#members) {
-      const status = await this.#post(client, '/v3/maintenance/status', {}).catch(() => undefined);
+    for (const one of this.#members) {
+      const status = await this.#post(one, '/v3/maintenance/status', {}).catch(() => undefined);
       const { leader, header } = (status ?? {}) as Record<string, unknown> & {
         header?: { member_id?: string };
       };
-      if (leader !== undefined && leader === header?.member_id) return name;
+      if (leader !== undefined && leader === header?.member_id) return one.name;
     }
     throw new Error('etcd has no leader');
   }
 
   /** Forgets every version but the latest. */
   async compact(): Promise<void> {
-    const { client } = this.#members[0] ?? { client: 0 };
-    const { header } = (await this.#post(client, '/v3/kv/range', { key: 'AA==' })) as {
+    const [first] = this.#members;
+    if (!first) throw new Error('etcd has no member');
+    const { header } = (await this.#post(first, '/v3/kv/range', { key: 'AA==' })) as {
       header: { revision: string };
     };
-    await this.#post(client, '/v3/kv/compaction', { revision: header.revision, physical: true });
+    await this.#post(first, '/v3/kv/compaction', { revision: header.revision, physical: true });
   }
 
   signal(name: string, signal: NodeJS.Signals): void {
@@ -126,16 +134,14 @@ export class EtcdCluster {
   }
 
   async #answers(): Promise<boolean> {
-    const all = this.#members.map(({ client }) =>
-      this.#post(client, '/v3/kv/range', { key: 'AA==' }),
-    );
+    const all = this.#members.map((one) => this.#post(one, '/v3/kv/range', { key: 'AA==' }));
     return (await Promise.allSettled(all)).every(({ status }) => status === 'fulfilled');
   }
 
-  async #post(port: number, path: string, body: unknown): Promise<unknown> {
-    const url = `http://${this.#place.address}:${port}${path}`;
+  async #post({ place, client }: Member, path: string, body: unknown): Promise<unknown> {
+    const url = `http://${place.address}:${client}${path}`;
     const node = [process.execPath, '--input-type=module', '-e', POST];
-    const [file = '', ...args] = [...this.#place.enter, ...node, url, JSON.stringify(body)];
+    const [file = '', ...args] = [...place.enter, ...node, url, JSON.stringify(body)];
     const { stdout } = await promisify(execFile)(file, args, { timeout: PATIENCE_MS });
     return JSON.parse(stdout);
   }

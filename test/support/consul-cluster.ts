@@ -1,0 +1,125 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { consulProgram } from './consul.ts';
+import type { Place } from './etcd.ts';
+import { eventually, freePorts } from './gateway.ts';
+
+const PATIENCE_MS = 2000;
+/** Prints what an address answers. */
+const GET = `const answer = await fetch(process.argv[1]);
+if (!answer.ok) throw new Error('Consul answers ' + answer.status);
+process.stdout.write(await answer.text());`;
+
+type Member = {
+  readonly name: string;
+  readonly place: Place;
+  readonly http: number;
+  readonly server: number;
+  readonly lan: number;
+};
+
+/** Real Consul servers that vote, each a process with its state on disk. */
+export class ConsulCluster {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'sluice-consul-'));
+  readonly #members: readonly Member[];
+  readonly #children = new Map<string, ChildProcess>();
+
+  private constructor(members: readonly Member[]) {
+    this.#members = members;
+  }
+
+  /** One server in each place. */
+  static async start(places: readonly Place[]): Promise<ConsulCluster> {
+    const ports = await freePorts(places.length * 3);
+    const members = places.map((place, at) => ({
+      ...{ name: `m${at}`, place, http: ports[at * 3] ?? 0 },
+      ...{ server: ports[at * 3 + 1] ?? 0, lan: ports[at * 3 + 2] ?? 0 },
+    }));
+    const cluster = new ConsulCluster(members);
+    try {
+      for (const { name } of members) cluster.startMember(name);
+      await eventually('Consul has a leader', () => cluster.#hasLeader(), 60_000);
+    } catch (error) {
+      await cluster.close();
+      throw error;
+    }
+    return cluster;
+  }
+
+  /** `host:port` of each server's API. */
+  get addresses(): string[] {
+    return this.#members.map(({ place, http }) => `${place.address}:${http}`);
+  }
+
+  get names(): string[] {
+    return this.#members.map(({ name }) => name);
+  }
+
+  startMember(name: string): void {
+    const member = this.#members.find((one) => one.name === name);
+    if (!member) throw new Error(`no server ${name}`);
+    const { place, http, server, lan } = member;
+    const flags = ['-server', `-bootstrap-expect=${this.#members.length}`, `-node=${name}`];
+    flags.push(`-data-dir=${join(this.#folder, name)}`);
+    flags.push(`-bind=${place.address}`, `-client=${place.address}`, `-http-port=${http}`);
+    flags.push(`-server-port=${server}`, `-serf-lan-port=${lan}`, '-serf-wan-port=-1');
+    flags.push('-dns-port=-1', '-grpc-port=-1');
+    for (const other of this.#members) {
+      if (other !== member) flags.push(`-retry-join=${other.place.address}:${other.lan}`);
+    }
+    flags.push('-retry-interval=1s', '-hcl=disable_update_check = true');
+    // Elections as fast as Consul advises for production.
+    flags.push('-hcl=performance { raft_multiplier = 1 }');
+    const [file = '', ...args] = [...place.enter, consulProgram ?? '', 'agent', ...flags];
+    this.#children.set(name, spawn(file, args, { stdio: 'ignore' }));
+  }
+
+  /** Name of the server that leads, as any of them tells it. */
+  async leader(): Promise<string> {
+    for (const one of this.#members) {
+      const told = await this.#get(one, '/v1/status/leader').catch(() => '');
+      const found = this.#members.find(
+        ({ place, server }) => told === `${place.address}:${server}`,
+      );
+      if (found) return found.name;
+    }
+    throw new Error('Consul has no leader');
+  }
+
+  async kill(name: string): Promise<void> {
+    const child = this.#children.get(name);
+    this.#children.delete(name);
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await ended;
+  }
+
+  async close(): Promise<void> {
+    for (const name of this.names) await this.kill(name);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Whether all of them know each other, and who leads. */
+  async #hasLeader(): Promise<boolean> {
+    const all = await Promise.all(
+      this.#members.map(async (one) => {
+        const told = await this.#get(one, '/v1/status/leader').catch(() => '');
+        const peers = await this.#get(one, '/v1/status/peers').catch(() => []);
+        return told !== '' && Object(peers).length === this.#members.length;
+      }),
+    );
+    return all.every(Boolean);
+  }
+
+  async #get({ place, http }: Member, path: string): Promise<unknown> {
+    const url = `http://${place.address}:${http}${path}`;
+    const node = [process.execPath, '--input-type=module', '-e', GET, url];
+    const [file = '', ...args] = [...place.enter, ...node];
+    const { stdout } = await promisify(execFile)(file, args, { timeout: PATIENCE_MS });
+    return JSON.parse(stdout);
+  }
+}
