@@ -36,7 +36,7 @@ export function checkRouteRegexes(route: Route, path: PropertyKey[], report: Rep
   if (route.match) {
     const { not, ...match } = route.match;
     checkMatch(match, [...path, 'match'], report);
-    if (not) checkMatch(not, [...path, 'match', 'not'], report);
+    for (const one of not ?? []) checkMatch(one, [...path, 'match', 'not'], report);
   }
   const redirect = route.redirect?.regex;
   if (redirect !== undefined) checkRegex(redirect, [...path, 'redirect', 'regex'], report);

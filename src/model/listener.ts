@@ -100,7 +100,13 @@ export const listener = z.strictObject({
       trust: z
         .array(cidr)
         .default([])
-        .describe('Peers whose fields are kept and added to; of others they are dropped.'),
+        .describe('Peers whose fields are believed, kept and added to; of others `claims` says.'),
+      claims: z
+        .enum(['drop', 'keep'])
+        .default('drop')
+        .describe(
+          'Fields of peers that are not trusted. keep: passed on, X-Forwarded-For added to, as HAProxy and nginx do; they may be invented, and the gateway does not believe them.',
+        ),
       headers: z
         .array(
           z.enum([

@@ -72,7 +72,9 @@ const conditions = {
 /** What a request must have for a route to take it; every given condition must hold. */
 export const match = z.strictObject({
   ...conditions,
-  not: z.strictObject(conditions).optional().describe('Conditions that must not hold together.'),
+  not: oneOrMore(z.strictObject(conditions))
+    .optional()
+    .describe('Conditions that must not hold together; of a list, none may hold.'),
 });
 
 /** Services that share a route's requests, by weight. */

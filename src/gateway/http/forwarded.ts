@@ -6,7 +6,7 @@ import { AddressSet } from '../listener/address-rules.ts';
 import { removeHeader } from './edits.ts';
 import { headerValue } from './matcher.ts';
 
-/** Fields in which a client could pretend to be another; replaced, whatever it sent. */
+/** Fields in which a client could pretend to be another. */
 const CLAIMS = [
   'x-forwarded-for',
   'x-forwarded-proto',
@@ -14,6 +14,10 @@ const CLAIMS = [
   'x-forwarded-port',
   'forwarded',
   'x-real-ip',
+];
+
+/** What the gateway alone says of a client's certificate; replaced, whatever was sent. */
+const CERTIFICATE = [
   'x-client-cert-subject',
   'x-client-cert-fingerprint',
   'x-client-cert-verified',
@@ -24,10 +28,12 @@ const CLAIMS = [
 export class Forwarder {
   readonly #trusted: AddressSet;
   readonly #fields: Listener['forwarded']['headers'];
+  readonly #keepsClaims: boolean;
 
-  constructor({ trust, headers }: Listener['forwarded']) {
+  constructor({ trust, headers, claims }: Listener['forwarded']) {
     this.#trusted = new AddressSet(trust);
     this.#fields = headers;
+    this.#keepsClaims = claims === 'keep';
   }
 
   /** The client: the right-most hop that is not trusted, or the first of all trusted ones. */
@@ -43,18 +49,20 @@ export class Forwarder {
     return client;
   }
 
-  /** Replaces what a client claims; a trusted peer's list is appended to. */
+  /** Replaces what a client claims, unless that is kept; a list that is kept is appended to. */
   apply(headers: string[], head: RequestHead, connection: StreamConnection): void {
     const peer = connection.client.address;
     const trusted = this.#trusted.has(peer);
     const client = this.client(head, connection);
     const keep = (name: string) => (trusted ? headerValue(headers, name) : undefined);
-    const before = trusted ? joined(headers, 'x-forwarded-for') : undefined;
+    const kept = trusted || this.#keepsClaims;
+    const before = kept ? joined(headers, 'x-forwarded-for') : undefined;
     const proto = keep('x-forwarded-proto') ?? head.scheme;
     const host = keep('x-forwarded-host') ?? head.authority;
     const port = keep('x-forwarded-port') ?? String(connection.local.port);
-    const list = trusted ? joined(headers, 'forwarded') : undefined;
-    for (const name of CLAIMS) removeHeader(headers, name);
+    const list = kept ? joined(headers, 'forwarded') : undefined;
+    const gone = this.#keepsClaims ? this.#fields : CLAIMS;
+    for (const name of [...gone, ...CERTIFICATE]) removeHeader(headers, name);
     for (const name of this.#fields) {
       if (name === 'x-forwarded-for') headers.push(name, before ? `${before}, ${peer}` : peer);
       else if (name === 'x-forwarded-proto') headers.push(name, proto);

@@ -88,8 +88,8 @@ type PlainMatch = Omit<Match, 'not'>;
 
 function conditionsOf({ not, ...match }: Match): Condition[] {
   const conditions = plainConditions(match);
-  if (not) {
-    const inner = plainConditions(not);
+  for (const one of not ?? []) {
+    const inner = plainConditions(one);
     conditions.push({
       words: `not (${inner.map(({ words }) => words).join(' and ')})`,
       holds: (info) => !inner.every(({ holds }) => holds(info)),

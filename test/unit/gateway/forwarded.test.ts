@@ -54,6 +54,20 @@ test('Forwarded names the client where there is no X-Forwarded-For', () => {
   assert.equal(forwarded('host="for=1.1.1.1";for=198.51.100.7'), '198.51.100.7');
 });
 
+test('claims that are kept pass on unbelieved, and only lists are added to', () => {
+  const settings = { trust: [], claims: 'keep', headers: ['x-forwarded-for', 'x-real-ip'] };
+  const parsed = listener.parse({ bind: ':80', protocol: 'http', forwarded: settings });
+  const kept = new Forwarder(parsed.forwarded);
+  const headers = ['X-Forwarded-For', '1.1.1.1', 'X-Forwarded-Proto', 'https', 'X-Real-IP', 'x'];
+  headers.push('X-Client-Cert', 'forged');
+  assert.equal(kept.client(head(headers), from('192.0.2.1')), '192.0.2.1');
+  kept.apply(headers, head(headers), from('192.0.2.1'));
+  assert.deepEqual(headers, [
+    ...['X-Forwarded-Proto', 'https', 'x-forwarded-for', '1.1.1.1, 192.0.2.1'],
+    ...['x-real-ip', '192.0.2.1'],
+  ]);
+});
+
 test('what a client claims is replaced; a trusted list is appended to', () => {
   const apply = (peer: string) => {
     const headers = ['X-Forwarded-For', '1.1.1.1', 'x-forwarded-proto', 'https', 'X-Real-IP', 'x'];

@@ -119,6 +119,7 @@ test('matches cookies, and what must not hold', () => {
     routes([
       { cookie: { beta: '1' }, not: { path: '/a/*', method: 'GET' } },
       { query: { q: { present: true } } },
+      { not: [{ path: '/a/*' }, { method: 'PUT' }] },
     ]),
   );
   const taken = (over: Partial<RouteInfo>) => matcher.match(request(over))?.name;
@@ -127,6 +128,8 @@ test('matches cookies, and what must not hold', () => {
   assert.equal(taken({ headers, path: '/a/b' }), undefined);
   assert.equal(taken({ headers, path: '/a/b', method: 'PUT' }), '0');
   assert.equal(taken({ query: 'q' }), '1');
+  assert.equal(taken({ path: '/b' }), '2');
+  assert.equal(taken({ path: '/b', method: 'PUT' }), undefined);
 });
 
 test('any field of a name may match; a host may end with a dot', () => {
