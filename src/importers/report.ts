@@ -80,9 +80,13 @@ export class Reporter {
 
   get report(): ImportReport {
     const { translated, approximated, unsupported } = this.#lists;
+    // What is in two lists belongs to the worse one.
+    const place = ({ line, directive }: ReportEntry) => `${line} ${directive}`;
+    const left = new Set(unsupported.map(place));
+    const rough = new Set([...left, ...approximated.map(place)]);
     return {
-      translated: sorted(translated),
-      approximated: sorted(approximated),
+      translated: sorted(translated).filter((one) => !rough.has(place(one))),
+      approximated: sorted(approximated).filter((one) => !left.has(place(one))),
       unsupported: sorted(unsupported),
     };
   }

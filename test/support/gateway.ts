@@ -39,6 +39,8 @@ export type StartOptions = {
   /** A program and its arguments, which run the daemon. */
   readonly prefix?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Where it is started; default: its own directory. */
+  readonly cwd?: string;
 };
 
 /** A real daemon that a test started, with its own directory. */
@@ -115,7 +117,7 @@ export class Gateway {
     const [program = '', ...rest] = [...(this.#options.prefix ?? []), ...command];
     const child = spawn(program, [...rest, '--config', this.configPath, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      cwd: this.directory,
+      cwd: this.#options.cwd ?? this.directory,
       env: { ...process.env, RUNTIME_DIRECTORY: this.directory, ...this.#options.env },
     });
     const collect = (data: Buffer) => {

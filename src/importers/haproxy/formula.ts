@@ -1,0 +1,213 @@
+import { linearRegex } from '../../base/regex.ts';
+import { quoted } from './values.ts';
+
+export type Expression = string | { readonly regex: string };
+export type ValuePattern = string | { readonly regex: string } | { readonly present: boolean };
+
+/** Conditions of a route that must all hold, as the configuration writes them. */
+export type Conditions = {
+  readonly host?: readonly Expression[];
+  readonly path?: readonly Expression[];
+  readonly method?: readonly string[];
+  readonly source?: readonly string[];
+  readonly sni?: readonly string[];
+  readonly header?: Readonly<Record<string, ValuePattern>>;
+  readonly query?: Readonly<Record<string, ValuePattern>>;
+  readonly cookie?: Readonly<Record<string, ValuePattern>>;
+};
+
+/** What only admission can ask of a request. */
+export type Demand =
+  | { readonly kind: 'auth'; readonly userlist: string }
+  | { readonly kind: 'rate'; readonly above: number; readonly table: string | undefined };
+
+/** A condition of a rule. */
+export type Formula =
+  | { readonly kind: 'constant'; readonly value: boolean }
+  | { readonly kind: 'conditions'; readonly conditions: Conditions }
+  | { readonly kind: 'demand'; readonly demand: Demand }
+  | { readonly kind: 'not'; readonly part: Formula }
+  | { readonly kind: 'and' | 'or'; readonly parts: readonly Formula[] }
+  | { readonly kind: 'unknown'; readonly reason: string };
+
+/** What must hold together: a route's match, and what admission is asked. */
+export type Conjunction = {
+  readonly match: Conditions;
+  readonly not: readonly Conditions[];
+  readonly demands: readonly { readonly demand: Demand; readonly negated: boolean }[];
+};
+
+/** Why a formula cannot be told as routes. */
+export class Inexpressible extends Error {}
+
+export const TRUE: Formula = { kind: 'constant', value: true };
+export const FALSE: Formula = { kind: 'constant', value: false };
+export const ALWAYS: Conjunction = { match: {}, not: [], demands: [] };
+
+/** Conjunctions of one formula at most. */
+const MAX_CONJUNCTIONS = 64;
+
+/**
+ * The conjunctions of which one must hold. Throws `Inexpressible` when a part is unknown, when
+ * there are too many, or when two conditions on one thing cannot be one.
+ */
+export function conjunctions(formula: Formula, negated = false): Conjunction[] {
+  switch (formula.kind) {
+    case 'constant':
+      return formula.value === negated ? [] : [ALWAYS];
+    case 'unknown':
+      throw new Inexpressible(formula.reason);
+    case 'conditions':
+      return [literal(formula.conditions, negated)];
+    case 'demand':
+      return [{ ...ALWAYS, demands: [{ demand: formula.demand, negated }] }];
+    case 'not':
+      return conjunctions(formula.part, !negated);
+    default: {
+      const lists = formula.parts.map((part) => () => conjunctions(part, negated));
+      const all = (formula.kind === 'and') !== negated;
+      return all ? product(lists) : bounded(lists.flatMap((list) => list()));
+    }
+  }
+}
+
+function literal(conditions: Conditions, negated: boolean): Conjunction {
+  return negated ? { ...ALWAYS, not: [conditions] } : { ...ALWAYS, match: conditions };
+}
+
+function bounded(list: Conjunction[]): Conjunction[] {
+  if (list.length > MAX_CONJUNCTIONS) throw new Inexpressible('its condition has too many cases');
+  return list;
+}
+
+/** Each of the first with each of the second and so on; what can never hold together is left out. */
+function product(lists: readonly (() => Conjunction[])[]): Conjunction[] {
+  let result: Conjunction[] = [ALWAYS];
+  for (const list of lists) {
+    const parts = list();
+    result = bounded(result.flatMap((one) => parts.flatMap((part) => both(one, part) ?? [])));
+  }
+  return result;
+}
+
+/** Two conjunctions as one; undefined: they never hold together. Throws `Inexpressible`. */
+export function both(a: Conjunction, b: Conjunction): Conjunction | undefined {
+  const match = merge(a.match, b.match);
+  if (!match) return undefined;
+  const not = distinct([...a.not, ...b.not]);
+  const own = JSON.stringify(match);
+  if (not.some((one) => JSON.stringify(one) === own)) return undefined;
+  return { match, not, demands: distinct([...a.demands, ...b.demands]) };
+}
+
+function distinct<T>(items: readonly T[]): T[] {
+  const known = new Map(items.map((item) => [JSON.stringify(item), item]));
+  return [...known.values()];
+}
+
+function merge(a: Conditions, b: Conditions): Conditions | undefined {
+  const list = <T>(
+    one: readonly T[] | undefined,
+    other: readonly T[] | undefined,
+    join: Join<T>,
+  ) => (one && other ? join(one, other) : (one ?? other));
+  const host = list(a.host, b.host, joinExpressions);
+  const path = list(a.path, b.path, joinExpressions);
+  const method = list(a.method, b.method, common);
+  const source = list(a.source, b.source, sameBlocks);
+  const sni = list(a.sni, b.sni, common);
+  if ([host, path, method, source, sni].some((one) => one?.length === 0)) return undefined;
+  return {
+    ...(host && { host }),
+    ...(path && { path }),
+    ...(method && { method }),
+    ...(source && { source }),
+    ...(sni && { sni }),
+    ...mergeValues(a, b),
+  };
+}
+
+type Join<T> = (one: readonly T[], other: readonly T[]) => readonly T[];
+
+function common<T>(one: readonly T[], other: readonly T[]): readonly T[] {
+  return one.filter((item) => other.includes(item));
+}
+
+function sameBlocks(one: readonly string[], other: readonly string[]): readonly string[] {
+  if (JSON.stringify(one) === JSON.stringify(other)) return one;
+  throw new Inexpressible('two conditions on the client address cannot be one');
+}
+
+function mergeValues(a: Conditions, b: Conditions): Conditions {
+  const result: Record<string, Record<string, ValuePattern>> = {};
+  for (const kind of ['header', 'query', 'cookie'] as const) {
+    for (const [name, pattern] of [
+      ...Object.entries(a[kind] ?? {}),
+      ...Object.entries(b[kind] ?? {}),
+    ]) {
+      const holder = result[kind] ?? {};
+      result[kind] = holder;
+      const known = holder[name];
+      if (known !== undefined && JSON.stringify(known) !== JSON.stringify(pattern)) {
+        throw new Inexpressible(`two conditions on the ${kind} ${name} cannot be one`);
+      }
+      holder[name] = pattern;
+    }
+  }
+  return result;
+}
+
+/** What both lists of names or paths take. */
+function joinExpressions(
+  one: readonly Expression[],
+  other: readonly Expression[],
+): readonly Expression[] {
+  return distinct(one.flatMap((a) => other.flatMap((b) => intersection(a, b) ?? [])));
+}
+
+/** What both take; undefined: nothing. */
+function intersection(a: Expression, b: Expression): Expression | undefined {
+  if (JSON.stringify(a) === JSON.stringify(b)) return a;
+  const [exactA, exactB] = [exactText(a), exactText(b)];
+  if (exactA !== undefined) return takes(b, exactA) ? a : undefined;
+  if (exactB !== undefined) return takes(a, exactB) ? b : undefined;
+  if (typeof a === 'string' && typeof b === 'string' && a.startsWith('*')) {
+    const [short, long] = a.length < b.length ? [a, b] : [b, a];
+    return long.endsWith(short.slice(1)) ? long : undefined;
+  }
+  const [startA, startB] = [startText(a), startText(b)];
+  if (startA !== undefined && startB !== undefined) {
+    const [short, long] = startA.length < startB.length ? [startA, startB] : [startB, startA];
+    return long.startsWith(short) ? (long === startA ? a : b) : undefined;
+  }
+  // A start and what comes after it are one expression.
+  const start = startA ?? startB;
+  const after = startA === undefined ? a : b;
+  if (start !== undefined && typeof after !== 'string' && !after.regex.includes('^')) {
+    return { regex: `^${quoted(start)}.*(?:${after.regex})` };
+  }
+  throw new Inexpressible('two conditions on one path or host cannot be one');
+}
+
+const LITERAL_START = /^\^((?:[^\\^$.*+?()[\]{}|]|\\[^\w\s])*)$/;
+
+/** What every text that an expression takes starts with, when that is all it asks. */
+function startText(one: Expression): string | undefined {
+  if (typeof one !== 'string') {
+    return LITERAL_START.exec(one.regex)?.[1]?.replaceAll(/\\(.)/g, '$1');
+  }
+  return one.endsWith('*') ? one.slice(0, -1) : undefined;
+}
+
+function exactText(one: Expression): string | undefined {
+  return typeof one === 'string' && !one.includes('*') ? one : undefined;
+}
+
+function takes(pattern: Expression, text: string): boolean {
+  if (typeof pattern !== 'string') return linearRegex(pattern.regex).test(text);
+  if (pattern.startsWith('*')) return text.endsWith(pattern.slice(1));
+  if (pattern.endsWith('/*'))
+    return text === pattern.slice(0, -2) || text.startsWith(pattern.slice(0, -1));
+  if (pattern.endsWith('*')) return text.startsWith(pattern.slice(0, -1));
+  return text === pattern;
+}

@@ -1,0 +1,51 @@
+import { formatDuration, MAX_DURATION_MS } from '../../base/values.ts';
+
+const UNITS: Readonly<Record<string, number>> = {
+  us: 0.001,
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** Milliseconds of `5s`, `250` (ms) or `1h`; undefined: no time. Source: HAProxy manual, 2.5. */
+export function parseTime(text: string | undefined, unit = 'ms'): number | undefined {
+  const match = /^(\d+)(us|ms|s|m|h|d)?$/.exec(text ?? '');
+  if (!match) return undefined;
+  return Number(match[1]) * (UNITS[match[2] ?? unit] ?? 1);
+}
+
+/** A time as our configuration writes it; at most what a timer can hold, at least 1 ms. */
+export function duration(ms: number): string {
+  return formatDuration(Math.max(1, Math.min(MAX_DURATION_MS, Math.round(ms))));
+}
+
+/** Bytes of `10k`, `1m` or `512`; undefined: no size. */
+export function parseSize(text: string | undefined): number | undefined {
+  const match = /^(\d+)([kmg])?$/i.exec(text ?? '');
+  if (!match) return undefined;
+  return Number(match[1]) * 1024 ** (' kmg'.indexOf(match[2]?.toLowerCase() ?? ' ') || 0);
+}
+
+/** A whole number that is not negative, or undefined. */
+export function parseCount(text: string | undefined): number | undefined {
+  return /^\d{1,9}$/.test(text ?? '') ? Number(text) : undefined;
+}
+
+/** The text as a regular expression that matches it and nothing else. */
+export function quoted(text: string): string {
+  return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+}
+
+/** An object without the keys whose value is undefined. */
+export function compact<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(value).filter(([, one]) => one !== undefined);
+  // exempt(as): the entries are those of the value.
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}
+
+/** Whether an object has no key. */
+export function isEmpty(value: object): boolean {
+  return Object.keys(value).length === 0;
+}

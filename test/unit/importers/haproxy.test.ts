@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { toYaml } from '../../../src/config/foreign.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { recognise } from '../../../src/importers/catalog.ts';
+import { importHaproxy } from '../../../src/importers/haproxy/import-haproxy.ts';
+import { lexLine } from '../../../src/importers/haproxy/lexer.ts';
+
+const FIXTURES = new URL('../../fixtures/haproxy/', import.meta.url).pathname;
+
+const words = (line: string, env: Record<string, string> = {}) =>
+  lexLine(line, (name) => env[name]).words.map(({ text }) => text);
+
+const io = (files: Record<string, string> = {}) => ({
+  readFile: (path: string) => files[path],
+  env: {},
+});
+
+const DEFAULTS = 'defaults\n mode http\n';
+
+function imported(text: string, files: Record<string, string> = {}) {
+  return importHaproxy(text, 'haproxy.cfg', io(files));
+}
+
+/** The routes of the only listener. */
+function routes(rules: string, files: Record<string, string> = {}) {
+  const backends = 'backend a\n server a 127.0.0.1:1\nbackend b\n server b 127.0.0.1:2\n';
+  const text = `${DEFAULTS}frontend f\n bind :80\n${rules}\n default_backend a\n${backends}`;
+  const { config, report, errors } = imported(text, files);
+  assert.deepEqual(errors, []);
+  const { routes = [], service } = config.listeners?.['f'] ?? {};
+  return { routes, service, report };
+}
+
+test('words are cut at blanks, but for quotes and escapes; variables stand in weak quotes', () => {
+  assert.deepEqual(words('  acl  a\tb # c'), ['acl', 'a', 'b']);
+  assert.deepEqual(words('a "b c" \'d "e\' f\\ g h\\#i'), ['a', 'b c', 'd "e', 'f g', 'h#i']);
+  assert.deepEqual(words('"$A" $A \'$A\' "${A}x" "\\$A" "${B-d}"', { A: '1' }), [
+    ...['1', '$A', '$A', '1x', '$A', 'd'],
+  ]);
+  assert.deepEqual(words('"${A[*]}" ""', { A: 'x y' }), ['x', 'y', '']);
+  assert.deepEqual(words('\\x41\\n "a\\\\b" ^/(a|b)\\.c'), ['A\n', 'a\\b', '^/(a|b)\\.c']);
+  assert.match(lexLine('a "b', () => undefined).error ?? '', /not closed/);
+});
+
+test('a first rule that ends a request is the first route; others make two cases', () => {
+  const { routes: list } = routes(
+    [
+      ' acl api path_beg /api',
+      ' http-request deny if { path_beg /admin } !{ src 10.0.0.0/8 } !{ method HEAD }',
+      ' http-request set-header X-Api yes if api',
+      ' use_backend b if { hdr(host) -i B.test } or { path_end .png }',
+    ].join('\n'),
+  );
+  const api = { headers: { request: { set: { 'x-api': 'yes' } } } };
+  const denied = { source: '10.0.0.0/8' };
+  assert.deepEqual(list, [
+    {
+      match: { path: '/admin*', not: [denied, { method: 'HEAD' }] },
+      respond: { status: 403, body: '403 Forbidden\n' },
+    },
+    { match: { host: 'b.test', path: '/api*' }, ...api, service: 'b' },
+    { match: { path: { regex: '^/api.*(?:\\.png$)' } }, ...api, service: 'b' },
+    { match: { path: '/api*' }, ...api, service: 'a' },
+    { match: { host: 'b.test' }, service: 'b' },
+    { match: { path: { regex: '\\.png$' } }, service: 'b' },
+  ]);
+});
+
+test('what a route cannot ask is left out and told, with its line', () => {
+  const { routes: list, service, report } = routes(' use_backend b if { nbsrv(b) gt 1 }');
+  assert.deepEqual([list, service], [[], 'a']);
+  assert.deepEqual(report.unsupported, [
+    {
+      directive: 'use_backend b if { nbsrv(b) gt 1 }',
+      file: 'haproxy.cfg',
+      line: 5,
+      reason: 'routes cannot ask for "nbsrv"',
+    },
+  ]);
+});
+
+test('errors are those of the file itself, with its lines', () => {
+  const faults = (text: string) =>
+    imported(text).errors.map(({ line, reason }) => `${line}: ${reason}`);
+  assert.deepEqual(faults('frontend f\n bnd :80'), ['2: is no keyword of a proxy']);
+  assert.deepEqual(faults('mode http'), ['1: stands before the first section']);
+  assert.deepEqual(faults('listen f\n bind :80\n server a 1.2.3.4:5 chekc'), [
+    '3: "chekc" is no option of a server',
+  ]);
+  assert.deepEqual(faults('frontend f\n bind :80\n default_backend x'), [
+    '3: there is no backend "x"',
+  ]);
+  assert.deepEqual(faults('defaults\n timeout client 5x\nfrontend f\n bind :80'), [
+    '2: a time is needed, such as 5s',
+  ]);
+});
+
+test('every fixture reads as the same by way of YAML', () => {
+  for (const name of readdirSync(FIXTURES).filter((one) => one.endsWith('.cfg'))) {
+    const path = FIXTURES + name;
+    const files = (one: string) => {
+      if (one.endsWith('site.pem')) return undefined;
+      try {
+        return readFileSync(one, 'utf8');
+      } catch {
+        return undefined;
+      }
+    };
+    const outside = { readFile: files, env: { CERTS: '/certs' } };
+    const { config, errors } = importHaproxy(readFileSync(path, 'utf8'), path, outside);
+    assert.deepEqual(errors, [], name);
+    const unsafe = (one: string) => (one === `${path}.yaml` ? toYaml(config) : files(one));
+    const loaded = loadConfig([`${path}.yaml`], { ...outside, readFile: unsafe });
+    const direct = loadConfig([path], outside);
+    const wrong = [loaded, direct].flatMap((one) =>
+      one.ok ? [] : one.diagnostics.filter(({ message }) => !message.includes('cannot be read')),
+    );
+    assert.deepEqual(wrong, [], name);
+    if (loaded.ok && direct.ok) assert.deepEqual(loaded.config, direct.config, name);
+  }
+});
+
+test('files are recognised by what they say first, then by their name', () => {
+  assert.equal(recognise('x', '# a\n\nglobal\n daemon'), 'haproxy');
+  assert.equal(recognise('x', 'frontend web'), 'haproxy');
+  assert.equal(recognise('haproxy.cfg', '.if defined(X)'), 'haproxy');
+  assert.equal(recognise('x', 'listeners:\n'), undefined);
+  assert.equal(recognise('x.yaml', 'global'), undefined);
+});
+
+test('no text makes it throw', () => {
+  const seeds = readdirSync(FIXTURES).filter((one) => one.endsWith('.cfg'));
+  const texts = seeds.map((one) => readFileSync(FIXTURES + one, 'utf8'));
+  const lines = texts.flatMap((text) => text.split('\n'));
+  fc.assert(
+    fc.property(
+      fc.array(fc.oneof(fc.constantFrom(...lines), fc.string()), { maxLength: 30 }),
+      fc.nat(),
+      fc.string({ maxLength: 3 }),
+      (list, place, put) => {
+        const text = list.join('\n');
+        const at = text.length > 0 ? place % text.length : 0;
+        imported(text.slice(0, at) + put + text.slice(at + 1));
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
