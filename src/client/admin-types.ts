@@ -1,5 +1,7 @@
 import type { MetricFilter } from '../base/metrics.ts';
-import type { AdminState, ServiceState } from '../model/endpoint-state.ts';
+import type { EndpointAddress } from '../model/address.ts';
+import type { AdminState, EndpointSpec, ServiceState } from '../model/endpoint-state.ts';
+import type { StatRow } from '../model/stat-row.ts';
 
 /** What `GET /v1/status` tells. */
 export type Status = {
@@ -27,7 +29,11 @@ export type ListenerInfo = {
 };
 
 /** An endpoint with the work under way on it. */
-export type EndpointInfo = ServiceState['endpoints'][number] & { readonly active: number };
+export type EndpointInfo = ServiceState['endpoints'][number] & {
+  readonly active: number;
+  /** What it was given, apart from all orders. */
+  readonly initialWeight?: number;
+};
 
 /** A service as `GET /v1/services` tells of it. */
 export type ServiceInfo = {
@@ -58,6 +64,12 @@ export type ExplainQuery = {
 /** An order for an endpoint. */
 export type EndpointOrder = { readonly state?: AdminState; readonly weight?: number };
 
+/** The gateway in HAProxy's form: its table, and the fields of `show info`. */
+export type StatisticsInfo = {
+  readonly rows: readonly StatRow[];
+  readonly info: Readonly<Record<string, string | number>>;
+};
+
 /** What the admin API asks of the daemon. */
 export interface AdminBackend {
   /** Why new requests are refused at the moment; empty when none are. */
@@ -69,6 +81,20 @@ export interface AdminBackend {
   services(): Promise<ServiceInfo[]>;
   /** False when there is no such endpoint. */
   order(service: string, endpoint: string, order: EndpointOrder): boolean;
+  /** Every listener, service and endpoint, summed over the workers. */
+  statistics(): Promise<StatisticsInfo>;
+  /** Highest values and rates begin anew. */
+  clearStatistics(): void;
+  /** Adds an endpoint that takes no traffic yet; why not, in HAProxy's words. */
+  addEndpoint(service: string, spec: EndpointSpec): string | undefined;
+  /** Takes an endpoint in state maint away; why not, in HAProxy's words. */
+  removeEndpoint(service: string, endpoint: string): string | undefined;
+  /** Gives an endpoint another address; false when another endpoint is there already. */
+  moveEndpoint(service: string, endpoint: string, address: EndpointAddress): boolean;
+  /** Files of certificates that listeners name. */
+  certificates(): string[];
+  /** Puts a certificate with its key in the place of a file until it changes; why not, in words. */
+  replaceCertificate(file: string, pem: string): string | undefined;
   /** Rejects with the reason when the files have errors. */
   reload(): Promise<void>;
   /** The process that serves from now on. Rejects with the reason when it could not take over. */

@@ -84,6 +84,10 @@ function isLocal(bind: Bind): boolean {
 }
 
 function checkAdmin({ admin }: GatewayConfig, report: Report): void {
+  for (const bind of admin?.runtime?.bind ?? []) {
+    if (isLocal(bind)) continue;
+    report(['admin', 'runtime', 'bind'], `${formatBind(bind)} can be reached from elsewhere`);
+  }
   for (const bind of admin?.bind ?? []) {
     if (!isLocal(bind) && !admin?.token) {
       report(
@@ -108,6 +112,9 @@ function overlaps(a: Bind, b: Bind): boolean {
 function checkBinds(config: GatewayConfig, report: Report): void {
   const taken: { bind: Bind; udp: boolean; by: string }[] = [];
   for (const bind of config.admin?.bind ?? []) taken.push({ bind, udp: false, by: 'admin' });
+  for (const bind of config.admin?.runtime?.bind ?? []) {
+    taken.push({ bind, udp: false, by: 'admin.runtime' });
+  }
   for (const [name, listener] of Object.entries(config.listeners)) {
     const udp = listener.protocol === 'udp';
     for (const bind of listener.bind) {

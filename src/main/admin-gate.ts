@@ -1,4 +1,5 @@
 import { AdminServer } from '../api/admin-server.ts';
+import { RuntimeServer } from '../api/runtime/runtime-server.ts';
 import { systemClock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { MetricFilter } from '../base/metrics.ts';
@@ -9,6 +10,7 @@ import type {
   ExplainQuery,
   ListenerInfo,
   ServiceInfo,
+  StatisticsInfo,
   Status,
 } from '../client/admin-types.ts';
 import { planChange } from '../config/plan.ts';
@@ -19,16 +21,21 @@ import { Exposition } from '../gateway/metrics/exposition.ts';
 import { HAPROXY_METRICS, haproxyView } from '../gateway/metrics/haproxy-view.ts';
 import { DrainWatch } from '../gateway/supervisor/drain-watch.ts';
 import type { Supervisor } from '../gateway/supervisor/supervisor.ts';
-import { formatBind } from '../model/address.ts';
+import { type EndpointAddress, formatBind } from '../model/address.ts';
+import type { EndpointSpec } from '../model/endpoint-state.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { OwnSockets } from './own-sockets.ts';
 import { VERSION } from './version.ts';
 
+type RuntimeSettings = NonNullable<GatewayConfig['admin']>['runtime'];
+
 /** What is asked of the whole daemon. */
 export type AdminOrders = {
   reload(): Promise<void>;
   upgrade(): Promise<number>;
+  /** Why it was not taken, in words. */
+  replaceCertificate(file: string, pem: string): string | undefined;
   /** The configuration that holds, with what only a start takes up as it was then. */
   inForce(): GatewayConfig;
 };
@@ -41,6 +48,7 @@ export class AdminGate implements AdminBackend {
   readonly #exposition = new Exposition(METRICS);
   readonly #haproxy = new Exposition(HAPROXY_METRICS, false);
   #server: AdminServer | undefined;
+  #runtime: RuntimeServer | undefined;
   readonly #drains: DrainWatch;
   readonly #orders: AdminOrders;
   #phase: 'starting' | 'serving' | 'draining' = 'starting';
@@ -73,6 +81,19 @@ export class AdminGate implements AdminBackend {
       [...wanted.values()].map((bind) => ({ bind, handle: sockets.handle('admin', bind) })),
     );
     this.#logger.debug('admin API listens', { bind: this.#server.addresses });
+    await this.#applyRuntime(admin?.runtime, sockets);
+  }
+
+  async #applyRuntime(runtime: RuntimeSettings, sockets: OwnSockets): Promise<void> {
+    this.#runtime ??= new RuntimeServer(this);
+    if (runtime) this.#runtime.level = runtime.level;
+    const wanted = new Map((runtime?.bind ?? []).map((bind) => [formatBind(bind), bind]));
+    for (const address of this.#runtime.addresses) {
+      if (!wanted.delete(address)) this.#runtime.leaveAddress(address);
+    }
+    await this.#runtime.listen(
+      [...wanted.values()].map((bind) => ({ bind, handle: sockets.handle('runtime', bind) })),
+    );
   }
 
   /** From now on not ready, so that balancers in front look elsewhere. */
@@ -88,10 +109,12 @@ export class AdminGate implements AdminBackend {
   /** Leaves new connections to a successor. */
   leave(): void {
     this.#server?.leave();
+    this.#runtime?.leave();
   }
 
   close(): void {
     this.#drains.close();
+    this.#runtime?.close();
     this.#server?.close();
   }
 
@@ -136,6 +159,7 @@ export class AdminGate implements AdminBackend {
       endpoints: endpoints.map((endpoint) => ({
         ...endpoint,
         active: this.#supervisor.activeOn(service, endpoint.id),
+        initialWeight: this.#supervisor.board.givenWeight(service, endpoint.id) ?? endpoint.weight,
       })),
     }));
   }
@@ -149,6 +173,38 @@ export class AdminGate implements AdminBackend {
       else this.#drains.stop(service, endpoint);
     }
     return weight === undefined || board.setWeight(service, endpoint, weight);
+  }
+
+  async statistics(): Promise<StatisticsInfo> {
+    await this.#supervisor.refreshStats();
+    const { statistics } = this.#supervisor;
+    return { rows: statistics.rows(), info: statistics.info(VERSION) };
+  }
+
+  clearStatistics(): void {
+    this.#supervisor.statistics.clear();
+  }
+
+  addEndpoint(service: string, spec: EndpointSpec): string | undefined {
+    return this.#supervisor.board.addEndpoint(service, spec);
+  }
+
+  removeEndpoint(service: string, endpoint: string): string | undefined {
+    return this.#supervisor.board.removeEndpoint(service, endpoint);
+  }
+
+  moveEndpoint(service: string, endpoint: string, address: EndpointAddress): boolean {
+    return this.#supervisor.board.moveEndpoint(service, endpoint, address);
+  }
+
+  certificates(): string[] {
+    const { listeners } = this.#supervisor.config;
+    const files = Object.values(listeners).flatMap(({ tls }) => tls?.certificates ?? []);
+    return [...new Set(files.map(({ cert }) => cert))];
+  }
+
+  replaceCertificate(file: string, pem: string): string | undefined {
+    return this.#orders.replaceCertificate(file, pem);
   }
 
   reload(): Promise<void> {

@@ -15,7 +15,7 @@ import type { ConfigSource, SourcedConfig } from './config-source.ts';
 import type { DaemonPart } from './daemon-part.ts';
 import { Demo } from './demo.ts';
 import { identityOf } from './identity.ts';
-import { watchMaterial } from './material-watch.ts';
+import { replaceCertificate, watchMaterial } from './material-watch.ts';
 import { OwnSockets } from './own-sockets.ts';
 import type { LeveledLogger } from './pino-logger.ts';
 import type { RunDirectory } from './run-directory.ts';
@@ -72,6 +72,8 @@ export class GatewayHost implements DaemonPart {
   readonly #carrier: AgentCarrier | undefined;
   readonly #demo = new Demo();
   #stopMaterial: () => void = () => {};
+  /** Files that an order has replaced, with what they held then. */
+  readonly #pins = new Map<string, string>();
   #rotation: { everyMs: number; timer: NodeJS.Timeout } | undefined;
   /** The configuration that holds, and the one that was read last. */
   #inForce: SourcedConfig;
@@ -114,6 +116,8 @@ export class GatewayHost implements DaemonPart {
       reload: () => this.#reload(),
       upgrade: () => this.upgrade(),
       inForce: () => this.#shown(),
+      replaceCertificate: (file, pem) =>
+        replaceCertificate(this.supervisor, source, this.#pins, file, pem),
     });
   }
 
@@ -137,7 +141,7 @@ export class GatewayHost implements DaemonPart {
     this.#sockets.dropInherited();
     if (directory) takePlace(directory, logger);
     this.supervisor.offerAdoption();
-    this.#stopMaterial = watchMaterial(this.supervisor, source, logger);
+    this.#stopMaterial = watchMaterial(this.supervisor, source, logger, this.#pins);
     this.#rotateEvery(config.tickets.rotate);
     this.#code.fill(WORKER_ARGV);
     if (this.#state === 'starting') this.#state = 'serving';
@@ -171,6 +175,9 @@ export class GatewayHost implements DaemonPart {
       await this.#admin.apply(next, this.#sockets);
       change.commit();
       this.#rotateEvery(next.tickets.rotate);
+      // What an order had put in the place of files is what was read from them again.
+      if (this.#pins.size > 0) this.supervisor.replaceMaterial(this.supervisor.material);
+      this.#pins.clear();
       const started = this.#deps.loaded.config;
       for (const key of AT_START) {
         if (JSON.stringify(started[key]) === JSON.stringify(next[key])) continue;

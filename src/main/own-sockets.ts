@@ -6,7 +6,7 @@ import { bindExclusive, type NativeHandle, removePath } from '../net/handles.ts'
 import { answers } from '../net/unix-socket.ts';
 
 /** Who serves on a socket of the supervisor's own process. */
-export type Owner = 'admin' | 'demo';
+export type Owner = 'admin' | 'runtime' | 'demo';
 
 type OpenSocket = { readonly owner: Owner; readonly bind: Bind; readonly handle: NativeHandle };
 
@@ -21,6 +21,7 @@ export type SocketChange = {
 function wantedBy({ admin, demo }: GatewayConfig): { owner: Owner; bind: Bind }[] {
   return [
     ...(admin?.bind ?? []).map((bind) => ({ owner: 'admin' as const, bind })),
+    ...(admin?.runtime?.bind ?? []).map((bind) => ({ owner: 'runtime' as const, bind })),
     ...(demo?.whoami ?? []).map((bind) => ({ owner: 'demo' as const, bind })),
   ];
 }

@@ -14,6 +14,16 @@ const name = z
 export const admin = z.strictObject({
   bind: binds.prefault('127.0.0.1:9900').describe('As of a listener.'),
   token: secret.optional().describe('Bearer token; needed when the bind is not local.'),
+  runtime: z
+    .strictObject({
+      bind: binds.describe('As of a listener; local only, for it asks for no password.'),
+      level: z
+        .enum(['user', 'operator', 'admin'])
+        .default('operator')
+        .describe('What may be said there: only admin changes anything.'),
+    })
+    .optional()
+    .describe("Takes the commands of HAProxy's runtime API (`stats socket`)."),
 });
 
 /** What a template of the access log may name in braces. */

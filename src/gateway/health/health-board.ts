@@ -3,6 +3,7 @@ import type { Logger } from '../../base/logger.ts';
 import type { MetricRegistry } from '../../base/metrics.ts';
 import { systemRng } from '../../base/rng.ts';
 import { OutlierTracker } from '../../health/outlier.ts';
+import { type EndpointAddress, formatEndpointAddress } from '../../model/address.ts';
 import type { AdminState, EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { HealthCheck } from '../../model/health-check.ts';
@@ -11,6 +12,7 @@ import type { Service } from '../../model/service.ts';
 import { createProbe, defaultCheck } from '../../net/probes/create-probe.ts';
 import type { ConfigMaterial, OutcomeBatch } from '../ipc.ts';
 import type { CheckReport } from './check-log.ts';
+import { EndpointOverlay, type OverlaySnapshot, operatorName } from './endpoint-overlay.ts';
 import { WatchedEndpoint } from './watched-endpoint.ts';
 
 const MAX_EVENTS = 1000;
@@ -37,6 +39,8 @@ export type BoardSnapshot = {
   }[];
   /** An operator's overrides. */
   readonly weights: readonly { service: string; endpoint: string; weight: number }[];
+  /** Endpoints that operators added, removed and moved, by service. */
+  readonly overlays: readonly (readonly [string, OverlaySnapshot])[];
 };
 
 /** What a board is built on. */
@@ -52,6 +56,9 @@ type Watched = {
   config: Service;
   check: HealthCheck | undefined;
   endpoints: Map<string, WatchedEndpoint>;
+  /** What the source told last, and what operators made of it. */
+  told: readonly EndpointSpec[];
+  overlay: EndpointOverlay;
   outliers: OutlierTracker | undefined;
 };
 
@@ -115,14 +122,22 @@ export class HealthBoard {
         weight === undefined ? [] : [{ service, endpoint, weight }],
       ),
     );
-    return { services, ejections, weights };
+    const overlays = [...this.#services].map(
+      ([service, { overlay }]) => [service, overlay.snapshot] as const,
+    );
+    return { services, ejections, weights, overlays };
   }
 
   /**
    * Takes what another board knew, of services that are configured: their endpoints, orders and
    * health. Discovery and checks go on from there.
    */
-  restore({ services, ejections, weights }: BoardSnapshot): void {
+  restore({ services, ejections, weights, overlays }: BoardSnapshot): void {
+    for (const [service, overlay] of overlays) {
+      const watched = this.#services.get(service);
+      watched?.overlay.restore(overlay);
+      if (watched) this.setEndpoints(service, watched.told);
+    }
     for (const { service, endpoints } of services) {
       const watched = this.#services.get(service);
       if (!watched) continue;
@@ -155,8 +170,10 @@ export class HealthBoard {
   setEndpoints(service: string, specs: readonly EndpointSpec[]): void {
     const watched = this.#services.get(service);
     if (!watched) return;
+    watched.told = specs;
+    const wanted = watched.overlay.apply(specs);
     const gone = new Set(watched.endpoints.keys());
-    for (const spec of specs) {
+    for (const spec of wanted) {
       gone.delete(spec.id);
       const known = watched.endpoints.get(spec.id);
       if (known) known.spec = spec;
@@ -166,8 +183,55 @@ export class HealthBoard {
       watched.endpoints.get(id)?.close();
       watched.endpoints.delete(id);
     }
-    watched.outliers?.update(specs.map(({ id }) => id));
+    watched.outliers?.update(wanted.map(({ id }) => id));
     this.#changed(service);
+  }
+
+  /** Adds an endpoint in state maint; why not, in HAProxy's words. */
+  addEndpoint(service: string, spec: EndpointSpec): string | undefined {
+    const watched = this.#services.get(service);
+    if (!watched) return 'No such backend.';
+    const all = [...watched.endpoints.values()].map((endpoint) => endpoint.spec);
+    if (all.some((one) => operatorName(one) === operatorName(spec))) {
+      return 'Already exists a server with the same name in backend.';
+    }
+    if (watched.endpoints.has(spec.id)) return `Already exists a server at ${spec.id} in backend.`;
+    watched.overlay.add(spec);
+    this.setEndpoints(service, watched.told);
+    this.setAdmin(service, spec.id, 'maint');
+    return undefined;
+  }
+
+  /** Takes an endpoint away, which must be in state maint; why not, in HAProxy's words. */
+  removeEndpoint(service: string, endpoint: string): string | undefined {
+    const watched = this.#services.get(service);
+    const known = watched?.endpoints.get(endpoint);
+    if (!watched || !known) return 'No such server.';
+    if (known.admin !== 'maint') return 'Only servers in maintenance mode can be deleted.';
+    watched.overlay.remove(operatorName(known.spec));
+    this.setEndpoints(service, watched.told);
+    this.#note(service, endpoint, 'down', 'removed by order');
+    return undefined;
+  }
+
+  /** Gives an endpoint another address: its orders go along. False when another one is there. */
+  moveEndpoint(service: string, endpoint: string, address: EndpointAddress): boolean {
+    const watched = this.#services.get(service);
+    const known = watched?.endpoints.get(endpoint);
+    const id = formatEndpointAddress(address);
+    if (!watched || !known || watched.endpoints.has(id)) return false;
+    const { admin, weight } = known;
+    watched.overlay.move(operatorName(known.spec), address);
+    this.setEndpoints(service, watched.told);
+    this.#note(service, endpoint, 'down', `moved to ${id} by order`);
+    if (admin !== 'ready') this.setAdmin(service, id, admin);
+    if (weight !== undefined) this.setWeight(service, id, weight);
+    return true;
+  }
+
+  /** The weight that its source gives an endpoint, apart from all orders. */
+  givenWeight(service: string, endpoint: string): number | undefined {
+    return this.#services.get(service)?.endpoints.get(endpoint)?.spec.weight;
   }
 
   /** What the checks of an endpoint met; undefined when there is no such endpoint. */
@@ -224,7 +288,9 @@ export class HealthBoard {
     const known = this.#services.get(name);
     if (!known) {
       const outliers = config.passive === false ? undefined : new OutlierTracker(config.passive);
-      this.#services.set(name, { config, check, endpoints: new Map(), outliers });
+      const overlay = new EndpointOverlay();
+      const endpoints = new Map<string, WatchedEndpoint>();
+      this.#services.set(name, { config, check, endpoints, told: [], overlay, outliers });
       return;
     }
     if (JSON.stringify(known.config.passive) !== JSON.stringify(config.passive)) {

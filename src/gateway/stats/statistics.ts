@@ -25,8 +25,8 @@ export type StatisticsDeps = {
 };
 
 /** Whether anybody sees statistics in HAProxy's form; who does not, does not pay for them. */
-function wantsStatistics({ metrics }: GatewayConfig): boolean {
-  return metrics.compat === 'haproxy';
+function wantsStatistics({ metrics, admin }: GatewayConfig): boolean {
+  return metrics.compat === 'haproxy' || admin?.runtime !== undefined;
 }
 
 /** The gateway of one host in HAProxy's form, summed over its workers. */

@@ -44,5 +44,5 @@ function snapshotOf(config: GatewayConfig, services: readonly ServiceState[]): B
       written.has(id) && written.get(id) !== weight ? [{ service, endpoint: id, weight }] : [],
     );
   });
-  return { services, ejections: [], weights };
+  return { services, ejections: [], weights, overlays: [] };
 }

@@ -157,7 +157,7 @@ export class Worker {
       if (copy === 0) send({ type: 'socket', key, index }, handle);
     }
     const { cookieKey } = this.#config;
-    const none = { services: this.#states, ejections: [], weights: [] };
+    const none = { services: this.#states, ejections: [], weights: [], overlays: [] };
     const health = this.#board?.snapshot() ?? none;
     const ticketKeys = this.#tickets.texts;
     send({ type: 'knowledge', knowledge: { health, ticketKeys, cookieKey } });
