@@ -2,6 +2,9 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { isAddress } from './fields.ts';
 
+/** The smallest packets that a link with IPv6 may have. Source: RFC 8200 section 5. */
+export const MIN_IPV6_MTU = 1280;
+
 /** The address of a text with or without a prefix length. */
 export function bare(text: string): string {
   return text.split('/')[0] ?? text;

@@ -5,6 +5,7 @@ import type { NftTool } from '../../kernel/nft.ts';
 import { hex } from '../../kernel/nft-table.ts';
 import { writeSysctl } from '../../kernel/sysctl.ts';
 import type { ApplyFailure } from '../../link/agent-port.ts';
+import { MIN_IPV6_MTU } from '../../model/address.ts';
 import type { ClusterIntent, MeshIntent } from '../../model/cluster-intent.ts';
 import type { ForwardIntent, NetworkIntent } from '../../model/host-intent.ts';
 import { Firewall } from '../plane/firewall.ts';
@@ -30,6 +31,11 @@ import {
 
 /** Routing table and place among the rules of what goes back by the mesh. */
 const TABLE = 7001;
+
+/** What a link with packets of this size carries. */
+function familiesOf(mtu: number): readonly (4 | 6)[] {
+  return mtu < MIN_IPV6_MTU ? [4] : [4, 6];
+}
 
 type Forwards = ReadonlyMap<string, ForwardIntent>;
 
@@ -125,13 +131,13 @@ export class Mesh {
       if (link) lines.push(`link delete ${name}`);
       lines.push(`link add ${name} ${spec}`, `link set ${name} alias ${tag}`);
     }
-    for (const address of [OWN_HOP[4], OWN_HOP[6]]) {
+    for (const address of familiesOf(mtu).map((family) => OWN_HOP[family])) {
       if (there && link.addresses.includes(address)) continue;
       lines.push(`addr replace ${address} dev ${name} scope link`);
     }
     if (!there || !link.up) lines.push(`link set ${name} up`);
     await this.#ip.run(lines);
-    await this.#makeRules();
+    await this.#makeRules(mtu);
     if (!there) this.#entries.forget();
     this.#linkSettings();
     if (!there) this.#egress = '';
@@ -150,7 +156,7 @@ export class Mesh {
   }
 
   /** What goes back by the mesh is told by its mark, whatever the other routes say. */
-  async #makeRules(): Promise<void> {
+  async #makeRules(mtu: number): Promise<void> {
     const mark = `${hex(MESH_MARK)}/${hex(MESH_MARK_MASK)}`;
     for (const family of [4, 6] as const) {
       const flag = `-${family}`;
@@ -160,23 +166,25 @@ export class Mesh {
         await must(this.#tools.exec, ['ip', flag, ...rule]);
       }
     }
-    const way = (to: string, hop: string) =>
-      `route replace ${to} via ${hop} dev ${this.#link} onlink table ${TABLE}`;
-    await this.#ip.run([way('default', BLANK_HOP[4]), way('::/0', BLANK_HOP[6])]);
+    const every = { 4: 'default', 6: '::/0' } as const;
+    const ways = familiesOf(mtu).map(
+      (family) =>
+        `route replace ${every[family]} via ${BLANK_HOP[family]} dev ${this.#link} onlink table ${TABLE}`,
+    );
+    await this.#ip.run(ways);
   }
 
   #wantedEntries(mesh: MeshIntent): EntryMap {
     const link = this.#link;
     const entries: EntryMap = new Map();
     const numbers = nodeNumbers(mesh.nodes.map(({ id }) => id));
-    for (const family of [4, 6] as const) entries.set(neighKey(link, BLANK_HOP[family]), BLANK_MAC);
+    const families = familiesOf(mesh.mtu);
+    for (const family of families) entries.set(neighKey(link, BLANK_HOP[family]), BLANK_MAC);
     for (const { id, mac, tunnel } of mesh.nodes) {
       const number = numbers.get(id);
       if (number === undefined) continue;
       entries.set(fdbKey(link, mac), tunnel);
-      for (const family of [4, 6] as const) {
-        entries.set(neighKey(link, hopAddress(number, family)), mac);
-      }
+      for (const family of families) entries.set(neighKey(link, hopAddress(number, family)), mac);
     }
     for (const { address, node } of mesh.remote) {
       const number = numbers.get(node);

@@ -1,5 +1,5 @@
 import type { Link, OwnedLine } from '../../kernel/ip.ts';
-import { derivedMac } from '../../model/address.ts';
+import { derivedMac, MIN_IPV6_MTU } from '../../model/address.ts';
 import type { AttachmentIntent, NetworkIntent } from '../../model/host-intent.ts';
 import type { OverlayPort } from '../cluster/overlays.ts';
 import type { Naming } from './naming.ts';
@@ -7,8 +7,6 @@ import type { Naming } from './naming.ts';
 /** Marks our links for `ip link show group`; the alias says whose they are. */
 const LINK_GROUP = 4242;
 const DEFAULT_MTU = 1500;
-/** Source: RFC 8200 section 5. */
-const MIN_IPV6_MTU = 1280;
 /** Needed to find neighbours; the kernel's own would be probed for a second before it is used. */
 const LINK_LOCAL = 'fe80::1/64';
 

@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict';
-import { fileURLToPath } from 'node:url';
 import { HOST } from './lab.ts';
 import { eventually, refused, row } from './rows.ts';
-import { swarmRows } from './swarm.ts';
-
-const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
+import { PEER, swarmRows } from './swarm.ts';
 
 swarmRows([
   row('RA-04', 'networks of the cluster stand beside those of the host', async (lab) => {

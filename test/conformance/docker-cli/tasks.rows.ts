@@ -1,56 +1,20 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { HOST, type Lab } from './lab.ts';
+import { HOST } from './lab.ts';
 import { eventually, row } from './rows.ts';
-import { swarmRows } from './swarm.ts';
-
-const PEER = fileURLToPath(new URL('./peer.mjs', import.meta.url));
-const SLEEP = ['host', 'sleep', '600'];
-const FAST = ['--stop-grace-period', '1s', '--restart-delay', '0s'];
-
-/** Makes a service without waiting for it. */
-function create(
-  lab: Lab,
-  name: string,
-  flags: readonly string[],
-  command: readonly string[] = SLEEP,
-) {
-  return lab.ok('service', 'create', '-d', '--name', name, ...FAST, ...flags, ...command);
-}
-
-/** Makes one whose tasks are servers that say their name. */
-function serve(lab: Lab, name: string, ports: readonly string[], ...flags: string[]) {
-  return create(lab, name, flags, ['host', process.execPath, PEER, 'serve', name, ...ports]);
-}
-
-function ps(lab: Lab, name: string, format: string, ...filters: string[]) {
-  return lab.ok('service', 'ps', '--no-trunc', '--format', format, ...filters, name);
-}
-
-/** Waits until so many tasks run. */
-function runs(lab: Lab, name: string, wanted: string) {
-  const replicas = () => lab.ok('service', 'ls', '--format', '{{.Replicas}}', '-f', `name=${name}`);
-  return eventually(replicas, new RegExp(`^${wanted}$`));
-}
-
-/** The container of a service's first task. */
-async function container(lab: Lab, name: string): Promise<string> {
-  await runs(lab, name, '1/1');
-  const filter = ['--filter', `label=com.docker.swarm.service.name=${name}`];
-  const ids = (await lab.ok('ps', '-q', ...filter)).split('\n');
-  return ids[0] ?? '';
-}
-
-async function update(lab: Lab, ...args: string[]): Promise<void> {
-  await eventually(async () => {
-    const { code, err } = await lab.docker('service', ...args);
-    return code === 0 ? 'done' : err;
-  }, /^done$/);
-}
-
-const nodeId = (lab: Lab) => lab.ok('info', '-f', '{{.Swarm.NodeID}}');
+import {
+  container,
+  create,
+  FAST,
+  nodeId,
+  ps,
+  runs,
+  SLEEP,
+  serve,
+  swarmRows,
+  update,
+} from './swarm.ts';
 
 swarmRows([
   row('DS-01', 'a service is created and converges', async (lab) => {

@@ -1,4 +1,4 @@
-import { bare } from '../../../model/address.ts';
+import { bare, MIN_IPV6_MTU } from '../../../model/address.ts';
 import type { NodeAssignment, OverlayNetwork, ServiceBackends } from '../../../model/cluster.ts';
 import type { DirectForward, MeshIntent } from '../../../model/cluster-intent.ts';
 import type { ForwardIntent } from '../../../model/host-intent.ts';
@@ -22,23 +22,31 @@ function balanceOf({ labels }: ServiceBackends): ForwardIntent['balance'] {
   return BALANCES.find((one) => one === labels[BALANCE_LABEL]) ?? 'round-robin';
 }
 
-/** Mesh addresses of a task, or none when it is not of the ingress network. */
-function meshAddresses({ addresses }: Backend, ingress: string): string[] {
-  const own = addresses[ingress];
-  return own === undefined ? [] : [bare(own), meshAddress6(ingress, own)];
+/**
+ * Mesh addresses of a task, or none when it is not of the ingress network; of IPv4 alone where that
+ * one's packets are too small for IPv6.
+ */
+function meshAddresses({ addresses }: Backend, { id, mtu }: OverlayNetwork): string[] {
+  const own = addresses[id];
+  if (own === undefined) return [];
+  return mtu < MIN_IPV6_MTU ? [bare(own)] : [bare(own), meshAddress6(id, own)];
 }
 
 const family = (address: string) => address.includes(':');
 
 /** Where a connection goes here: to its mesh address, or straight to the sandbox of a task here. */
-function placesOf(task: Backend, ingress: string, host: LocalHost): string[] {
+function placesOf(task: Backend, ingress: OverlayNetwork, host: LocalHost): string[] {
   const mesh = meshAddresses(task, ingress);
   if (task.nodeId !== host.nodeId) return mesh;
   const targets = host.gatewayAddresses.get(task.taskId) ?? [];
   return mesh.length === 0 ? [] : targets.map(bare);
 }
 
-function forwardsOf(service: ServiceBackends, ingress: string, host: LocalHost): ForwardIntent[] {
+function forwardsOf(
+  service: ServiceBackends,
+  ingress: OverlayNetwork,
+  host: LocalHost,
+): ForwardIntent[] {
   const local = service.labels[POLICY_LABEL] === 'local';
   const places = service.tasks
     .filter(({ draining, nodeId }) => !draining && (!local || nodeId === host.nodeId))
@@ -58,7 +66,11 @@ function forwardsOf(service: ServiceBackends, ingress: string, host: LocalHost):
 }
 
 /** Answers of a service that only its tasks' own hosts take connections for need no other way. */
-function directOf(service: ServiceBackends, ingress: string, host: LocalHost): DirectForward[] {
+function directOf(
+  service: ServiceBackends,
+  ingress: OverlayNetwork,
+  host: LocalHost,
+): DirectForward[] {
   const { labels } = service;
   if (labels[RETURN_LABEL] !== 'direct' || labels[POLICY_LABEL] === 'local') return [];
   const serving = service.tasks.filter(
@@ -101,18 +113,18 @@ export function meshIntent(
         addresses: [...new Set([address, dataPathAddress, ...addresses])],
       })),
     remote: others.flatMap((task) =>
-      meshAddresses(task, ingress.id).map((address) => ({ address, node: task.nodeId })),
+      meshAddresses(task, ingress).map((address) => ({ address, node: task.nodeId })),
     ),
     local: own.flatMap((task) => {
       const targets = (host.gatewayAddresses.get(task.taskId) ?? []).map(bare);
-      return meshAddresses(task, ingress.id).flatMap((address) => {
+      return meshAddresses(task, ingress).flatMap((address) => {
         const target = targets.find((one) => family(one) === family(address));
         return target === undefined ? [] : [{ address, target }];
       });
     }),
-    draining: tasks.flatMap((task) => (task.draining ? placesOf(task, ingress.id, host) : [])),
-    lost: others.flatMap((task) => (task.lost ? meshAddresses(task, ingress.id) : [])),
-    forwards: services.flatMap((service) => forwardsOf(service, ingress.id, host)),
-    direct: services.flatMap((service) => directOf(service, ingress.id, host)),
+    draining: tasks.flatMap((task) => (task.draining ? placesOf(task, ingress, host) : [])),
+    lost: others.flatMap((task) => (task.lost ? meshAddresses(task, ingress) : [])),
+    forwards: services.flatMap((service) => forwardsOf(service, ingress, host)),
+    direct: services.flatMap((service) => directOf(service, ingress, host)),
   };
 }
