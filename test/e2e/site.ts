@@ -184,6 +184,8 @@ export type LoadResult = {
   readonly lastFailedAt: number;
   /** How many it has opened, of one that keeps some. */
   readonly connections?: number;
+  /** Requests a second that were reached, of one to web servers. */
+  readonly rate?: number;
 };
 
 /** Requests that go on until they are ended. */

@@ -1,16 +1,21 @@
 // Asks web servers again and again, until its input ends:
-//   web-load RATE FRESH PORT NAME HOST …   prints { asked, failed, faults, seen, lastFailedAt, connections }
+//   web-load RATE FRESH PORT NAME HOST …   prints { asked, failed, faults, seen, lastFailedAt, connections, rate }
 // FRESH of 100 requests have a connection of their own; the others are sent over those that are kept.
+// A host that owes many answers is not asked more before one comes: the rate falls instead.
 import { connect } from 'node:net';
 
 const [rate, fresh, port, name, ...hosts] = process.argv.slice(2);
 const PATIENCE_MS = 4000;
 const MAX_FAULTS = 20;
+/** Requests to one host that wait for their answer. */
+const MAX_OPEN = 40;
 const TURN_MS = 2;
 
 const head = `GET / HTTP/1.1\r\nHost: ${name}\r\n`;
 /** Connections to each host that wait for a request, the one that has waited longest first. */
 const free = new Map(hosts.map((host) => [host, []]));
+/** Requests to each host that wait. */
+const owed = new Map(hosts.map((host) => [host, 0]));
 const faults = {};
 const seen = {};
 let asked = 0;
@@ -19,6 +24,7 @@ let open = 0;
 let over = false;
 let lastFailedAt = 0;
 let connections = 0;
+let stoppedAt = 0;
 
 function count(table, key) {
   if (key in table || Object.keys(table).length < MAX_FAULTS) table[key] = (table[key] ?? 0) + 1;
@@ -48,6 +54,7 @@ class Connection {
   ask(last) {
     asked++;
     open++;
+    owed.set(this.#host, owed.get(this.#host) + 1);
     this.#text = '';
     this.#askedAt = Date.now();
     this.#timer = setTimeout(() => {
@@ -77,6 +84,7 @@ class Connection {
   #answered(fault, body) {
     clearTimeout(this.#timer);
     open--;
+    owed.set(this.#host, owed.get(this.#host) - 1);
     if (fault === '') count(seen, body.split(' ')[0]);
     else {
       failed++;
@@ -100,7 +108,9 @@ class Connection {
 
 function finish() {
   if (!over || open > 0) return;
-  process.stdout.write(JSON.stringify({ asked, failed, faults, seen, lastFailedAt, connections }));
+  const reached = asked / ((stoppedAt - started) / 1000);
+  const about = { connections, rate: Math.round(reached) };
+  process.stdout.write(JSON.stringify({ asked, failed, faults, seen, lastFailedAt, ...about }));
   process.exit(0);
 }
 
@@ -109,6 +119,7 @@ const timer = setInterval(() => {
   const due = ((performance.now() - started) / 1000) * Number(rate);
   while (asked < due) {
     const host = hosts[asked % hosts.length];
+    if (owed.get(host) >= MAX_OPEN) return;
     const last = Math.floor(asked / hosts.length) % 100 < Number(fresh);
     const connection = (last ? undefined : free.get(host).shift()) ?? new Connection(host);
     connection.ask(last);
@@ -117,6 +128,7 @@ const timer = setInterval(() => {
 process.stdin.resume();
 process.stdin.on('end', () => {
   clearInterval(timer);
+  stoppedAt = performance.now();
   over = true;
   finish();
 });
