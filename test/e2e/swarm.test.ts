@@ -6,7 +6,7 @@ import { Site, until } from './site.ts';
 const skip = missing() ?? false;
 
 describe('a cluster by the docker command line', { skip, timeout: 300_000 }, () => {
-  test('init, join, inspect, labels, drain, leave, rm', async (t) => {
+  test('SE-11 SE-12 SE-13 SE-19 init, join, inspect, labels, drain, leave, rm', async (t) => {
     const site = await Site.open(3);
     t.after(() => site.close());
     const [manager, worker, third] = site.hosts;
@@ -20,10 +20,19 @@ describe('a cluster by the docker command line', { skip, timeout: 300_000 }, () 
     const again = await manager.docker('swarm', 'init');
     assert.match(again.err, /This node is already part of a swarm\. Use "docker swarm leave"/);
 
-    const token = await manager.ok('swarm', 'join-token', '-q', 'worker');
+    const old = await manager.ok('swarm', 'join-token', '-q', 'worker');
+    const token = await manager.ok('swarm', 'join-token', '-q', '--rotate', 'worker');
+    const former = await worker.docker('swarm', 'join', '--token', old, manager.address);
+    assert.match(former.err, /A valid join token is necessary/, 'SE-14');
     const wrong = token.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
     const refused = await worker.docker('swarm', 'join', '--token', wrong, manager.address);
     assert.match(refused.err, /A valid join token is necessary/);
+    const [, , digest = ''] = token.split('-');
+    const other = digest.replace(/.$/, (last) => (last === '0' ? '1' : '0'));
+    const order = ['swarm', 'join', '--token', token.replace(digest, other), manager.address];
+    const foreign = await worker.docker(...order);
+    assert.match(foreign.err, /fingerprint|digest|authority|root/i, 'SE-10');
+    assert.equal(await worker.ok('info', '-f', '{{.Swarm.LocalNodeState}}'), 'inactive');
     for (const host of [worker, third]) {
       const said = await host.ok('swarm', 'join', '--token', token, `${manager.address}:2377`);
       assert.equal(said, 'This node joined a swarm as a worker.');
@@ -74,7 +83,7 @@ describe('a cluster by the docker command line', { skip, timeout: 300_000 }, () 
     assert.equal(await manager.ok('info', '-f', '{{.Swarm.LocalNodeState}}'), 'inactive');
   });
 
-  test('tokens, roots and unlock keys are rotated; managers and nodes restart', async (t) => {
+  test('SE-15 SE-17 SE-18 tokens, roots, unlock keys are rotated; managers and nodes restart', async (t) => {
     const site = await Site.swarm(2);
     t.after(() => site.close());
     const [manager, worker] = site.hosts;

@@ -63,6 +63,8 @@ export type MemberDeps = {
   /** This node is a manager now, with the state of the cluster at hand. */
   managing(store: Store): void;
   links(): readonly LinkAddresses[];
+  /** Address or link that others are told where an order names none; empty: the only one. */
+  readonly advertise?: string;
   readonly clock: Clock;
   readonly rng: Rng;
   readonly logger: Logger;
@@ -263,7 +265,7 @@ export class ClusterMember {
     const listen = listenAddress(listenAddr, links);
     return {
       listen,
-      advertise: advertiseAddress(advertiseAddr, listen, links),
+      advertise: advertiseAddress(advertiseAddr || this.#deps.advertise || '', listen, links),
       dataPathAddress: dataPathAddress(dataPathAddr, links),
     };
   }

@@ -81,7 +81,7 @@ export function clusterMember(
   logger: Logger,
   edge: ClusterEdge | undefined,
 ): ClusterMember {
-  const { clusterStore, dataRoot, execRoot } = settings;
+  const { clusterStore, dataRoot, execRoot, advertise } = settings;
   const path = join(dataRoot, 'cluster.db');
   const file = new MembershipFile(store);
   const plane = new HostClusterPlane({
@@ -122,7 +122,7 @@ export function clusterMember(
     describe: () => describe(engine, edge),
     managing: (state) => tellEvents(state, engine.events),
     links: () => links(engine),
-    ...{ clock: systemClock, rng: systemRng, logger },
+    ...{ advertise, clock: systemClock, rng: systemRng, logger },
   });
   if (edge) edge.onWanted = () => member.introduce();
   return member;

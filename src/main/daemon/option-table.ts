@@ -175,6 +175,12 @@ export const DAEMON_OPTIONS: readonly DaemonOption[] = [
     help: 'kv.cacertfile, kv.certfile, kv.keyfile, kv.path, kv.token, discovery.heartbeat, discovery.ttl',
   },
   {
+    key: 'swarm-default-advertise-addr',
+    flag: '--swarm-default-advertise-addr <address>',
+    kind: 'text',
+    help: 'address or link that docker swarm init and join tell others, unless they say another',
+  },
+  {
     key: 'metrics-addr',
     flag: '--metrics-addr <host:port>',
     kind: 'text',
@@ -211,7 +217,7 @@ export const WITHOUT_EFFECT: readonly string[] = [
   ...['max-concurrent-uploads', 'max-download-attempts', 'no-new-privileges'],
   ...['node-generic-resources', 'oom-score-adjust', 'proxies', 'raw-logs', 'registry-mirrors'],
   ...['runtimes', 'seccomp-profile', 'selinux-enabled', 'storage-driver', 'storage-opts'],
-  ...['swarm-default-advertise-addr', 'userland-proxy', 'userland-proxy-path', 'userns-remap'],
+  ...['userland-proxy', 'userland-proxy-path', 'userns-remap'],
 ];
 
 /** Keys of what was replaced long ago, with what replaced it. */

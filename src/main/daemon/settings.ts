@@ -22,6 +22,8 @@ export type DaemonSettings = {
   readonly plugins: PluginOptions;
   /** Undefined: a file of this daemon's own. */
   readonly clusterStore: ClusterStoreOptions | undefined;
+  /** Address or link that others are told; empty: whatever this host has only one of. */
+  readonly advertise: string;
   readonly options: DaemonOptions;
   /** What was given and has no effect. */
   readonly warnings: readonly string[];
@@ -226,6 +228,7 @@ export function daemonSettings(
     metricsAddress: values.text('metrics-addr'),
     plugins: pluginOptions(values),
     clusterStore: clusterStore(values.text('cluster-store'), values.map('cluster-store-opts')),
+    advertise: values.text('swarm-default-advertise-addr') ?? '',
     options: daemonOptions(values, facts),
     warnings,
   };
