@@ -114,8 +114,12 @@ async function endsWithCalm(raw: RawHttp2, reason: string): Promise<void> {
   await eventually(`${reason} is counted`, async () => (await bad(reason)) >= 1);
 }
 
+/** 100 requests that are reset are forgiven at once, and as many a second. */
+const forgiven = (since: number) => 100 + (performance.now() - since) / 10;
+
 test('rapid reset: at most about 100 requests reach the endpoint', async () => {
   begun = 0;
+  const since = performance.now();
   await besideCanary(async () => {
     const raw = await RawHttp2.open(port);
     await flood(raw, (turn) =>
@@ -123,21 +127,24 @@ test('rapid reset: at most about 100 requests reach the endpoint', async () => {
     );
     await endsWithCalm(raw, 'rapid-reset');
   });
-  assert.ok(begun <= 110, `${begun}`);
+  assert.ok(begun <= forgiven(since) + 10, `${begun}`);
 });
 
-test('rapid reset, each request on its own: the same', async () => {
+test('rapid reset, each request looked at before: the same', async () => {
   begun = 0;
+  const since = performance.now();
   await besideCanary(async () => {
     const raw = await RawHttp2.open(port);
     for (let turn = 0; turn < 400 && !raw.closed; turn++) {
-      raw.send(get(1 + 2 * turn, '/never'));
+      // Ten at a time are more than is forgiven, also where a turn takes long.
+      const ids = Array.from({ length: 10 }, (_, index) => 1 + 2 * (10 * turn + index));
+      raw.send(Buffer.concat(ids.map((id) => get(id, '/never'))));
       await new Promise((resolve) => setTimeout(resolve, 1));
-      raw.send(frame(TYPE.RST_STREAM, 0, 1 + 2 * turn, u32(8)));
+      raw.send(Buffer.concat(ids.map((id) => frame(TYPE.RST_STREAM, 0, id, u32(8)))));
     }
     await endsWithCalm(raw, 'rapid-reset');
   });
-  assert.ok(begun <= 150, `${begun}`);
+  assert.ok(begun <= forgiven(since) + 20, `${begun}`);
   await eventually('the endpoint is let go', () => cancelled >= begun - 1);
 });
 

@@ -10,22 +10,45 @@ const START_TIMEOUT_MS = 60_000;
 
 /** Below the ports that the kernel hands out, so that no client of another test gets one of them. */
 const PORTS = { first: 10_000, count: 22_000 };
-let nextPort = Math.floor(Math.random() * PORTS.count);
+/** Ports of one process of tests, whose first it holds so that no other takes a port of them. */
+const BLOCK = 100;
+let nextPort = 0;
+let portsLeft = 0;
 
-function isFree(port: number): Promise<boolean> {
+/** Listens on a port if nobody does. */
+function hold(port: number): Promise<net.Server | undefined> {
   return new Promise((resolve) => {
     const server = net.createServer();
-    server.once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    server.once('error', () => resolve(undefined));
+    server.listen(port, '127.0.0.1', () => resolve(server));
   });
 }
 
-/** `count` TCP ports of 127.0.0.1 that nobody listens on; each process gets one only once. */
+async function takeBlock(): Promise<void> {
+  const count = PORTS.count / BLOCK;
+  const any = Math.floor(Math.random() * count);
+  for (let tries = 0; tries < count; tries++) {
+    const first = PORTS.first + ((any + tries) % count) * BLOCK;
+    const held = await hold(first);
+    if (!held) continue;
+    held.unref();
+    [nextPort, portsLeft] = [first + 1, BLOCK - 1];
+    return;
+  }
+  throw new Error('every block of ports is in use');
+}
+
+/** `count` TCP ports of 127.0.0.1 that nobody listens on; no other process of tests gets them. */
 export async function freePorts(count: number): Promise<number[]> {
   const ports: number[] = [];
-  for (let tries = 0; ports.length < count && tries < PORTS.count; tries++) {
-    const port = PORTS.first + (nextPort++ % PORTS.count);
-    if (await isFree(port)) ports.push(port);
+  while (ports.length < count) {
+    if (portsLeft === 0) await takeBlock();
+    portsLeft--;
+    const port = nextPort++;
+    const held = await hold(port);
+    if (!held) continue;
+    await new Promise((resolve) => held.close(resolve));
+    ports.push(port);
   }
   return ports;
 }
@@ -38,7 +61,7 @@ export type StartOptions = {
   readonly args?: readonly string[];
   /** A program and its arguments, which run the daemon. */
   readonly prefix?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<NodeJS.ProcessEnv>;
   /** Where it is started; default: its own directory. */
   readonly cwd?: string;
 };
