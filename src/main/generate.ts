@@ -7,6 +7,7 @@ import { configReference } from '../config/reference.ts';
 import { ENGINE_METRICS } from '../control/metrics.ts';
 import { METRICS } from '../gateway/metrics/catalog.ts';
 import { HAPROXY_METRICS } from '../gateway/metrics/haproxy-view.ts';
+import { haproxyGuide } from '../importers/haproxy/guide.ts';
 import { gatewayConfig } from '../model/gateway-config.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
@@ -35,6 +36,7 @@ const files: Record<string, string> = {
   'docs/metrics.md': metricsReference(),
   'docs/openapi.json': `${JSON.stringify(openApi(), null, 2)}\n`,
   'docs/errors.md': errorReference(),
+  'docs/migrating-from-haproxy.md': NOTE + haproxyGuide(),
 };
 
 for (const [path, text] of Object.entries(files)) {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,6 +24,8 @@ export type Ask = {
   readonly method?: string;
   readonly host?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as SNI; then it is asked over TLS. */
+  readonly serverName?: string;
 };
 
 /** What a test may not do on the machine that it runs on. */
@@ -41,48 +44,58 @@ function withPorts(text: string, ports: Ports): string {
   return text.replaceAll(place, (port) => String(ports.get(Number(port)) ?? port));
 }
 
-/** One request to a port of 127.0.0.1. */
-export function ask(
-  port: number,
-  { path = '/', method = 'GET', host, headers }: Ask,
-): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const all = { host: host ?? 'www.example.com', ...headers };
-    const options = { host: '127.0.0.1', port, path, method, headers: all, agent: false };
-    const request = http.request(options, (response) => {
+/** One request to a port of 127.0.0.1; a connection that is refused or cut has status 0. */
+export function ask(port: number, one: Ask): Promise<Reply> {
+  const { path = '/', method = 'GET', host, headers, serverName } = one;
+  const all = { host: host ?? 'www.example.com', ...headers };
+  const plain = { host: '127.0.0.1', port, path, method, headers: all, agent: false };
+  const options = { ...plain, servername: serverName, rejectUnauthorized: false };
+  return new Promise((resolve) => {
+    const lost = () => resolve({ status: 0, headers: {}, body: '' });
+    const request = (serverName === undefined ? http : https).request(options, (response) => {
       let body = '';
       response.on('data', (data) => {
         body += data;
       });
-      response.on('error', reject);
+      response.on('error', lost);
       response.on('end', () => {
         resolve({ status: response.statusCode ?? 0, headers: response.headers, body });
       });
     });
-    request.on('error', reject);
+    request.on('error', lost);
     request.end();
   });
 }
 
-/** A server that tells who it is and what it got; `/status/N` answers so, `/hang` never. */
-export class Echo {
-  readonly #server: http.Server;
-  readonly #port: number;
+/** How a server of the tests is reached. */
+export type EchoOptions = {
+  readonly host?: string;
+  /** Certificate and key in one text. */
+  readonly pem?: string;
+};
 
-  constructor(name: string, port: number) {
+/** A server that tells who it is and what it got; `/status/N` answers so, `/slow` never. */
+export class Echo {
+  readonly #server: http.Server | https.Server;
+  readonly #port: number;
+  readonly #host: string;
+
+  constructor(name: string, port: number, { host = '127.0.0.1', pem }: EchoOptions = {}) {
     this.#port = port;
-    this.#server = http.createServer((request, response) => {
-      const url = request.url ?? '';
+    this.#host = host;
+    const answer: http.RequestListener = ({ method, headers, url = '' }, response) => {
       if (url.startsWith('/slow')) return;
       const status = Number(/^\/status\/(\d+)/.exec(url)?.[1] ?? 200);
       response.writeHead(status, { 'content-type': 'application/json', 'x-powered-by': 'echo' });
-      const { method, headers } = request;
       response.end(JSON.stringify({ name, method, url, headers }));
-    });
+    };
+    this.#server = pem
+      ? https.createServer({ cert: pem, key: pem }, answer)
+      : http.createServer(answer);
   }
 
   async start(): Promise<void> {
-    await new Promise<void>((resolve) => this.#server.listen(this.#port, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => this.#server.listen(this.#port, this.#host, resolve));
   }
 
   async stop(): Promise<void> {
@@ -93,18 +106,19 @@ export class Echo {
 
 /** A fixture before HAProxy and before Sluice, with the same servers behind them. */
 export class HaproxyLab {
-  readonly directory: string;
   readonly servers: Ports;
   readonly sides: { readonly haproxy: Ports; readonly sluice: Ports };
   readonly gateway: Gateway;
+  /** The file that the gateway runs. */
+  readonly file: string;
 
   private constructor(
-    directory: string,
+    file: string,
     servers: Ports,
     sides: { haproxy: Ports; sluice: Ports },
     gateway: Gateway,
   ) {
-    this.directory = directory;
+    this.file = file;
     this.servers = servers;
     this.sides = sides;
     this.gateway = gateway;
@@ -112,12 +126,12 @@ export class HaproxyLab {
 
   /**
    * Starts both on copies of a fixture whose ports are others: those from 9000 on and `more` are
-   * servers', all others listen. `prepare` may put files beside it.
+   * servers', all others listen. `prepare` may put files beside it; `alone`: without HAProxy.
    */
   static async start(
     t: TestContext,
     fixture: string,
-    options: { prepare?: (directory: string) => void; servers?: Ports } = {},
+    options: { prepare?: (directory: string) => void; servers?: Ports; alone?: boolean } = {},
   ): Promise<HaproxyLab> {
     const directory = mkdtempSync(join(tmpdir(), 'sluice-haproxy-'));
     t.after(() => rmSync(directory, { recursive: true, force: true }));
@@ -136,31 +150,41 @@ export class HaproxyLab {
       return path;
     };
     const env = { CERTS: directory };
-    await startHaproxy(t, file('haproxy'), directory, env);
-    const args = ['--config', file('sluice')];
+    if (!options.alone) await startHaproxy(t, file('haproxy'), directory, env);
+    const own = file('sluice');
+    const args = ['--config', own];
     const gateway = await Gateway.start('', { args, env, cwd: directory });
     t.after(() => gateway.stop());
-    const lab = new HaproxyLab(directory, servers, sides, gateway);
-    for (const ports of Object.values(sides))
-      for (const port of ports.values()) await listens(port);
+    const lab = new HaproxyLab(own, servers, sides, gateway);
+    const started = options.alone ? [sides.sluice] : Object.values(sides);
+    for (const port of started.flatMap((ports) => [...ports.values()])) await listens(port);
     return lab;
   }
 
   /** A server of the fixture, started and ended with the test. */
-  async serve(t: TestContext, port: number): Promise<Echo> {
-    const echo = new Echo(String(port), this.servers.get(port) ?? 0);
+  async serve(t: TestContext, port: number, options?: EchoOptions): Promise<Echo> {
+    const echo = new Echo(String(port), this.servers.get(port) ?? 0, options);
     await echo.start();
     t.after(() => echo.stop());
     return echo;
   }
 
-  /** Asks both. */
+  /** A server of another address and name on a port of the fixture. */
+  async serveAt(t: TestContext, name: string, port: number, host: string): Promise<Echo> {
+    const echo = new Echo(name, this.servers.get(port) ?? 0, { host });
+    await echo.start();
+    t.after(() => echo.stop());
+    return echo;
+  }
+
+  /** Asks both; ports in the replies are those of the fixture. */
   async both(one: Ask): Promise<{ haproxy: Reply; sluice: Reply }> {
-    const { haproxy, sluice } = this.sides;
-    return {
-      haproxy: await ask(haproxy.get(one.port) ?? 0, one),
-      sluice: await ask(sluice.get(one.port) ?? 0, one),
+    const reply = async (ports: Ports): Promise<Reply> => {
+      const text = JSON.stringify(await ask(ports.get(one.port) ?? 0, one));
+      const names = new Map([...ports].map(([name, port]) => [String(port), String(name)]));
+      return JSON.parse(text.replaceAll(/\b\d{5}\b/g, (port) => names.get(port) ?? port)) as Reply;
     };
+    return { haproxy: await reply(this.sides.haproxy), sluice: await reply(this.sides.sluice) };
   }
 }
 
@@ -218,6 +242,8 @@ export function comparable({ status, headers, body }: Reply): object {
 
 function told(body: string): object {
   const request = JSON.parse(body) as { headers: Record<string, string> };
+  // The gateway writes names of hosts in small letters.
+  request.headers['host'] = request.headers['host']?.toLowerCase() ?? '';
   const fields = Object.entries(request.headers).filter(([name]) => !OWN.test(name));
   return { ...request, headers: Object.fromEntries(fields.sort(([a], [b]) => (a < b ? -1 : 1))) };
 }

@@ -74,7 +74,11 @@ function refusal(args: readonly string[], status: number, source: RuleSource): {
   return { end: { respond: statusAnswer(code, source) } };
 }
 
-function statusAnswer(status: number, source: RuleSource): NonNullable<RouteInput['respond']> {
+/** An answer of a status alone, with the page that stands for it. */
+export function statusAnswer(
+  status: number,
+  source: Pick<RuleSource, 'page'>,
+): NonNullable<RouteInput['respond']> {
   const page = source.page(status);
   if (page) return { status, body: page.body, headers: { 'content-type': page.contentType } };
   return { status, body: `${status} ${STATUS_CODES[status] ?? ''}\n` };

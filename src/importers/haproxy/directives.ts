@@ -42,6 +42,7 @@ export const GLOBAL_DIRECTIVES: readonly Directive[] = [
     unsetenv: 'variables of the lines below',
     'hard-stop-after': '`shutdown.timeout`',
     log: '`log.access`; what goes to a syslog server goes to standard output',
+    'stats socket': '`admin.runtime`',
     description: 'a remark',
     node: 'a remark',
   }),
@@ -83,7 +84,7 @@ export const GLOBAL_DIRECTIVES: readonly Directive[] = [
     NO_COUNTERPART,
     `ssl-engine, ssl-mode-async, ssl-default-server-ciphers, ssl-default-server-ciphersuites
     issuers-chain-path, h1-case-adjust, h1-case-adjust-file, ssl-propquery, ssl-provider, resetenv
-    default-timeout, stats socket`,
+    default-timeout`,
   ),
 ];
 
@@ -154,7 +155,7 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     errorfile: '`errorPages`: the body of the file',
     'http-error': '`errorPages`',
     log: '`accessLog` of a listener',
-    'log-format': '`log.access.format: { template }`',
+    'log-format': '`log.access.format: { logFormat }`',
     description: 'a remark',
     disabled: 'the section is left out',
     enabled: 'the section is taken',

@@ -1,4 +1,6 @@
 import type { GatewayConfigInput } from '../../model/gateway-config.ts';
+import { parseLogFormat } from '../../model/log-format.ts';
+import { readBind } from './addresses.ts';
 import type { Work } from './proxy.ts';
 import { compact, duration, parseCount, parseTime } from './values.ts';
 
@@ -12,12 +14,36 @@ export function globalSettings(work: Work): Omit<GatewayConfigInput, 'listeners'
   const [group] = global.words('group');
   const stop = parseTime(global.words('hard-stop-after')[0]);
   return compact({
+    admin: adminOf(work),
     workers: workers || undefined,
     user,
     group: user === undefined ? undefined : group,
     shutdown: stop ? { timeout: duration(stop) } : undefined,
     log: logOf(work),
   });
+}
+
+/** The socket of the runtime API. */
+function adminOf({ global, reporter }: Work): GatewayConfigInput['admin'] {
+  const statement = global.last('stats socket');
+  if (!statement) return undefined;
+  const [, , address = '', ...options] = statement.words;
+  const after = (name: string) =>
+    options.includes(name) ? options[options.indexOf(name) + 1] : undefined;
+  const read = readBind(address, new Map());
+  if (typeof read === 'string') {
+    reporter.error(statement.text, statement.line, read);
+    return undefined;
+  }
+  for (const one of global.all('stats socket').slice(0, -1)) {
+    reporter.unsupported(one.text, one.line, 'there is one socket of the runtime API, the last');
+  }
+  const mode = after('mode');
+  const unix = read.text.startsWith('unix:') && mode !== undefined;
+  const bind = unix ? { unix: read.text.slice(5), mode } : read.text;
+  const said = after('level');
+  const level = said === 'admin' || said === 'user' ? said : 'operator';
+  return { runtime: { bind, level } };
 }
 
 /** One access log for all, in the form that the first proxy asks for. */
@@ -36,5 +62,21 @@ function logOf({ global, proxies, reporter }: Work): LogInput | undefined {
     reporter.approximated(text, line, 'the log goes to standard output');
   }
   const http = logging.some(({ mode }) => mode === 'http');
-  return { access: { format: http ? 'httplog' : 'tcplog' } };
+  const plain = { access: { format: http ? ('httplog' as const) : ('tcplog' as const) } };
+  const [statement, ...more] = logging.flatMap(
+    ({ statements }) => statements.last('log-format') ?? [],
+  );
+  if (!statement) return plain;
+  for (const one of more.filter(({ text }) => text !== statement.text)) {
+    reporter.approximated(
+      one.text,
+      one.line,
+      'there is one log, in the first form that is asked for',
+    );
+  }
+  const logFormat = statement.words[1] ?? '';
+  const parsed = parseLogFormat(logFormat);
+  if (typeof parsed !== 'string') return { access: { format: { logFormat } } };
+  reporter.unsupported(statement.text, statement.line, parsed);
+  return plain;
 }

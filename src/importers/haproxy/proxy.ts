@@ -172,7 +172,7 @@ function sort(
   // Of the kinds of check, the last one that is named counts.
   if (CHECKS.includes(keyword)) for (const one of CHECKS) statements.clear(one);
   if (negated) statements.clear(keyword);
-  else statements.add(keyword, negated ? statement : { ...statement, words });
+  else statements.add(keyword, words === statement.words ? statement : { ...statement, words });
   return keyword;
 }
 

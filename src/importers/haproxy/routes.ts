@@ -1,4 +1,5 @@
-import { redirectStep, requestStep, responseStep } from './actions.ts';
+import { redirectStep, requestStep, responseStep, statusAnswer } from './actions.ts';
+import { pagesOf } from './error-pages.ts';
 import {
   ALWAYS,
   both,
@@ -137,34 +138,40 @@ class RouteCompiler {
   }
 
   #default(guard: Conjunction, edits: Edits): void {
-    const { statements, kind, name } = this.#frontend;
+    const { statements } = this.#frontend;
     const statement = statements.last('default_backend');
     const backend = statement?.words[1];
     if (backend !== undefined) this.#enter(backend, statement, guard, edits);
-    else if (kind === 'listen') this.#serve(this.#target.serviceOf(name), guard, edits);
-    else this.#serve(undefined, guard, edits);
+    else this.#serve(this.#frontend, guard, edits);
   }
 
   /** On into a backend: its rules, then its service. */
   #enter(name: string, statement: Statement | undefined, guard: Conjunction, edits: Edits): void {
-    const { work, serviceOf } = this.#target;
+    const { work } = this.#target;
     const backend = work.proxies.find((one) => one.name === name && one.kind !== 'frontend');
     if (!backend) {
       const { text, line } = statement ?? this.#frontend.head;
       work.reporter.error(text, line, `there is no backend "${name}"`);
       return;
     }
-    const service = serviceOf(name);
     // A `listen` that is its own backend has been through its rules.
     const steps = backend === this.#frontend ? [] : this.#stepsOf(backend);
-    this.#walk(steps, 0, guard, edits, (rest, done) => this.#serve(service, rest, done));
+    this.#walk(steps, 0, guard, edits, (rest, done) => this.#serve(backend, rest, done));
   }
 
-  #serve(service: string | undefined, guard: Conjunction, edits: Edits): void {
-    const tcp = this.#frontend.mode === 'tcp';
-    if (service !== undefined) this.#push(guard, edits, { service });
-    else if (!tcp) {
-      this.#push(guard, edits, { respond: { status: 503, body: '503 Service Unavailable\n' } });
+  /** The end of the rules of a section, which has a service or not. */
+  #serve(section: ProxySection, guard: Conjunction, edits: Edits): void {
+    const service = this.#target.serviceOf(section.name);
+    const { work } = this.#target;
+    const http = this.#frontend.mode === 'http';
+    if (service !== undefined && section.kind !== 'frontend') {
+      const [own, outer] = [section, this.#frontend].map((one) => pagesOf(one.statements, work));
+      const pages = http && JSON.stringify(own) !== JSON.stringify(outer) ? own : undefined;
+      const rest = pages && !isEmpty(pages) ? { ...edits.rest, errorPages: pages } : edits.rest;
+      this.#push(guard, { ...edits, rest }, { service });
+    } else if (http) {
+      const { page } = ruleSource(section, this.#target);
+      this.#push(guard, edits, { respond: statusAnswer(503, { page }) });
     }
   }
 
@@ -186,7 +193,7 @@ class RouteCompiler {
     const next = (inner: Conjunction, done: Edits, from = at + 1) =>
       this.#walk(steps, from, inner, done, after);
     let exhausted = false;
-    for (const one of this.#cases(step, guard)) {
+    for (const one of this.#cases(step, guard, edits)) {
       exhausted ||= JSON.stringify(withoutDemands(one)) === JSON.stringify(guard);
       const took = this.#take(step, one, edits, (inner, done) =>
         next(inner, done, skip(steps, at)),
@@ -216,9 +223,14 @@ class RouteCompiler {
     }
   }
 
-  #cases(step: Step, guard: Conjunction): Conjunction[] {
+  #cases(step: Step, guard: Conjunction, edits: Edits): Conjunction[] {
     try {
-      return conjunctions(step.condition).flatMap((one) => both(guard, one) ?? []);
+      const cases = conjunctions(step.condition);
+      const { path, regex, addPrefix } = edits.rest.rewrite ?? {};
+      if ((path ?? regex ?? addPrefix) !== undefined && cases.some(asksPath)) {
+        throw new Inexpressible('the path that it asks for has been rewritten by a rule before');
+      }
+      return cases.flatMap((one) => both(guard, one) ?? []);
     } catch (error) {
       this.#leaveOut(step.statement, error);
       return [];
@@ -273,7 +285,7 @@ class RouteCompiler {
       ...(isWritten(edits.response) && { response: written(edits.response) }),
     };
     // Own answers have no use for what is done to a request on its way.
-    const { rewrite, timeouts, ...rest } = edits.rest;
+    const { rewrite, timeouts, errorPages, ...rest } = edits.rest;
     const sent = end.service !== undefined;
     const kept = sent ? headers : { ...(headers.response && { response: headers.response }) };
     // exempt(as): conditions are what the configuration writes, but for being read-only.
@@ -282,6 +294,7 @@ class RouteCompiler {
       ...rest,
       ...(sent && rewrite && { rewrite }),
       ...(sent && timeouts && { timeouts }),
+      ...(sent && errorPages && { errorPages }),
       ...(!isEmpty(kept) && { headers: kept }),
       ...end,
     } as RouteInput;
@@ -313,6 +326,10 @@ function shortened(match: Conditions): object {
   return Object.fromEntries(
     entries.map(([key, value]) => [key, Array.isArray(value) ? single(value) : value]),
   );
+}
+
+function asksPath({ match, not }: Conjunction): boolean {
+  return [match, ...not].some(({ path }) => path !== undefined);
 }
 
 function demandOf(guard: Conjunction): { demand: Demand; negated: boolean } | undefined {

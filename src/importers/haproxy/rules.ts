@@ -31,7 +31,10 @@ export type FieldEdits = {
 export type Edits = {
   readonly request: FieldEdits;
   readonly response: FieldEdits;
-  readonly rest: Pick<RouteInput, 'rewrite' | 'basicAuth' | 'rateLimit' | 'timeouts'>;
+  readonly rest: Pick<
+    RouteInput,
+    'rewrite' | 'basicAuth' | 'rateLimit' | 'timeouts' | 'errorPages'
+  >;
 };
 
 const NO_FIELDS: FieldEdits = { set: {}, add: {}, remove: [] };

@@ -155,7 +155,7 @@ function membersOf(
     }
     known.add(read.address);
     work.place(`services.${name}.endpoints.${endpoints.length}`, statement.line);
-    endpoints.push(endpointOf(read.address, options));
+    endpoints.push(endpointOf(statement.words[1] ?? '', read.address, options));
   }
   if (endpoints.length === 0) {
     const { text, line } = backend.head;
@@ -164,9 +164,10 @@ function membersOf(
   return { endpoints };
 }
 
-function endpointOf(address: string, options: Options): EndpointInput {
+function endpointOf(name: string, address: string, options: Options): EndpointInput {
   const weight = parseCount(options.get('weight'));
   const details = compact({
+    name: /^[\w.:-]{1,63}$/.test(name) ? name : undefined,
     weight: weight === 1 ? undefined : weight,
     backup: options.has('backup') ? true : undefined,
     maxConnections: parseCount(options.get('maxconn')) || undefined,
