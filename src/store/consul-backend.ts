@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { EventEmitter } from 'node:events';
 import { Agent } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Consul from 'consul';
 import { ConsulCatalog } from './consul-catalog.ts';
+import { ConsulHosts } from './consul-hosts.ts';
+import { type Answer, QueryContext } from './consul-query.ts';
 import { tooLarge } from './edit.ts';
 import type { Change, Stored } from './embedded-store.ts';
 import type { StoreTls } from './json-http.ts';
@@ -35,18 +36,13 @@ const TOO_LARGE = 413;
 const LOCK_DELAY = '1s';
 
 type Entry = { Key: string; Value: string | null; ModifyIndex: number };
-type Answer = { headers: Record<string, string | undefined> };
-
-/** What the client takes to end a request by (`cancel`) and to yield its headers as well. */
-class QueryContext extends EventEmitter {
-  readonly includeResponse = true;
-}
 
 /** Consul's key-value store by one agent at a time. A version is an index of its log. */
 export class ConsulBackend implements SharedBackend {
   readonly leaseMs: number;
   readonly renewMs: number | undefined;
   readonly catalog = new ConsulCatalog(() => this.#agent);
+  readonly hosts = new ConsulHosts(() => this.#agent);
   readonly #options: ConsulOptions;
   readonly #agents: readonly Consul[];
   #at = 0;

@@ -5,6 +5,7 @@ import { Campaign, type LeaseBackend } from './campaign.ts';
 import type { ServiceCatalog } from './catalog.ts';
 import { isTooLarge } from './edit.ts';
 import type { Change, Stored } from './embedded-store.ts';
+import type { HostWatch } from './hosts.ts';
 import { Mirror, type StoreListener } from './mirror.ts';
 import { checkSize, type Store, type StoreEvent } from './store.ts';
 
@@ -25,6 +26,7 @@ export interface SharedBackend extends LeaseBackend {
   /** Follows every change until the signal fires; rejects when it cannot go on. */
   follow(feed: Feed, signal: AbortSignal): Promise<void>;
   readonly catalog?: ServiceCatalog;
+  readonly hosts?: HostWatch;
   /** Something failed: another address, if there is one, is used from now on. */
   turn(): void;
   close(): void;
@@ -76,6 +78,10 @@ export class SharedStore implements Store {
 
   get catalog(): ServiceCatalog | undefined {
     return this.#backend.catalog;
+  }
+
+  get hosts(): HostWatch | undefined {
+    return this.#backend.hosts;
   }
 
   get available(): boolean {

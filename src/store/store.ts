@@ -1,6 +1,7 @@
 import { SluiceError } from '../base/errors.ts';
 import type { ServiceCatalog } from './catalog.ts';
 import type { Change, Stored } from './embedded-store.ts';
+import type { HostWatch } from './hosts.ts';
 
 /** Changes of one transaction at most: what every backend takes whole. Larger work is cut. */
 export const MAX_CHANGES = 60;
@@ -38,6 +39,8 @@ export interface Store {
   watch(listener: (events: readonly StoreEvent[], version: number) => void): () => void;
   /** Shows services to others; undefined: the backend is no directory of services. */
   readonly catalog?: ServiceCatalog | undefined;
+  /** Tells of hosts that fail; undefined: the backend has no agents on hosts. */
+  readonly hosts?: HostWatch | undefined;
   /** Whether the backend answers now; while it does not, the mirror stands still. */
   readonly available: boolean;
   /**

@@ -15,13 +15,15 @@ process.stdout.write(await answer.text());`;
 
 type Member = {
   readonly name: string;
+  /** Or an agent on a host, which neither votes nor keeps state. */
+  readonly votes: boolean;
   readonly place: Place;
   readonly http: number;
   readonly server: number;
   readonly lan: number;
 };
 
-/** Real Consul servers that vote, each a process with its state on disk. */
+/** Real Consul servers that vote, and agents on other hosts, each a process with its state on disk. */
 export class ConsulCluster {
   readonly #folder = mkdtempSync(join(tmpdir(), 'sluice-consul-'));
   readonly #members: readonly Member[];
@@ -31,11 +33,15 @@ export class ConsulCluster {
     this.#members = members;
   }
 
-  /** One server in each place. */
-  static async start(places: readonly Place[]): Promise<ConsulCluster> {
+  /** One server in each of the first places, an agent in each of the others. */
+  static async start(
+    servers: readonly Place[],
+    agents: readonly Place[] = [],
+  ): Promise<ConsulCluster> {
+    const places = [...servers, ...agents];
     const ports = await freePorts(places.length * 3);
     const members = places.map((place, at) => ({
-      ...{ name: `m${at}`, place, http: ports[at * 3] ?? 0 },
+      ...{ name: `m${at}`, votes: at < servers.length, place, http: ports[at * 3] ?? 0 },
       ...{ server: ports[at * 3 + 1] ?? 0, lan: ports[at * 3 + 2] ?? 0 },
     }));
     const cluster = new ConsulCluster(members);
@@ -51,18 +57,28 @@ export class ConsulCluster {
 
   /** `host:port` of each server's API. */
   get addresses(): string[] {
-    return this.#members.map(({ place, http }) => `${place.address}:${http}`);
+    return this.#servers.map(({ place, http }) => `${place.address}:${http}`);
   }
 
+  /** Of the servers. */
   get names(): string[] {
-    return this.#members.map(({ name }) => name);
+    return this.#servers.map(({ name }) => name);
+  }
+
+  get agents(): string[] {
+    return this.#members.filter(({ votes }) => !votes).map(({ name }) => name);
+  }
+
+  get #servers(): Member[] {
+    return this.#members.filter(({ votes }) => votes);
   }
 
   startMember(name: string): void {
     const member = this.#members.find((one) => one.name === name);
     if (!member) throw new Error(`no server ${name}`);
-    const { place, http, server, lan } = member;
-    const flags = ['-server', `-bootstrap-expect=${this.#members.length}`, `-node=${name}`];
+    const { place, votes, http, server, lan } = member;
+    const flags = [`-node=${name}`];
+    if (votes) flags.push('-server', `-bootstrap-expect=${this.#servers.length}`);
     flags.push(`-data-dir=${join(this.#folder, name)}`);
     flags.push(`-bind=${place.address}`, `-client=${place.address}`, `-http-port=${http}`);
     flags.push(`-server-port=${server}`, `-serf-lan-port=${lan}`, '-serf-wan-port=-1');
@@ -79,7 +95,7 @@ export class ConsulCluster {
 
   /** Name of the server that leads, as any of them tells it. */
   async leader(): Promise<string> {
-    for (const one of this.#members) {
+    for (const one of this.#servers) {
       const told = await this.#get(one, '/v1/status/leader').catch(() => '');
       const found = this.#members.find(
         ({ place, server }) => told === `${place.address}:${server}`,
@@ -87,6 +103,15 @@ export class ConsulCluster {
       if (found) return found.name;
     }
     throw new Error('Consul has no leader');
+  }
+
+  /** Names of members that the others have lost. */
+  async lost(): Promise<string[]> {
+    const [first] = this.#servers;
+    if (!first) return [];
+    // exempt(as): the shape is the documented one
+    const checks = (await this.#get(first, '/v1/health/state/critical')) as { Node: string }[];
+    return checks.map(({ Node }) => Node);
   }
 
   async kill(name: string): Promise<void> {
@@ -99,7 +124,7 @@ export class ConsulCluster {
   }
 
   async close(): Promise<void> {
-    for (const name of this.names) await this.kill(name);
+    for (const { name } of this.#members) await this.kill(name);
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -109,7 +134,7 @@ export class ConsulCluster {
       this.#members.map(async (one) => {
         const told = await this.#get(one, '/v1/status/leader').catch(() => '');
         const peers = await this.#get(one, '/v1/status/peers').catch(() => []);
-        return told !== '' && Object(peers).length === this.#members.length;
+        return told !== '' && Object(peers).length === this.#servers.length;
       }),
     );
     return all.every(Boolean);

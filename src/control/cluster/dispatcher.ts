@@ -43,6 +43,10 @@ export type DispatcherDeps = {
 
 /** Changes of the state within this time go to a node at once. */
 const GATHER_MS = 20;
+/** Heartbeats that a node may miss whose host is said to be lost: one, and what it may be late. */
+const LOST_BEATS = 1.4;
+/** Looks in a heartbeat while a host is said to be lost. */
+const LOST_LOOKS = 5;
 
 /** One node's session. */
 class Session implements NodeSession {
@@ -96,6 +100,9 @@ export class Dispatcher {
   readonly #unwatch: () => void;
   #lead: { readonly since: number; readonly assignments: Assignments } | undefined;
   #beat: Timer | undefined;
+  /** Addresses of hosts that the store's own agents do not reach. */
+  #lost: ReadonlySet<string> = new Set();
+  #endHosts: (() => void) | undefined;
   #gathering: Timer | undefined;
   #version = 0;
   #closed = false;
@@ -126,12 +133,17 @@ export class Dispatcher {
     const objects = Object.values(KIND).flatMap((kind) => store.list(kind));
     this.#version = objects.reduce((latest, { version }) => Math.max(latest, version), 0);
     this.#lead = { since: this.now(), assignments: new Assignments(store, opener) };
+    this.#endHosts = store.hosts?.watch((lost) => {
+      this.#lost = lost;
+      this.#tick();
+    });
     this.#tick();
   }
 
   /** Sends everybody to whoever leads now. */
   yield(): void {
     this.#lead = undefined;
+    this.#endHosts?.();
     this.#beat?.cancel();
     for (const { peer } of this.#sessions.values()) {
       peer.send({ refused: 'this manager leads no more', code: 'E_CLUSTER_REFUSED' });
@@ -371,26 +383,37 @@ export class Dispatcher {
     }
   }
 
-  /** Looks once a heartbeat who has not been heard of. */
+  get #heartbeatMs(): number {
+    return clusterOf(this.#deps.store)?.value.spec.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
+  }
+
+  /** Looks once a heartbeat who has not been heard of, more often while hosts are said to be lost. */
   #tick(): void {
-    const heartbeatMs = clusterOf(this.#deps.store)?.value.spec.heartbeatMs ?? DEFAULT_HEARTBEAT_MS;
-    this.#beat = this.#deps.clock.after(jitter(this.#deps.rng, heartbeatMs, BEAT_JITTER), () => {
+    const everyMs = this.#heartbeatMs / (this.#lost.size > 0 ? LOST_LOOKS : 1);
+    this.#beat?.cancel();
+    this.#beat = this.#deps.clock.after(jitter(this.#deps.rng, everyMs, BEAT_JITTER), () => {
       if (!this.#lead) return;
       this.#tick();
-      const limit = this.now() - heartbeatMs * (MISSED_BEATS + BEAT_JITTER);
-      for (const [id, session] of this.#sessions) {
-        if (session.lastSeen >= limit) continue;
-        this.#sessions.delete(id);
-        session.peer.close();
-        void this.#down(id);
-      }
-      if (this.#lead.since < limit) {
-        for (const { value } of nodesOf(this.#deps.store)) {
-          if (value.status !== 'down' && !this.#sessions.has(value.id)) void this.#down(value.id);
-        }
-      }
+      this.#look(this.#lead.since);
       this.#gather();
     });
+  }
+
+  #look(since: number): void {
+    const late = (node: ClusterNode) => this.now() - this.#patienceMs(node);
+    for (const { value: node } of nodesOf(this.#deps.store)) {
+      const session = this.#sessions.get(node.id);
+      if ((session?.lastSeen ?? since) >= late(node)) continue;
+      this.#sessions.delete(node.id);
+      session?.peer.close();
+      if (session || node.status !== 'down') void this.#down(node.id);
+    }
+  }
+
+  /** A host that is lost for others too has less time: its node is not merely busy. */
+  #patienceMs({ address, dataPathAddress }: ClusterNode): number {
+    const lost = this.#lost.has(address) || this.#lost.has(dataPathAddress);
+    return this.#heartbeatMs * ((lost ? LOST_BEATS : MISSED_BEATS) + BEAT_JITTER);
   }
 
   async #down(nodeId: string): Promise<void> {
