@@ -30,14 +30,28 @@ export type MetricFilter = {
 /** One series of a counter or gauge: hot paths hold it and change `value` directly. */
 export type Cell = { value: number };
 
-/** A gauge that remembers the highest value that it had since it was last told of a second. */
+/**
+ * A gauge that remembers the highest value of this second and the one before, so that whoever looks
+ * once a second misses none, whoever else looks in between.
+ */
 export class LevelCell {
   value = 0;
-  peak = 0;
+  #highest = 0;
+  #before = 0;
+
+  get peak(): number {
+    return Math.max(this.#highest, this.#before);
+  }
 
   set(value: number): void {
     this.value = value;
-    if (value > this.peak) this.peak = value;
+    if (value > this.#highest) this.#highest = value;
+  }
+
+  /** A second is over. */
+  turn(): void {
+    this.#before = this.#highest;
+    this.#highest = this.value;
   }
 }
 
@@ -74,7 +88,7 @@ export type SeriesSample = {
   readonly family: string;
   readonly labels: readonly string[];
   readonly value?: number;
-  /** Of a level: its highest value in the last second; at least `value`. */
+  /** Of a level: its highest value in the last two seconds; at least `value`. */
   readonly peak?: number;
   readonly counts?: readonly number[];
   readonly sum?: number;
@@ -122,10 +136,10 @@ export class MetricRegistry {
     return this.#get(family, labels, make) as TallyCell;
   }
 
-  /** The highest values of levels have been told: from here on new ones. */
-  restPeaks(): void {
+  /** A second is over for all levels. */
+  turnPeaks(): void {
     for (const { cell } of this.#series.values()) {
-      if (cell instanceof LevelCell) cell.peak = cell.value;
+      if (cell instanceof LevelCell) cell.turn();
     }
   }
 

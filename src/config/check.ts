@@ -196,10 +196,11 @@ function checkSplit(
   if (!weights.some((weight) => weight > 0)) report(at, 'needs a service with a weight above 0');
 }
 
-const ENDS = ['service', 'split', 'redirect', 'respond'] as const;
+const ENDS = ['service', 'split', 'redirect', 'respond', 'stats'] as const;
 const HTTP_ONLY = [
   'redirect',
   'respond',
+  'stats',
   'rewrite',
   'headers',
   'rateLimit',
@@ -217,7 +218,10 @@ function checkRoute(
 ): void {
   const ends = ENDS.filter((end) => route[end] !== undefined);
   if (ends.length !== 1) {
-    report(path, 'needs exactly one of `service`, `split`, `redirect` and `respond`');
+    report(path, 'needs exactly one of `service`, `split`, `redirect`, `respond` and `stats`');
+  }
+  if (route.stats?.admin && !route.basicAuth) {
+    report([...path, 'stats', 'admin'], 'needs `basicAuth`');
   }
   const http = protocol === 'http' || protocol === 'https';
   for (const key of HTTP_ONLY) {

@@ -122,7 +122,7 @@ function explainRoute(
   route: Route,
   source: string,
 ): string[] {
-  const { access, basicAuth, rateLimit, redirect, respond, split, service } = route;
+  const { access, basicAuth, rateLimit, redirect, respond, split, stats, service } = route;
   if (!new AddressRules(access).allows(source)) {
     return [`access: ${source} is not let in by the route: the answer is 403`];
   }
@@ -134,6 +134,7 @@ function explainRoute(
   }
   if (redirect) return [...steps, `answers a redirect to ${redirect.to}`];
   if (respond) return [...steps, `answers ${respond.status}`];
+  if (stats) return [...steps, 'answers with statistics'];
   if (service !== undefined) {
     return [...steps, `service ${service}`, ...explainEndpoints(config, states, service)];
   }

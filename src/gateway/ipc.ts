@@ -1,6 +1,7 @@
 import type { SeriesSample } from '../base/metrics.ts';
-import type { ServiceState } from '../model/endpoint-state.ts';
+import type { AdminState, ServiceState } from '../model/endpoint-state.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
+import type { StatRow } from '../model/stat-row.ts';
 
 /** Contents of the files that a configuration names, by absolute path, so that workers read none. */
 export type ConfigMaterial = { readonly files: Readonly<Record<string, string>> };
@@ -24,6 +25,12 @@ export type EndpointUsage = {
   readonly service: string;
   readonly endpoint: string;
   readonly active: number;
+};
+
+/** The host in HAProxy's form: its table, and the fields of `show info`. */
+export type StatisticsReport = {
+  readonly rows: readonly StatRow[];
+  readonly info: Readonly<Record<string, string | number>>;
 };
 
 /** Tokens taken from a rate limit's bucket since the last report. */
@@ -56,9 +63,10 @@ export type ToWorker =
   | { type: 'ticket-keys'; keys: readonly string[] }
   | { type: 'reopen-logs' }
   | { type: 'rate-use'; uses: RateUse[] }
-  /** `pulse`: highest values begin anew once they are told. */
+  /** `pulse`: a second is over, of which highest values have been told. */
   | { type: 'stats-request'; id: number; pulse: boolean }
   /** `idle: 'wait'` leaves kept connections to their next request, which then ends them. */
+  | { type: 'statistics'; id: number; report: StatisticsReport }
   | { type: 'drain'; timeoutMs: number; idle: 'close' | 'wait' };
 
 /** Worker → supervisor. */
@@ -67,6 +75,9 @@ export type FromWorker =
   | { type: 'configured'; generation: number }
   | { type: 'outcomes'; batches: OutcomeBatch[] }
   | { type: 'suspect'; service: string; endpoint: string }
+  | { type: 'statistics-request'; id: number }
+  /** From the form of the statistics' page; an endpoint by the name that stands there. */
+  | { type: 'endpoint-order'; service: string; server: string; state: AdminState }
   | { type: 'rate-use'; uses: RateUse[] }
   | { type: 'stats'; id: number; samples: SeriesSample[]; usage: EndpointUsage[]; lagMs: number }
   /** Why new work is refused, whenever that changes: a worker behind its time answers late. */
@@ -78,4 +89,8 @@ export interface SupervisorLink {
   outcomes(batch: OutcomeBatch[]): void;
   suspect(service: string, endpoint: string): void;
   rateUse(uses: RateUse[]): void;
+  /** Of the whole host; rejects when nobody answers. */
+  statistics(): Promise<StatisticsReport>;
+  /** An operator's order for an endpoint, by its name. */
+  order(service: string, server: string, state: AdminState): void;
 }

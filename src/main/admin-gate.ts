@@ -22,7 +22,7 @@ import { HAPROXY_METRICS, haproxyView } from '../gateway/metrics/haproxy-view.ts
 import { DrainWatch } from '../gateway/supervisor/drain-watch.ts';
 import type { Supervisor } from '../gateway/supervisor/supervisor.ts';
 import { type EndpointAddress, formatBind } from '../model/address.ts';
-import type { EndpointSpec } from '../model/endpoint-state.ts';
+import type { AdminState, EndpointSpec } from '../model/endpoint-state.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { OwnSockets } from './own-sockets.ts';
@@ -164,6 +164,13 @@ export class AdminGate implements AdminBackend {
     }));
   }
 
+  /** As `order`, of an endpoint by the name that HAProxy's forms have for it. */
+  orderServer(service: string, server: string, state: AdminState): void {
+    const { endpoints = [] } = this.#supervisor.states.find((one) => one.service === service) ?? {};
+    const endpoint = endpoints.find(({ id, name }) => (name ?? id) === server);
+    if (endpoint) this.order(service, endpoint.id, { state });
+  }
+
   order(service: string, endpoint: string, { state, weight }: EndpointOrder): boolean {
     const { board } = this.#supervisor;
     if (state !== undefined) {
@@ -175,10 +182,8 @@ export class AdminGate implements AdminBackend {
     return weight === undefined || board.setWeight(service, endpoint, weight);
   }
 
-  async statistics(): Promise<StatisticsInfo> {
-    await this.#supervisor.refreshStats();
-    const { statistics } = this.#supervisor;
-    return { rows: statistics.rows(), info: statistics.info(VERSION) };
+  statistics(): Promise<StatisticsInfo> {
+    return this.#supervisor.statisticsReport();
   }
 
   clearStatistics(): void {
@@ -245,7 +250,7 @@ export class AdminGate implements AdminBackend {
     const { statistics } = this.#supervisor;
     const { perEndpoint, maxEndpoints } = this.#supervisor.config.metrics;
     const most = perEndpoint ? maxEndpoints : 0;
-    const view = haproxyView(statistics.rows(), statistics.info(VERSION), most);
+    const view = haproxyView(statistics.rows(), statistics.info(), most);
     return { contentType, text: `${text}\n${await this.#haproxy.render(view, filter)}` };
   }
 }

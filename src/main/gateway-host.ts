@@ -21,6 +21,7 @@ import type { LeveledLogger } from './pino-logger.ts';
 import type { RunDirectory } from './run-directory.ts';
 import type { ServiceManager } from './service-manager.ts';
 import { type Estate, type Send, startSuccessor } from './succession.ts';
+import { VERSION } from './version.ts';
 
 const WORKER_ENTRY = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url),
@@ -108,6 +109,8 @@ export class GatewayHost implements DaemonPart {
       adoption: (slot) => directory && openSocket(directory.worker(slot), logger),
       carrier: this.#carrier,
       cluster: deps.cluster,
+      order: (service, server, state) => this.#admin.orderServer(service, server, state),
+      version: VERSION,
       load: () => this.#load(),
       prepare: (next) => this.#prepare(next),
       setLogLevel: (level) => logger.setLevel(level),

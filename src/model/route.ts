@@ -156,6 +156,19 @@ export const route = z.strictObject({
       headers: z.record(headerName, headerValue).optional().describe('Fields of the answer.'),
     })
     .optional(),
+  stats: z
+    .strictObject({
+      refresh: duration.optional().describe('Browsers load it again so often. Default: never.'),
+      admin: z
+        .boolean()
+        .default(false)
+        .describe('Whether servers can be set to ready, drain and maint; needs `basicAuth`.'),
+      hideVersion: z.boolean().default(false).describe('Whether the page tells no version.'),
+    })
+    .optional()
+    .describe(
+      "Answers with statistics as HAProxy's `stats uri` does: a page, or with `;csv` behind the path a table. Match `{ regex: '^/stats(;|$)' }`.",
+    ),
   rewrite: z
     .strictObject({
       stripPrefix: z

@@ -35,6 +35,7 @@ import { editResponse } from './response-fields.ts';
 import { SessionAccount } from './session-account.ts';
 import type { SessionTools } from './session-tools.ts';
 import { keyOf, splitService } from './split.ts';
+import { statsAnswer } from './stats-page.ts';
 
 /** One request from its head to the end of its answer, over as many endpoints as it takes. */
 export class HttpSession implements ResponseSink, Timed {
@@ -235,6 +236,14 @@ export class HttpSession implements ResponseSink, Timed {
     if (route.redirect) {
       const location = redirectTarget(route.redirect, this.#source);
       this.#answer({ status: route.redirect.status, headers: ['location', location], text: '' });
+      return true;
+    }
+    if (route.stats) {
+      const { link } = this.#handler.deps;
+      void statsAnswer(this.#exchange, route.stats, link).then(
+        (answer) => this.#answer(answer),
+        () => this.#refuse(503, 'no-statistics', ['retry-after', '1']),
+      );
       return true;
     }
     if (!route.respond) return false;

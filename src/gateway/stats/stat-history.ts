@@ -16,7 +16,13 @@ export type Rate = { now: number; most: number };
 
 type Series = Pick<SeriesSample, 'family' | 'labels'>;
 
-type Rated = Series & Rate & { total: number; movedAt: number | undefined };
+type Rated = Series &
+  Rate & {
+    /** At the last look that told a rate, and at the last one of all. */
+    total: number;
+    seen: number;
+    movedAt: number | undefined;
+  };
 
 type Total = Series & { total: number };
 
@@ -44,10 +50,13 @@ export class StatHistory {
       const before = this.#peaks.get(key)?.peak ?? 0;
       this.#peaks.set(key, { family, labels, peak: Math.max(peak, before) });
     }
-    const spanMs = this.#lookedAt === undefined ? undefined : now - this.#lookedAt;
-    if (spanMs !== undefined && spanMs < SPAN_MS) return;
+    const totals = totalsOf(samples);
+    const first = this.#lookedAt === undefined;
+    for (const [key, total] of totals) this.#see(key, total, first, now);
+    const spanMs = now - (this.#lookedAt ?? now);
+    if (!first && spanMs < SPAN_MS) return;
     this.#lookedAt = now;
-    for (const [key, total] of totalsOf(samples)) this.#rate(key, total, spanMs, now);
+    for (const [key, { total }] of totals) this.#rate(key, total, spanMs);
   }
 
   /** Forgets what is of objects that are gone. */
@@ -81,21 +90,27 @@ export class StatHistory {
     return movedAt === undefined ? -1 : Math.max(0, Math.floor((now - movedAt) / 1000));
   }
 
-  #rate(key: string, of: Total, spanMs: number | undefined, now: number): void {
+  #see(key: string, of: Total, first: boolean, now: number): void {
     const { total } = of;
     const known = this.#rates.get(key);
     if (!known) {
-      // Before the first look there was nothing to compare with.
-      const begun = spanMs === undefined ? 0 : total;
-      const movedAt = total > 0 ? now : undefined;
-      this.#rates.set(key, { ...of, now: begun, most: begun, movedAt });
+      // What was counted before the first look came at no known time.
+      const before = first ? total : 0;
+      const movedAt = total > before ? now : undefined;
+      this.#rates.set(key, { ...of, now: 0, most: 0, total: before, seen: total, movedAt });
       return;
     }
+    if (total > known.seen) known.movedAt = now;
+    known.seen = total;
+  }
+
+  #rate(key: string, total: number, spanMs: number): void {
+    const known = this.#rates.get(key);
+    if (!known) return;
     // A counter that went back belongs to an object that was made anew.
     const moved = Math.max(0, total - known.total);
-    known.now = spanMs === undefined ? 0 : Math.round((moved * 1000) / spanMs);
+    known.now = spanMs > 0 ? Math.round((moved * 1000) / spanMs) : 0;
     known.most = Math.max(known.most, known.now);
-    if (moved > 0) known.movedAt = now;
     known.total = total;
   }
 }

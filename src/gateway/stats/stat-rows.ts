@@ -181,7 +181,8 @@ export function statRows(source: StatSource): StatRow[] {
   const http = httpServices(source.config);
   const { listeners } = source.config;
   const states = new Map(source.states.map((state) => [state.service, state]));
-  const names = [...new Set([...Object.keys(listeners), ...states.keys()])];
+  const { services } = source.config;
+  const names = [...new Set([...Object.keys(listeners), ...Object.keys(services)])];
   return names.flatMap((name, at) => {
     const iid = FIRST_ID + at;
     const listener = listeners[name];

@@ -20,13 +20,15 @@ export type StatisticsDeps = {
   readonly config: () => GatewayConfig;
   readonly workers: () => number;
   readonly draining: () => boolean;
+  readonly version: string;
   /** Unix ms. */
   readonly startedAtMs: number;
 };
 
 /** Whether anybody sees statistics in HAProxy's form; who does not, does not pay for them. */
-function wantsStatistics({ metrics, admin }: GatewayConfig): boolean {
-  return metrics.compat === 'haproxy' || admin?.runtime !== undefined;
+function wantsStatistics({ metrics, admin, listeners }: GatewayConfig): boolean {
+  if (metrics.compat === 'haproxy' || admin?.runtime) return true;
+  return Object.values(listeners).some(({ routes }) => routes.some(({ stats }) => stats));
 }
 
 /** The gateway of one host in HAProxy's form, summed over its workers. */
@@ -67,8 +69,8 @@ export class Statistics {
   }
 
   /** The fields of `show info`. */
-  info(version: string): Readonly<Record<string, string | number>> {
-    const { clock, config, workers, draining, startedAtMs } = this.#deps;
+  info(): Readonly<Record<string, string | number>> {
+    const { clock, config, workers, draining, startedAtMs, version } = this.#deps;
     return processInfo({
       samples: this.#latest(),
       config: config(),

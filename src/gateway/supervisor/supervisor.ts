@@ -3,14 +3,21 @@ import type { Clock } from '../../base/clock.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { MetricRegistry, type SeriesSample } from '../../base/metrics.ts';
-import type { EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
+import type { AdminState, EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { NativeHandle } from '../../net/handles.ts';
 import { newTicketKey } from '../../net/ticket-keys.ts';
 import type { ClusterBackends } from '../discovery/cluster-source.ts';
 import { DiscoveryHub } from '../discovery/discovery-hub.ts';
 import { HealthBoard } from '../health/health-board.ts';
-import type { ConfigMaterial, EndpointUsage, FromWorker, OutcomeBatch, ToWorker } from '../ipc.ts';
+import type {
+  ConfigMaterial,
+  EndpointUsage,
+  FromWorker,
+  OutcomeBatch,
+  StatisticsReport,
+  ToWorker,
+} from '../ipc.ts';
 import { MetricAggregator } from '../metrics/aggregator.ts';
 import { SERIES } from '../metrics/catalog.ts';
 import { EndpointSeries } from '../metrics/endpoint-series.ts';
@@ -49,6 +56,9 @@ export type SupervisorDeps = {
   readonly carrier?: KernelCarrier | undefined;
   /** Who serves what in the cluster of this host; undefined: it is of none. */
   readonly cluster?: ClusterBackends | undefined;
+  /** Carries out an order from a page of statistics; an endpoint by its name. */
+  readonly order: (service: string, server: string, state: AdminState) => void;
+  readonly version: string;
   /** Reads the configuration anew; throws `E_CONFIG_INVALID` with every diagnostic. */
   readonly load: () => LoadedConfig;
   /** Makes ready what stands around the supervisor; throws when it cannot, with nothing changed. */
@@ -128,6 +138,7 @@ export class Supervisor {
       config: () => this.config,
       workers: () => this.#fleet.workers.length,
       draining: () => this.#left,
+      version: deps.version,
       startedAtMs: this.startedAt,
     });
     this.#fleet = new Fleet(
@@ -303,6 +314,12 @@ export class Supervisor {
     this.#awaited.delete(id);
   }
 
+  /** The host as it is now, in HAProxy's form. */
+  async statisticsReport(): Promise<StatisticsReport> {
+    await this.refreshStats();
+    return { rows: this.statistics.rows(), info: this.statistics.info() };
+  }
+
   /** Every series of this host: the workers' and the supervisor's own. */
   samples(): SeriesSample[] {
     this.#registry.cell('sluice_workers').value = this.#fleet.workers.filter((w) => w.ready).length;
@@ -470,6 +487,14 @@ export class Supervisor {
         break;
       case 'stats':
         this.#takeStats(worker, message);
+        break;
+      case 'statistics-request':
+        void this.statisticsReport().then((report) =>
+          worker.send({ type: 'statistics', id: message.id, report }),
+        );
+        break;
+      case 'endpoint-order':
+        this.#deps.order(message.service, message.server, message.state);
         break;
       case 'strain':
         if (this.#fleet.workers.includes(worker)) this.#strain.set(worker, message.reasons);

@@ -31,6 +31,7 @@ import { makePool } from '../upstream/pools.ts';
 import { ServiceRuntime } from '../upstream/service-runtime.ts';
 import { loneBoard } from './lone-health.ts';
 import { OverloadGuard, type Resources } from './overload.ts';
+import { StatisticsClient } from './statistics-client.ts';
 
 const HOST = hostname();
 
@@ -68,6 +69,7 @@ export class Worker {
   readonly #outcomes: OutcomeReporter;
   readonly #overload: OverloadGuard;
   readonly #link: SupervisorLink;
+  readonly #statistics: StatisticsClient;
   #http: HttpHandler | undefined;
   #config: Configure | undefined;
   /** Set while there is no supervisor. */
@@ -76,6 +78,7 @@ export class Worker {
 
   constructor(deps: WorkerDeps) {
     this.#deps = deps;
+    this.#statistics = new StatisticsClient(deps.clock, deps.send);
     this.#link = {
       outcomes: (batches) => {
         if (this.#board) this.#board.reportOutcomes(batches);
@@ -86,6 +89,11 @@ export class Worker {
         else deps.send({ type: 'suspect', service, endpoint });
       },
       rateUse: (uses) => deps.send({ type: 'rate-use', uses }),
+      statistics: () => this.#statistics.ask(),
+      order: (service, server, state) => {
+        this.#statistics.forget();
+        deps.send({ type: 'endpoint-order', service, server, state });
+      },
     };
     this.#overload = new OverloadGuard({
       clock: deps.clock,
@@ -131,9 +139,12 @@ export class Worker {
       case 'rate-use':
         this.#http?.applyRemoteRates(message.uses);
         break;
+      case 'statistics':
+        this.#statistics.take(message.id, message.report);
+        break;
       case 'stats-request':
         this.#report(message.id);
-        if (message.pulse) this.#metrics.restPeaks();
+        if (message.pulse) this.#metrics.turnPeaks();
         break;
     }
   }

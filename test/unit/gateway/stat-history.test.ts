@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LevelCell } from '../../../src/base/metrics.ts';
 import { StatHistory } from '../../../src/gateway/stats/stat-history.ts';
 
 const FAMILY = 'sluice_listener_connections_total';
@@ -47,4 +48,16 @@ test('idle is the time since a counter last moved', () => {
   history.take([counted(1)], 1000);
   history.take([counted(1)], 2000);
   assert.equal(idle(3500), 2);
+});
+
+test('a level that was read in between keeps its highest value for the next look', () => {
+  const cell = new LevelCell();
+  cell.set(5);
+  cell.set(1);
+  assert.equal(cell.peak, 5);
+  cell.turn();
+  cell.set(2);
+  assert.deepEqual([cell.value, cell.peak], [2, 5]);
+  cell.turn();
+  assert.equal(cell.peak, 2);
 });
