@@ -61,6 +61,7 @@ export type StartOptions = {
   readonly args?: readonly string[];
   /** A program and its arguments, which run the daemon. */
   readonly prefix?: readonly string[];
+  /** More of the environment, `{DIR}` as above. */
   readonly env?: Readonly<NodeJS.ProcessEnv>;
   /** Where it is started; default: its own directory. */
   readonly cwd?: string;
@@ -136,12 +137,16 @@ export class Gateway {
 
   #spawn(): ChildProcess {
     const args = (this.#options.args ?? []).map((arg) => arg.replaceAll('{DIR}', this.directory));
+    const more = Object.entries(this.#options.env ?? {});
+    const env = Object.fromEntries(
+      more.map(([name, value]) => [name, value?.replaceAll('{DIR}', this.directory)]),
+    );
     const command = [process.execPath, join(ROOT, 'src/main/sluiced.ts')];
     const [program = '', ...rest] = [...(this.#options.prefix ?? []), ...command];
     const child = spawn(program, [...rest, '--config', this.configPath, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: this.#options.cwd ?? this.directory,
-      env: { ...process.env, RUNTIME_DIRECTORY: this.directory, ...this.#options.env },
+      env: { ...process.env, RUNTIME_DIRECTORY: this.directory, ...env },
     });
     const collect = (data: Buffer) => {
       this.output += data.toString();

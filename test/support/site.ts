@@ -26,6 +26,8 @@ export type SiteOptions = {
   /** More YAML at the top level. */
   more?: string;
   prepare?: (directory: string) => unknown;
+  /** The daemon's environment beyond the test's; `{DIR}` stands for its directory. */
+  env?: Readonly<Record<string, string>>;
 };
 
 const NAMES = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
@@ -50,6 +52,7 @@ services:
 ${more}`,
     {
       workers,
+      ...(options.env ? { env: options.env } : {}),
       prepare: async (directory) => {
         await options.prepare?.(directory);
         for (const [at, one] of ports.entries()) {

@@ -10,6 +10,6 @@ const step = () => {
     { kind: 'right', id, value: count },
   ]);
   process.send?.(count);
-  if (count < 10_000) setImmediate(step);
+  if (count < 2500) setImmediate(step);
 };
 step();
