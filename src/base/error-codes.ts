@@ -26,7 +26,7 @@ export const ERROR_CODES = {
   E_PLUGIN_UNREACHABLE: 'A network or IPAM plugin did not answer in time.',
   E_PLUGIN_ANSWER: 'A network or IPAM plugin answered what cannot be understood or used.',
   E_PLUGIN_REFUSED: 'A network or IPAM plugin refused the order; its own words follow.',
-  E_STORE_FAILED: 'The store of the daemon cannot be opened or read.',
+  E_STORE_FAILED: 'The store of the daemon cannot be opened, read or written.',
   E_STORE_TOO_LARGE: 'A change is larger than the store takes at once.',
   E_STORE_STALE: 'The object was changed in the meantime; read it again.',
   E_CLUSTER_SEALED: 'What managers keep encrypted does not open with the key at hand.',

@@ -136,17 +136,14 @@ function activate(
   };
 }
 
-/** Gives the addresses of attachments back and marks them as not in force. */
-export function deactivate(attachments: readonly Attachment[], registry: Registry): Attachment[] {
-  return attachments.map((attachment) => {
-    const { active, networkId } = attachment;
-    if (active && registry.findNetwork(networkId)) {
-      for (const lease of [active.ipv4, active.ipv6]) {
-        if (lease) registry.addresses(networkId).release(lease.address);
-      }
+/** Gives the addresses of attachments in force back. */
+export function releaseAddresses(attachments: readonly Attachment[], registry: Registry): void {
+  for (const { active, networkId } of attachments) {
+    if (!active || !registry.findNetwork(networkId)) continue;
+    for (const lease of [active.ipv4, active.ipv6]) {
+      if (lease) registry.addresses(networkId).release(lease.address);
     }
-    return { ...attachment, active: undefined };
-  });
+  }
 }
 
 /** The network of an attachment: by id, or by name when it was made anew since. */
@@ -181,7 +178,7 @@ export function activateAll(
     return done;
   } catch (error) {
     const fresh = done.filter((one) => !attachments.includes(one));
-    deactivate(fresh, registry);
+    releaseAddresses(fresh, registry);
     throw error;
   }
 }
@@ -304,7 +301,7 @@ export function withoutAttachment(
   if (!rest.some((one) => leadsOut(one, registry))) {
     leaving.push(...rest.filter(({ implied }) => implied));
   }
-  deactivate(leaving, registry);
+  releaseAddresses(leaving, registry);
   return attachments.filter((one) => !leaving.includes(one));
 }
 

@@ -21,6 +21,9 @@ import { RemoteDrivers } from './remote/remote-drivers.ts';
 import type { CompileContext } from './topology.ts';
 import { Volumes } from './volumes.ts';
 
+/** When an end that could not be written, as on a full disk, is tried again. */
+const END_RETRY_MS = 1000;
+
 type EngineDeps = {
   readonly store: EmbeddedStore;
   readonly agent: AgentPort;
@@ -50,6 +53,7 @@ export class Engine implements AgentEvents {
   readonly #parts: ControlParts;
   #options: DaemonOptions;
   #agentConnected = true;
+  #closed = false;
 
   constructor({ store, agent, options, facts, clock, rng, logger, plugins }: EngineDeps) {
     this.agent = agent;
@@ -125,6 +129,7 @@ export class Engine implements AgentEvents {
 
   /** Stops what runs by itself. */
   close(): void {
+    this.#closed = true;
     this.remote.debts.close();
     this.containers.lifecycle.close();
   }
@@ -136,8 +141,12 @@ export class Engine implements AgentEvents {
   }
 
   taskExited(id: string, exit: TaskExit): void {
+    const { logger, clock } = this.#parts;
     void this.containers.lifecycle.ended(id, exit).catch((error: unknown) => {
-      this.#parts.logger.error('end of a task not handled', { id, reason: errorText(error) });
+      logger.error('end of a task not handled yet', { id, reason: errorText(error) });
+      clock.after(END_RETRY_MS, () => {
+        if (!this.#closed) this.taskExited(id, exit);
+      });
     });
   }
 

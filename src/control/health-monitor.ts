@@ -55,7 +55,13 @@ export class HealthMonitor {
     if (container.state.status === 'running') {
       const record = await this.#probe(container, check);
       if (watch.stopped) return;
-      if (record) this.#judge(id, check, record, watch);
+      try {
+        if (record) this.#judge(id, check, record, watch);
+      } catch (error) {
+        // What cannot be written, as on a full disk, is not known; the next check says the same.
+        const reason = errorText(error);
+        this.#parts.logger.warn('health check not kept', { container: container.name, reason });
+      }
     }
     this.#schedule(id, check, watch);
   }

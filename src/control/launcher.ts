@@ -2,7 +2,7 @@ import { errorText } from '../base/errors.ts';
 import { conflict, failed, invalid } from '../base/faults.ts';
 import type { Container, PortBinding } from '../model/container.ts';
 import type { TaskState } from '../model/task-spec.ts';
-import { bindPorts, deactivate } from './attachments.ts';
+import { bindPorts, releaseAddresses } from './attachments.ts';
 import { forwardId } from './compile.ts';
 import { needImage } from './container-order.ts';
 import { UNKNOWN_HEALTH } from './health-state.ts';
@@ -90,12 +90,16 @@ export class Launcher {
     const before = registry.findContainer(id);
     if (!before) return;
     const owed = this.#remote.owe(before.attachments);
-    const asked = deactivate(before.attachments, registry).filter(({ implied }) => !implied);
+    const attachments = before.attachments
+      .filter(({ implied }) => !implied)
+      .map((one) => ({ ...one, active: undefined }));
+    // First, or what is still in use would be given to others when this cannot be written.
+    const after = patch(this.#parts, id, { attachments, bindings: [], sandbox: false });
+    releaseAddresses(before.attachments, registry);
     ports.release(id);
     for (const one of before.attachments) {
       if (one.active) tellJoin(this.#parts, 'disconnect', before, one);
     }
-    const after = patch(this.#parts, id, { attachments: asked, bindings: [], sandbox: false });
     if (after) {
       await plane.withdraw(after, before).catch((error: unknown) => {
         logger.warn('sandbox not removed', { container: after.name, reason: errorText(error) });

@@ -271,22 +271,28 @@ export class Lifecycle {
 
   #restartAfter(id: string, delayMs: number): void {
     const timer = this.#parts.clock.after(delayMs, () => {
-      void this.#parts.lock.run(id, async () => {
-        const container = this.#parts.registry.findContainer(id);
-        if (container?.state.status !== 'restarting') return;
-        this.#restarts.set(id, { timer: undefined, delayMs });
-        const restartCount = container.state.restartCount + 1;
-        patch(this.#parts, id, { state: { restartCount } });
-        await this.#launch(id).catch((error: unknown) => {
-          this.#parts.logger.warn('container not restarted', {
-            container: container.name,
-            reason: errorText(error),
-          });
-          patch(this.#parts, id, { state: { status: 'exited' } });
-        });
+      const done = this.#parts.lock.run(id, () => this.#restart(id, delayMs));
+      void done.catch((error: unknown) => {
+        this.#parts.logger.warn('container not restarted yet', { id, reason: errorText(error) });
+        if (this.#restarts.has(id)) this.#restartAfter(id, delayMs);
       });
     });
     this.#restarts.set(id, { timer, delayMs });
+  }
+
+  async #restart(id: string, delayMs: number): Promise<void> {
+    const container = this.#parts.registry.findContainer(id);
+    if (container?.state.status !== 'restarting') return;
+    this.#restarts.set(id, { timer: undefined, delayMs });
+    const restartCount = container.state.restartCount + 1;
+    patch(this.#parts, id, { state: { restartCount } });
+    await this.#launch(id).catch((error: unknown) => {
+      this.#parts.logger.warn('container not restarted', {
+        container: container.name,
+        reason: errorText(error),
+      });
+      patch(this.#parts, id, { state: { status: 'exited' } });
+    });
   }
 
   #forgetRestart(id: string): void {

@@ -27,7 +27,6 @@ function statementsOf(database: DatabaseSync) {
   return {
     begin: database.prepare('BEGIN IMMEDIATE'),
     commit: database.prepare('COMMIT'),
-    rollBack: database.prepare('ROLLBACK'),
     count: database.prepare('UPDATE counter SET version = ?'),
     find: database.prepare('SELECT version FROM objects WHERE kind = ? AND id = ?'),
     drop: database.prepare('DELETE FROM objects WHERE kind = ? AND id = ?'),
@@ -103,18 +102,26 @@ export class EmbeddedStore {
     );
   }
 
-  /** Makes all changes or none. Returns their version. Throws `E_STORE_STALE`. */
+  /** Makes all changes or none. Returns their version. Throws `E_STORE_STALE`, `E_STORE_FAILED`. */
   write(changes: readonly Change[]): number {
     const version = this.#version + 1;
-    const { begin, count, commit, rollBack } = this.#statements;
-    begin.run();
+    const { begin, count, commit } = this.#statements;
     try {
+      begin.run();
       for (const change of changes) this.#apply(change, version);
       count.run(version);
       commit.run();
     } catch (error) {
-      rollBack.run();
-      throw error;
+      // A full disk has made SQLite take it back already.
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
+      if (error instanceof SluiceError) throw error;
+      throw new SluiceError(
+        'E_STORE_FAILED',
+        `the state cannot be written, nothing is changed: ${errorText(error)}`,
+        {
+          cause: error,
+        },
+      );
     }
     this.#version = version;
     return version;

@@ -7,6 +7,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
+import { errorText } from '../../base/errors.ts';
 import type { LogEntry, LogQuery } from '../../link/agent-port.ts';
 
 /** A log of more bytes becomes the old log, and the old log goes. */
@@ -60,15 +61,21 @@ function readEntries(path: string): LogEntry[] {
 export class TaskLog {
   readonly #path: string;
   readonly #wall: () => number;
+  readonly #lost: (reason: string) => void;
   readonly #open = new Map<Stream, Buffer>();
   readonly #followers = new Set<(entry: LogEntry) => void>();
   #fd: number | undefined;
   #size = 0;
   #last = 0n;
+  /** Whether the last line was kept, and whether the file ends with the end of one. */
+  #kept = true;
+  #cut = false;
 
-  constructor(path: string, wall: () => number) {
+  /** `lost` is told once when lines begin to be lost, as on a full disk. */
+  constructor(path: string, wall: () => number, lost: (reason: string) => void) {
     this.#path = path;
     this.#wall = wall;
+    this.#lost = lost;
   }
 
   /** Takes output as it comes and cuts it into lines. */
@@ -98,21 +105,37 @@ export class TaskLog {
     // Lines of one millisecond keep their order, also for readers that sort.
     this.#last = now > this.#last ? now : this.#last + 1n;
     const entry = { stream, timeNs: this.#last, line };
-    const bytes = encode(entry);
-    if (this.#fd === undefined) this.#reopen();
-    if (this.#size > 0 && this.#size + bytes.length > MAX_LOG_BYTES) {
-      this.close();
-      renameSync(this.#path, `${this.#path}.1`);
-      this.#reopen();
+    try {
+      this.#keep(encode(entry));
+      this.#kept = true;
+    } catch (error) {
+      if (this.#kept) this.#lost(errorText(error));
+      this.#kept = false;
     }
-    this.#size += bytes.length;
-    if (this.#fd !== undefined) writeSync(this.#fd, bytes);
     for (const follower of this.#followers) follower(entry);
   }
 
-  #reopen(): void {
-    this.#fd = openSync(this.#path, 'a', 0o600);
+  /** Throws what the disk says. */
+  #keep(line: Buffer): void {
+    let fd = this.#fd ?? this.#reopen();
+    if (this.#size > 0 && this.#size + line.length > MAX_LOG_BYTES) {
+      this.close();
+      renameSync(this.#path, `${this.#path}.1`);
+      fd = this.#reopen();
+    }
+    // Behind a piece of a line that nothing more fitted behind.
+    const bytes = this.#cut ? Buffer.concat([Buffer.from('\n'), line]) : line;
+    const written = writeSync(fd, bytes);
+    this.#size += written;
+    this.#cut = written < bytes.length;
+    if (this.#cut) throw new Error(`${written} of ${bytes.length} bytes were written`);
+  }
+
+  #reopen(): number {
+    const fd = openSync(this.#path, 'a', 0o600);
+    this.#fd = fd;
     this.#size = statSync(this.#path).size;
+    return fd;
   }
 
   /** Lines that are there, in order. */

@@ -76,7 +76,11 @@ export abstract class Task {
     this.group = home.cgroups && Cgroup.at(home.cgroups, this.groupPath);
     this.#spec = spec;
     this.#events = events;
-    this.log = new TaskLog(home.logPath, () => tools.clock.wall());
+    this.log = new TaskLog(
+      home.logPath,
+      () => tools.clock.wall(),
+      (reason) => tools.logger.warn('output of a task is not kept', { task: spec.id, reason }),
+    );
     const shape = { tty: spec.tty, stdin: spec.openStdin };
     this.command = new Command(tools, home.folder, shape, (stream, data) =>
       this.log.append(stream, data),

@@ -17,7 +17,8 @@ const folder = mkdtempSync(join(tmpdir(), 'sluice-task-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const everything = { follow: false, tail: undefined, sinceNs: undefined, untilNs: undefined };
 let logs = 0;
-const newLog = () => new TaskLog(join(folder, `${logs++}.log`), () => 1_700_000_000_000);
+const clock = () => 1_700_000_000_000;
+const newLog = () => new TaskLog(join(folder, `${logs++}.log`), clock, assert.fail);
 
 test('a log gives back what was written, however it came in pieces', () => {
   fc.assert(
@@ -55,6 +56,18 @@ test('streams keep their own lines; long lines are cut; tail and time choose', (
   assert.equal(log.read({ ...everything, sinceNs: second?.timeNs }).length, 3);
   assert.equal(log.read({ ...everything, untilNs: second?.timeNs }).length, 2);
   log.close();
+});
+
+test('lines that a full disk does not take are lost, which is told once', () => {
+  const told: string[] = [];
+  const log = new TaskLog('/dev/full', clock, (reason) => told.push(reason));
+  const seen: string[] = [];
+  log.follow(({ line }) => seen.push(line.toString()));
+  log.append('stdout', Buffer.from('one\ntwo\n'));
+  log.close();
+  assert.deepEqual(seen, ['one\n', 'two\n'], 'followers have them');
+  assert.equal(told.length, 1);
+  assert.match(told[0] ?? '', /ENOSPC/);
 });
 
 const files = {

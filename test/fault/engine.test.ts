@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { type LoadResult, Site, type SiteHost, until } from '../e2e/site.ts';
+import { missing, run } from '../support/docker-daemon.ts';
+import { figure } from '../support/figures.ts';
+import { seeded } from '../support/seed.ts';
+
+const skip = missing();
+const WEB = fileURLToPath(new URL('../e2e/web.mjs', import.meta.url));
+const RATE = 100;
+const PORT = 8080;
+const ECHO_PORT = 8081;
+const AWAY_MS = Number(process.env['AGENT_AWAY_SECONDS'] ?? 60) * 1000;
+const ROUNDS = Number(process.env['CHURN_ROUNDS'] ?? 1000);
+const AT_ONCE = 4;
+/** Of how many rounds one kills the daemon. */
+const KILLED_OF = 40;
+const DISK = 'size=32m';
+
+describe('one host and its engine', { skip, timeout: 1_800_000 }, () => {
+  let site: Site;
+  let host: SiteHost;
+  let data = '';
+
+  before(async () => {
+    // Its state is on a disk of its own, which can be filled.
+    site = await Site.open(1, async ({ folder }) => {
+      data = join(folder, 'host1', 'data');
+      mkdirSync(data, { recursive: true });
+      const { code, err } = await run(['mount', '-t', 'tmpfs', '-o', DISK, 'sluice-test', data]);
+      assert.equal(code, 0, err);
+      return [];
+    });
+    host = site.host(1);
+    await host.ok('network', 'create', 'back');
+    const served = ['--network', 'back', '-p', `${PORT}:80`, '-e', 'NAME=web'];
+    await host.ok('run', '-d', '--name', 'web', ...served, 'host', process.execPath, WEB);
+    const echo = site.serving('echo', 'tcp:80');
+    await host.ok('run', '-d', '--name', 'echo', '-p', `${ECHO_PORT}:80`, 'host', ...echo);
+    await until('it is served', async () =>
+      (await site.client('curl', '-sf', `http://${host.address}:${PORT}/`)).out.startsWith('web'),
+    );
+  });
+
+  after(async () => {
+    await site?.close();
+    if (data !== '') await run(['umount', data]);
+  });
+
+  /** New connections and a kept one, from another host. */
+  const asking = () => {
+    const loads = [site.load(RATE, ECHO_PORT, host.address), site.steady(host, 'web', PORT)];
+    return async () => {
+      const [fresh, kept] = await Promise.all(loads.map((one) => one.end()));
+      assert.ok(fresh && kept);
+      return { fresh, kept };
+    };
+  };
+  const said = ({ fresh, kept }: { fresh: LoadResult; kept: LoadResult }) =>
+    `${fresh.failed} of ${fresh.asked} new connections and ${kept.failed} of ${kept.asked} requests of a kept one failed`;
+  const unharmed = (all: { fresh: LoadResult; kept: LoadResult }) => {
+    assert.ok(all.fresh.asked > 0 && all.kept.asked > 0);
+    assert.equal(all.fresh.failed + all.kept.failed, 0, JSON.stringify(all));
+    assert.equal(all.kept.connections, 1, 'the kept connection is one');
+  };
+  /** What the kernel holds of the host: rules without counters, links, sockets, addresses. */
+  const kernel = async () => {
+    const [rules, links, sockets] = await Promise.all([
+      host.run('nft', '-s', 'list', 'ruleset'),
+      host.run('ip', '-br', '-o', 'addr'),
+      host.run('ss', '-Hlntu'),
+    ]);
+    const bound = sockets.out
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/).slice(0, 5).join(' '));
+    return { rules: rules.out, links: links.out.split('\n').sort(), bound: bound.sort() };
+  };
+
+  test('daemon and agent are killed, and come back after a minute', async (t) => {
+    const look = 'while :; do getent hosts web >/dev/null && echo yes || echo no; sleep 0.2; done';
+    await host.ok('run', '-d', '--name', 'looker', '--network', 'back', 'host', 'sh', '-c', look);
+    await until('names are found', async () => (await host.ok('logs', 'looker')).includes('yes'));
+    const had = await kernel();
+    const end = asking();
+    const agents = host.agents;
+    await host.stop('SIGKILL');
+    for (const agent of agents) process.kill(agent, 'SIGKILL');
+    await delay(AWAY_MS);
+    assert.deepEqual(host.agents, []);
+    await host.start();
+    await until(
+      'it is whole again',
+      async () => (await host.docker('exec', 'web', 'true')).code === 0,
+    );
+    await delay(2000);
+    const seen = await end();
+    const answers = (await host.ok('logs', 'looker')).split('\n');
+    const missed = answers.filter((answer) => answer !== 'yes').length;
+    const same = (await kernel()).rules === had.rules;
+    figure(t, {
+      experiment: '14',
+      what: `daemon and agent killed for ${AWAY_MS / 1000} s, ${RATE} new connections/s`,
+      measured: `${said(seen)}; names: ${missed} of ${answers.length} lookups failed; ruleset the same: ${same}`,
+      wanted: '0 failed, names gone for less than 1 s, the ruleset byte for byte',
+    });
+    unharmed(seen);
+    assert.ok(answers.length > AWAY_MS / 1000, `${answers.length} lookups`);
+    assert.ok(missed <= 5, `${missed} lookups failed`);
+    assert.deepEqual(await kernel(), had);
+    await host.ok('rm', '-f', 'looker');
+  });
+
+  test('the disk of its state is full', async (t) => {
+    const pid = host.pid;
+    const end = asking();
+    const filler = join(data, 'filler');
+    await run(['dd', 'if=/dev/zero', `of=${filler}`, 'bs=4k']);
+    const refusals: string[] = [];
+    for (let at = 0; at < 20; at++) {
+      const { code, err } = await host.docker('network', 'create', `full${at}`);
+      if (code !== 0) refusals.push(err.trim());
+    }
+    const { out: meanwhile } = await host.docker('ps', '--format', '{{.Names}}');
+    rmSync(filler);
+    const first = await host.docker('network', 'create', 'afterwards');
+    const seen = await end();
+    figure(t, {
+      experiment: '22',
+      what: 'no space for the state, 20 networks are asked for',
+      measured: `${refusals.length} refused (${refusals.at(-1)}); ${said(seen)}; with space again: exit ${first.code}`,
+      wanted: 'refused in words, 0 failed, as before with space again',
+    });
+    assert.ok(refusals.length > 0);
+    for (const refusal of refusals) assert.match(refusal, /full|space/);
+    assert.match(meanwhile, /web/);
+    assert.equal(first.code, 0, first.err);
+    assert.equal(host.pid, pid);
+    unharmed(seen);
+    await host.ok('network', 'prune', '-f');
+  });
+
+  test('networks and containers come and go, and the daemon is killed', async (t) => {
+    const rng = seeded(t);
+    const had = await kernel();
+    const end = asking();
+    let [kills, refused] = [0, 0];
+    const round = async (name: string) => {
+      const orders = [
+        ['network', 'create', name],
+        ['run', '-d', '--name', name, '--network', name, '-p', '80', 'host', 'sleep', '600'],
+        ['kill', name],
+        ['rm', '-f', name],
+        ['network', 'rm', name],
+      ];
+      for (const order of orders) if ((await host.docker(...order)).code !== 0) refused++;
+    };
+    for (let at = 0; at < ROUNDS; at += AT_ONCE) {
+      const names = Array.from({ length: AT_ONCE }, (_, index) => `churn${at + index}`);
+      const going = Promise.all(names.map(round));
+      if (rng.below(KILLED_OF / AT_ONCE) === 0) {
+        await delay(rng.below(1000));
+        await host.stop('SIGKILL');
+        kills++;
+        await host.start();
+      }
+      await going;
+    }
+    const left = (await host.ok('ps', '-aq', '--filter', 'name=churn')).split('\n').filter(Boolean);
+    if (left.length > 0) await host.ok('rm', '-f', ...left);
+    await host.ok('network', 'prune', '-f');
+    const seen = await end();
+    const has = await kernel();
+    figure(t, {
+      experiment: '36',
+      what: `${ROUNDS} networks with a container each, made and removed; the daemon killed ${kills} times`,
+      measured: `${refused} orders met no daemon or came too late; ${said(seen)}; kernel as before: ${JSON.stringify(has) === JSON.stringify(had)}`,
+      wanted: '0 failed; no namespace, link, rule, address or socket left',
+    });
+    assert.ok(kills > 0);
+    assert.deepEqual(has, had);
+    unharmed(seen);
+  });
+});
