@@ -1,46 +1,59 @@
-import { cases } from './lib/cases.ts';
+import { type Candidate, cases, type Scenario } from './lib/cases.ts';
 import { type Measurement, measure } from './lib/measure.ts';
 import { median } from './lib/median.ts';
-import { available } from './lib/peers.ts';
+import { available } from './lib/programs.ts';
+import { cpuText, type Row, rateText, ratios } from './lib/ratio.ts';
 import { writeCharts, writeFigures } from './lib/results.ts';
 
-const ROUNDS = Number(process.argv[2] ?? 5);
-
-/** One candidate's rounds of one case, as medians. */
-export type Row = {
-  case: string;
-  candidate: string;
-  perSecond: number;
-  cpuMicros: number;
-  errors: number;
+const [first = '5', ...parts] = process.argv.slice(2);
+const ROUNDS = Number(first);
+const NEEDS: Partial<Record<Scenario['mode'], string>> = {
+  h2: 'h2load',
+  https: 'openssl',
+  sni: 'openssl',
 };
 
-const rows: Row[] = [];
-for (const scenario of cases) {
-  if (scenario.mode === 'h2' && !available('h2load')) continue;
-  const candidates = scenario.candidates.filter((candidate) => available(candidate.name));
-  const results = new Map<string, Measurement[]>(candidates.map(({ name }) => [name, []]));
-  // Interleaved, so that a change of the machine's speed meets all candidates alike.
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const candidate of candidates) {
-      results.get(candidate.name)?.push(await measure(scenario, candidate));
-    }
-  }
-  for (const [candidate, list] of results) {
-    const row = {
-      case: scenario.name,
-      candidate,
-      perSecond: median(list.map((one) => one.perSecond)),
-      cpuMicros: median(list.map((one) => one.cpuMicros)),
-      errors: list.reduce((sum, one) => sum + one.errors, 0),
-    };
-    rows.push(row);
-    console.log(
-      `${row.case.padEnd(28)} ${candidate.padEnd(12)} ${row.perSecond.toFixed(0).padStart(8)}/s ` +
-        `${row.cpuMicros.toFixed(1).padStart(8)} µs CPU ${String(row.errors).padStart(5)} errors`,
-    );
-  }
+function rowOf({ name, unit }: Scenario, candidate: string, list: Measurement[]): Row {
+  return {
+    case: name,
+    candidate,
+    unit: unit ?? 'request',
+    perSecond: median(list.map((one) => one.perSecond)),
+    cpuMicros: median(list.map((one) => one.cpuMicros)),
+    errors: list.reduce((sum, one) => sum + one.errors, 0),
+  };
 }
 
-writeFigures('results', { rounds: ROUNDS, rows });
-writeCharts(rows);
+async function runCase(scenario: Scenario, candidates: readonly Candidate[]): Promise<Row[]> {
+  const results = candidates.map(({ name }) => ({ name, list: [] as Measurement[] }));
+  // Interleaved, so that a change of the machine's speed meets all candidates alike.
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const { name, list } of results) list.push(await measure(scenario, { name }));
+  }
+  return results.map(({ name, list }) => rowOf(scenario, name, list));
+}
+
+if (!(ROUNDS >= 1))
+  throw new Error(`"${first}" is no number of rounds; "bench -- 5 http" is valid`);
+const rows: Row[] = [];
+for (const scenario of cases) {
+  const { name, mode } = scenario;
+  if (parts.length > 0 && !parts.some((part) => name.includes(part))) continue;
+  const needed = NEEDS[mode];
+  if (needed && !available(needed)) {
+    console.log(`${name}: needs ${needed}`);
+    continue;
+  }
+  const here = scenario.candidates.filter((candidate) => available(candidate.name));
+  const measured = await runCase(scenario, here);
+  rows.push(...measured);
+  for (const row of measured) {
+    const errors = row.errors > 0 ? `  ${row.errors} errors` : '';
+    const figures = `${rateText(row).padStart(12)} ${cpuText(row).padStart(10)} CPU${errors}`;
+    console.log(`${name.padEnd(28)} ${row.candidate.padEnd(12)} ${figures}`);
+  }
+  const reached = ratios(scenario, rows);
+  if (reached) console.log(`${' '.repeat(29)}${reached}`);
+  writeFigures('results', { rounds: ROUNDS, rows });
+  writeCharts(rows);
+}

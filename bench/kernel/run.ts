@@ -1,7 +1,7 @@
 import { missing } from '../../test/support/docker-daemon.ts';
 import { netnsUnavailable } from '../../test/support/netns.ts';
 import { median } from '../lib/median.ts';
-import { available } from '../lib/peers.ts';
+import { available } from '../lib/programs.ts';
 import { writeCharts, writeFigures } from '../lib/results.ts';
 import { type FirstAnswerRow, measureFirstAnswer } from './first-answer.ts';
 import { measureResolver, RESOLVERS, type ResolverRow } from './resolver.ts';

@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dnsperf, type Load, wrk } from '../lib/load.ts';
 import { cpuSeconds } from '../lib/process-cpu.ts';
+import { programOf } from '../lib/programs.ts';
 import {
   BACKEND,
   GATEWAY,
@@ -14,7 +15,6 @@ import {
 
 const SECONDS = 4;
 const TICKS_PER_SECOND = 100;
-const ROOT = new URL('../../', import.meta.url).pathname;
 
 export type TrafficCandidate = 'sluice' | 'direct' | 'haproxy' | 'nginx';
 
@@ -73,12 +73,6 @@ export const trafficCases: readonly TrafficCase[] = [
   },
 ];
 
-/** The newest haproxy that is here: that of `lib/haproxy.sh`, or the installed one. */
-export function haproxyProgram(): string {
-  const fetched = join(ROOT, '.tools/haproxy/run-haproxy');
-  return existsSync(fetched) ? fetched : 'haproxy';
-}
-
 const HAPROXY = `global
   nbthread 1
   maxconn 8192
@@ -105,7 +99,7 @@ async function startPeer(site: Site, candidate: TrafficCandidate): Promise<Start
   if (candidate === 'haproxy') {
     const file = join(host.root, 'haproxy.cfg');
     writeFileSync(file, HAPROXY);
-    const peer = start(host.host, '0', [haproxyProgram(), '-f', file]);
+    const peer = start(host.host, '0', [programOf('haproxy'), '-f', file]);
     await site.untilListening(host.host, PEER_PORT);
     return peer;
   }

@@ -17,7 +17,11 @@ export function onLoadCpu(command: readonly string[]): Promise<string> {
 /** Loads with `wrk`; `within` is a command before it, such as one that enters a namespace. */
 export async function wrk(
   target: string,
-  load: { readonly connections: number; readonly seconds: number; readonly headers?: string[] },
+  load: {
+    readonly connections: number;
+    readonly seconds: number;
+    readonly headers?: readonly string[];
+  },
   within: readonly string[] = [],
 ): Promise<Load> {
   const headers = (load.headers ?? []).flatMap((header) => ['-H', header]);
@@ -63,4 +67,17 @@ export async function dnsperf(
   const count = (what: string) => Number(new RegExp(`${what}:\\s+(\\d+)`).exec(text)?.[1] ?? 0);
   const requests = Number(/NOERROR (\d+)/.exec(text)?.[1] ?? 0);
   return { requests, errors: count('Queries lost'), refused: 0, bytes: 0 };
+}
+
+/** Loads with round trips by UDP, one outstanding a socket. */
+export async function udpLoad(
+  port: number,
+  load: { readonly connections: number; readonly seconds: number },
+): Promise<Load> {
+  const script = new URL('udp-load.ts', import.meta.url).pathname;
+  const numbers = [port, load.connections, load.seconds].map(String);
+  const { answered, lost } = JSON.parse(
+    await onLoadCpu([process.execPath, script, ...numbers]),
+  ) as { answered: number; lost: number };
+  return { requests: answered, errors: lost, refused: 0, bytes: 0 };
 }

@@ -2,11 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { drawChart } from './chart.ts';
+import type { Row } from './ratio.ts';
 
 /** Where figures are put. */
 export const RESULTS = new URL('../results/', import.meta.url).pathname;
-
-type Bar = { case: string; candidate: string; cpuMicros: number; perSecond: number };
 
 /** Writes figures with the commit and the machine that they are of. */
 export function writeFigures(file: string, figures: object): void {
@@ -21,7 +20,7 @@ export function writeFigures(file: string, figures: object): void {
 }
 
 /** Draws one chart a case. */
-export function writeCharts(rows: readonly Bar[]): void {
+export function writeCharts(rows: readonly Row[]): void {
   for (const name of new Set(rows.map((row) => row.case))) {
     const own = rows.filter((row) => row.case === name);
     writeFileSync(`${RESULTS}${name.replaceAll(/\W+/g, '-')}.svg`, drawChart(name, own));

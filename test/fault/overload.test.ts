@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import { wrk } from '../../bench/lib/load.ts';
-import { available } from '../../bench/lib/peers.ts';
+import { available } from '../../bench/lib/programs.ts';
 import { figure, ms } from '../support/figures.ts';
 import { eventually, freePorts, Gateway } from '../support/gateway.ts';
 import { startCanary } from '../support/load.ts';

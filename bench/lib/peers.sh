@@ -1,16 +1,13 @@
 #!/bin/sh
-# Puts haproxy 3.2 with the libraries that it needs below TARGET_DIR, without installing it, and
-# prints the path of a program that runs it. It comes from Debian forky of this machine's mirror.
-# Usage: haproxy.sh TARGET_DIR
+# Puts haproxy 3.2 and nginx 1.30 with the libraries that they need below TARGET_DIR, without installing
+# them, and makes TARGET_DIR/run-haproxy and run-nginx. They come from Debian forky of this machine's
+# mirror.
+# Usage: peers.sh TARGET_DIR
 set -eu
 
-target=$(realpath -m "${1:?usage: haproxy.sh TARGET_DIR}")
-program=$target/run-haproxy
+target=$(realpath -m "${1:?usage: peers.sh TARGET_DIR}")
 
-if [ -x "$program" ]; then
-  echo "$program"
-  exit 0
-fi
+[ -x "$target/run-nginx" ] && exit 0
 
 . "$(dirname "$0")/../../test/support/install/mirror.sh"
 
@@ -28,16 +25,18 @@ apt() {
 }
 
 apt update >&2
-apt -y --no-install-recommends --download-only install haproxy >&2
+apt -y --no-install-recommends --download-only install \
+  haproxy nginx-light libnginx-mod-stream >&2
 mkdir -p "$target"
 for package in "$work"/cache/archives/*.deb; do
   dpkg-deb -x "$package" "$target"
 done
 loader=$(find "$target" -name 'ld-linux-*.so.*' | head -n 1)
 libraries=$(dirname "$(find "$target" -name 'libc.so.6' | head -n 1)")
-cat >"$program" <<RUN
+for name in haproxy nginx; do
+  cat >"$target/run-$name" <<RUN
 #!/bin/sh
-exec $loader --library-path $libraries $target/usr/sbin/haproxy "\$@"
+exec $loader --library-path $libraries $target/usr/sbin/$name "\$@"
 RUN
-chmod +x "$program"
-echo "$program"
+  chmod +x "$target/run-$name"
+done
