@@ -26,7 +26,11 @@ function findInternals(socket: Socket): Internals | undefined {
   return internals;
 }
 
-function readInto(socket: Socket, onData: (data: Buffer) => void): (() => void) | undefined {
+function readInto(
+  socket: Socket,
+  onData: (data: Buffer) => void,
+  passedOn: () => boolean,
+): (() => void) | undefined {
   const found = findInternals(socket);
   // exempt(as): fields of Node's own that its types do not show; each is looked for before use.
   const fields = socket as unknown as Fields;
@@ -34,18 +38,22 @@ function readInto(socket: Socket, onData: (data: Buffer) => void): (() => void) 
   if (!found || !handle?.useUserBuffer) return undefined;
   let released = false;
   let bulk = false;
+  let free = false;
   fields[found.buffer] = shared;
   fields[found.callback] = (size: number, buffer: Buffer): boolean => {
     bulk = size > BULK_BYTES;
     const read = buffer.subarray(0, size);
     const data = buffer === shared ? Buffer.from(read) : read;
+    free = false;
     if (released || socket.readableLength > 0) return socket.push(data);
     onData(data);
+    free = passedOn();
     return true;
   };
   fields[found.next] = (): Buffer | undefined => {
-    if (bulk) return Buffer.allocUnsafeSlow(BUFFER_BYTES);
-    return fields[found.buffer] === shared ? undefined : shared;
+    const own = fields[found.buffer] !== shared;
+    if (!bulk) return own ? shared : undefined;
+    return own && free ? undefined : Buffer.allocUnsafeSlow(BUFFER_BYTES);
   };
   handle.useUserBuffer(shared);
   return () => {
@@ -55,12 +63,17 @@ function readInto(socket: Socket, onData: (data: Buffer) => void): (() => void) 
 
 /**
  * Hands over what arrives on a socket, without memory of its own for each read: a small read costs
- * a copy instead of 64 KiB for the collector. `onData` owns what it gets. Anything but a socket,
- * and data put back before, comes by `data` events. The returned function makes all that follows
- * come by `data` events of other listeners.
+ * a copy instead of 64 KiB for the collector. `onData` owns what it gets, unless `passedOn`, asked
+ * after it, says that nobody needs its memory any more: bulk is then read into that again. Anything
+ * but a socket, and data put back before, comes by `data` events. The returned function makes all
+ * that follows come by `data` events of other listeners.
  */
-export function readDirectly(stream: Duplex, onData: (data: Buffer) => void): () => void {
-  const release = stream instanceof Socket ? readInto(stream, onData) : undefined;
+export function readDirectly(
+  stream: Duplex,
+  onData: (data: Buffer) => void,
+  passedOn: () => boolean = () => false,
+): () => void {
+  const release = stream instanceof Socket ? readInto(stream, onData, passedOn) : undefined;
   stream.on('data', onData);
   return () => {
     stream.off('data', onData);

@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { systemCode } from '../base/errors.ts';
 import { deadlines, type Timed } from './deadlines.ts';
@@ -77,11 +78,13 @@ export class Splice implements Timed {
   }
 
   #copy(from: Duplex, to: Duplex, count: (size: number) => void): void {
-    readDirectly(from, (data) => {
+    const pass = (data: Buffer) => {
       count(data.length);
       if (this.#finished === 0) this.deadline = performance.now() + this.#options.idleMs;
       if (!to.write(data)) from.pause();
-    });
+    };
+    // The kernel, or TLS, has copied what a socket counts as written.
+    readDirectly(from, pass, () => to instanceof Socket && to.writableLength === 0);
     to.on('drain', () => from.resume());
     from.on('end', () => {
       this.#finished++;

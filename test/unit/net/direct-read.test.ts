@@ -3,7 +3,9 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import net, { type AddressInfo, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { readDirectly } from '../../../src/net/direct-read.ts';
+import { Splice, type SpliceResult } from '../../../src/net/splice.ts';
 
 /** Both ends of a connection over loopback, the accepted one paused. */
 async function pair(t: TestContext): Promise<{ near: Socket; far: Socket }> {
@@ -88,4 +90,32 @@ test('data that was put back comes first, and what follows a release goes to oth
   const [later] = (await once(near, 'data')) as [Buffer];
   assert.equal(later.toString(), 'later');
   assert.equal(text, 'put back,direct');
+});
+
+test('a splice passes bulk on unchanged, also to a reader that stops now and then', async (t) => {
+  const [client, endpoint] = [await pair(t), await pair(t)];
+  const sent = pattern(16 * 1024 * 1024);
+  const over = new Promise<SpliceResult>((resolve) => {
+    const options = { idleMs: 60_000, halfCloseMs: 60_000 };
+    new Splice(client.near, endpoint.far, options, resolve);
+  });
+  const hash = createHash('sha256');
+  client.far.on('data', (data: Buffer) => hash.update(data));
+  client.far.pause();
+  endpoint.near.resume();
+  // Reads of bulk that are smaller than what a socket holds back before it says stop; the reader
+  // goes on only when everything on the way is full.
+  for (let at = 0; at < sent.length; at += 30_000) {
+    if (!endpoint.near.write(sent.subarray(at, at + 30_000))) {
+      client.far.resume();
+      await once(endpoint.near, 'drain');
+      client.far.pause();
+    }
+    await delay(0);
+  }
+  client.far.resume();
+  endpoint.near.end();
+  assert.deepEqual(await over, { bytesUp: 0, bytesDown: sent.length, reason: 'closed' });
+  if (!client.far.readableEnded) await once(client.far, 'end');
+  assert.equal(hash.digest('hex'), digest(sent));
 });
