@@ -30,6 +30,11 @@ export function unavailable(message: string): SluiceError {
   return new SluiceError('E_NODE_UNAVAILABLE', message);
 }
 
+/** Whether it may be done once others are there that are needed. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof SluiceError && error.code === 'E_NODE_UNAVAILABLE';
+}
+
 /** It was tried and the host refused. */
 export function failed(message: string, cause?: unknown): SluiceError {
   return new SluiceError('E_HOST_FAILED', message, { cause });

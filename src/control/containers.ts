@@ -210,7 +210,9 @@ export class Containers {
   async disconnect(networkKey: string, key: string): Promise<void> {
     const { registry, lock } = this.#parts;
     const { id, spec } = registry.container(key);
-    const network = await this.#network(networkKey, spec);
+    // One that it is on is known here: nobody has to be asked to leave it.
+    const known = lookUp(registry.networks, networkKey, 'network');
+    const network = known ?? (await this.#network(networkKey, spec));
     await lock.run(id, async () => {
       const before = registry.container(id);
       const after = await this.#unplug(before, network);

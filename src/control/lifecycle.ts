@@ -1,6 +1,6 @@
 import type { Timer } from '../base/clock.ts';
 import { errorText, SluiceError } from '../base/errors.ts';
-import { conflict, failed, notModified } from '../base/faults.ts';
+import { conflict, failed, isUnavailable, notModified } from '../base/faults.ts';
 import type { Container } from '../model/container.ts';
 import type { TaskExit } from '../model/task-spec.ts';
 import type { HealthMonitor } from './health-monitor.ts';
@@ -14,6 +14,8 @@ import { type WaitCondition, Waiters, type WaitResult } from './waiters.ts';
 
 /** How long the end of a killed task is waited for. */
 const KILL_WAIT_MS = 10_000;
+/** Until what needs its cluster is started again while no manager answers. */
+const UNAVAILABLE_MS = 5000;
 
 function isUp({ state }: Container): boolean {
   return state.status === 'running' || state.status === 'paused';
@@ -30,6 +32,7 @@ export class Lifecycle {
   readonly #pending = new Map<string, Set<DeferredStreams>>();
   readonly #restarts = new Map<string, { timer: Timer | undefined; delayMs: number }>();
   readonly #startedAt = new Map<string, number>();
+  #closed = false;
 
   constructor(
     parts: ControlParts,
@@ -187,12 +190,22 @@ export class Lifecycle {
           state.status === 'restarting' ||
           startsWithDaemon(spec.restart, { ...state, everStarted })
         ) {
-          void this.start(id).catch((error: unknown) => {
-            logger.warn('container not started', { container: name, reason: errorText(error) });
-          });
+          this.#startBySelf(id, name);
         } else if (spec.autoRemove && everStarted) await this.#removeEnded(id);
       }
     }
+  }
+
+  /** Tries again while what it needs of its cluster is not there and nobody else has started it. */
+  #startBySelf(id: string, name: string): void {
+    const { registry, logger, clock } = this.#parts;
+    void this.start(id).catch((error: unknown) => {
+      logger.warn('container not started', { container: name, reason: errorText(error) });
+      const container = registry.findContainer(id);
+      if (!isUnavailable(error) || this.#closed || !container || isUp(container)) return;
+      const timer = clock.after(UNAVAILABLE_MS, () => this.#startBySelf(id, name));
+      this.#restarts.set(id, { timer, delayMs: 0 });
+    });
   }
 
   /** Nothing is heard of a container any more. */
@@ -206,6 +219,7 @@ export class Lifecycle {
 
   /** Nothing starts, and no health is asked for, by itself any more. */
   close(): void {
+    this.#closed = true;
     for (const id of [...this.#restarts.keys()]) this.#forgetRestart(id);
     this.#health.close();
   }

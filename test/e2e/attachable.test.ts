@@ -11,9 +11,15 @@ describe('containers on attachable networks over three hosts', { skip, timeout: 
   const host = (number: number): SiteHost => site.host(number);
   const docker = (...args: string[]) => host(1).ok(...args);
 
-  /** A container that answers with its name on port 80. */
-  const serve = (at: SiteHost, name: string, ...flags: string[]) =>
-    at.ok('run', '-d', '--name', name, ...flags, 'host', ...site.serving(name, 'tcp:80'));
+  /** A container that answers with its name on port 80; it does when this resolves. */
+  const serve = async (at: SiteHost, name: string, ...flags: string[]) => {
+    const command = ['host', ...site.serving(name, 'tcp:80')];
+    await at.ok('run', '-d', '--name', name, ...flags, ...command);
+    const asking = site.asking('tcp', '127.0.0.1', 80);
+    await site.eventually(`${name} listens`, async () => {
+      return (await at.docker('exec', name, ...asking)).out.startsWith(name);
+    });
+  };
   /** What a server says to a container that comes for this alone. */
   const askFrom = async (at: SiteHost, network: string, name: string, port = 80) => {
     const asking = site.asking('tcp', name, port);
@@ -158,6 +164,22 @@ describe('containers on attachable networks over three hosts', { skip, timeout: 
     });
   }
 
+  test('a container that starts with its daemon waits for a manager', async () => {
+    await serve(host(3), 'early', '--network', 'open', '--restart', 'always');
+    await host(3).ok('stop', '-t', '0', 'early');
+    await host(3).stop();
+    await host(1).stop('SIGKILL');
+    await host(3).start();
+    const state = async () => host(3).ok('inspect', '-f', '{{.State.Status}}', 'early');
+    await site.eventually('it waits', () => /container not started/.test(host(3).log));
+    await host(1).start();
+    await site.eventually('it runs', async () => (await state()) === 'running');
+    await site.eventually('it answers', async () => {
+      return (await askFrom(host(2), 'open', 'early')).startsWith('early 10.90.0.');
+    });
+    await host(3).ok('rm', '-f', 'early');
+  });
+
   test('a network that is in use stays; one that nobody is on goes', async () => {
     const { code, err } = await docker('network', 'rm', 'open').then(
       () => ({ code: 0, err: '' }),
@@ -168,7 +190,9 @@ describe('containers on attachable networks over three hosts', { skip, timeout: 
     await host(2).ok('stop', '-t', '0', 'box');
     await gone(host(2));
     await host(2).ok('start', 'box');
-    assert.match(await askFrom(host(3), 'open', 'box'), /^box 10\.90\.0\./);
+    await site.eventually('it answers again', async () => {
+      return (await askFrom(host(3), 'open', 'box')).startsWith('box 10.90.0.');
+    });
     await host(2).ok('rm', '-f', 'box');
     await gone(host(2));
     await site.eventually('it goes', async () => {

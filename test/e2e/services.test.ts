@@ -46,7 +46,7 @@ describe('services over five hosts', { skip, timeout: 600_000 }, () => {
   });
   after(() => site?.close());
 
-  test('a published port answers on every host, and the task sees the client', async () => {
+  test('RM-05 ON-20 a published port answers on every host, and the task sees the client', async () => {
     await docker('network', 'create', '-d', 'overlay', 'app');
     const ports = ['--publish', '8080:80', '--publish', '8080:80/udp'];
     await create('web', '--mode', 'global', '--network', 'app', ...ports);
@@ -71,7 +71,7 @@ describe('services over five hosts', { skip, timeout: 600_000 }, () => {
     }
   });
 
-  test('inside: the service by its address, tasks by theirs, and both by names', async () => {
+  test('DB-05 RA-40 inside: the service by its address, tasks by theirs, and both by names', async () => {
     await create('turns', '--mode', 'global', '--network', 'app', '--endpoint-mode', 'dnsrr');
     const at = host(2);
     await eventually('it runs there', async () => (await at.taskOf('turns')) !== '');
@@ -135,7 +135,7 @@ describe('services over five hosts', { skip, timeout: 600_000 }, () => {
     ['a worker', 3],
     ['the manager', 1],
   ] as const) {
-    test(`the daemon of ${what} that is killed is not missed, and finds everything`, async () => {
+    test(`RA-07 the daemon of ${what} that is killed is not missed, and finds everything`, async () => {
       const load = site.load(RATE, 8080, ...site.hosts.map(({ address }) => address));
       const at = host(number);
       const before = await at.taskOf('web');

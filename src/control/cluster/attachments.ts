@@ -1,6 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import { errorText } from '../../base/errors.ts';
-import { failed } from '../../base/faults.ts';
+import { failed, isUnavailable, unavailable } from '../../base/faults.ts';
 import type { Logger } from '../../base/logger.ts';
 import type {
   AttachmentWish,
@@ -100,9 +100,15 @@ export class ClusterAttachments implements ClusterNetworks {
   /** This is in place now, as far as the host can show it. */
   assigned({ attachments }: NodeAssignment): void {
     for (const attachment of attachments) {
+      const { error, address, containerId } = attachment;
       const { given } = this.#pending.get(attachment.endpointId) ?? {};
-      if (attachment.error !== '') given?.reject(new Error(attachment.error));
-      else if (attachment.address !== '') given?.resolve(attachment);
+      if (address !== '') given?.resolve(attachment);
+      else if (error !== '' && given) given.reject(failed(error));
+      else if (error !== '') {
+        // It was given up while this node was away, and cannot be had again.
+        const fields = { container: containerId, reason: error };
+        this.#deps.logger.warn('a container is not known to its network any more', fields);
+      }
     }
   }
 
@@ -149,13 +155,16 @@ export class ClusterAttachments implements ClusterNetworks {
     const given = Promise.withResolvers<ClusterAttachment>();
     this.#pending.set(wish.endpointId, { wish, given });
     this.#deps.changed();
+    const refusal = (text: string) => `Could not attach to network ${name}: ${text}`;
     const late = this.#deps.clock.after(JOIN_MS, () => {
-      given.reject(new Error('attaching to network failed: the manager has not given an address'));
+      given.reject(unavailable('no manager has given an address'));
     });
     try {
       return await given.promise;
     } catch (error) {
-      throw failed(`Could not attach to network ${name}: ${errorText(error)}`, error);
+      throw isUnavailable(error)
+        ? unavailable(refusal(errorText(error)))
+        : failed(refusal(errorText(error)), error);
     } finally {
       late.cancel();
     }
