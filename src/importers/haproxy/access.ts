@@ -8,43 +8,90 @@ import type { Statement } from './sections.ts';
 type ListenerInput = NonNullable<GatewayConfigInput['listeners']>[string];
 type Access = { readonly allow: readonly string[] | undefined; readonly deny: readonly string[] };
 
+/** Who gets in at a listener. */
+export type Admission = {
+  readonly access: ListenerInput['access'];
+  /** Only connections that begin with a ClientHello. */
+  readonly tlsOnly: boolean;
+};
+
+const RULES = ['tcp-request connection', 'tcp-request session', 'tcp-request content'];
+
 /**
- * Rules that let connections in by their address, as `access`: who is refused, and, after an
- * `accept` of some and a `reject` of the rest, who is let in.
+ * Rules that let connections in by their address: who is refused, and, after an `accept` of some
+ * and a `reject` of the rest, who is let in.
  */
-export function accessOf(frontend: ProxySection, work: Work): Pick<ListenerInput, 'access'> {
-  const { statements } = frontend;
-  const rules = statements.all(
-    'tcp-request connection',
-    'tcp-request session',
-    'tcp-request content',
-  );
-  let access: Access = { allow: undefined, deny: [] };
-  let accepted: readonly string[] = [];
-  for (const statement of rules) {
-    try {
-      const read = readRule(statement, frontend, work);
-      if (read === undefined) continue;
-      if (read.kind === 'end') {
-        if (accepted.length > 0 && read.rejects) access = narrowed(access, accepted);
-        else if (read.rejects) access = { ...access, deny: ['0.0.0.0/0', '::/0'] };
-        break;
+export function admissionOf(frontend: ProxySection, work: Work): Admission {
+  const reader = new AdmissionReader(frontend, work);
+  for (const keyword of RULES) reader.read(frontend.statements.all(keyword));
+  const { allow, deny } = reader.access;
+  if (!allow && deny.length === 0) return { access: undefined, tlsOnly: reader.tlsOnly };
+  const access = {
+    ...(allow && { allow: [...allow] }),
+    ...(deny.length > 0 && { deny: [...deny] }),
+  };
+  return { access, tlsOnly: reader.tlsOnly };
+}
+
+class AdmissionReader {
+  access: Access = { allow: undefined, deny: [] };
+  tlsOnly = false;
+  readonly #frontend: ProxySection;
+  readonly #work: Work;
+  /** Whom the rules before have let in. */
+  #accepted: readonly string[] = [];
+  /** They have let in some who are not known by address. */
+  #unclear = false;
+  #tls = false;
+
+  constructor(frontend: ProxySection, work: Work) {
+    this.#frontend = frontend;
+    this.#work = work;
+  }
+
+  /** Reads the rules of one keyword, of which the first that fits decides. */
+  read(statements: readonly Statement[]): void {
+    this.#accepted = [];
+    this.#unclear = false;
+    this.#tls = false;
+    for (const statement of statements) {
+      try {
+        if (this.#rule(statement)) break;
+      } catch (error) {
+        if (!(error instanceof Inexpressible)) throw error;
+        this.#unclear ||= statement.words.includes('accept');
+        this.#work.reporter.unsupported(statement.text, statement.line, error.message);
       }
-      if (read.kind === 'accept') accepted = [...accepted, ...read.source];
-      else if (accepted.length > 0) throw new Inexpressible('it stands after an accept of others');
-      else if (read.kind === 'reject')
-        access = { ...access, deny: [...access.deny, ...read.source] };
-      else access = narrowed(access, read.source);
-    } catch (error) {
-      if (!(error instanceof Inexpressible)) throw error;
-      work.reporter.unsupported(statement.text, statement.line, error.message);
     }
   }
-  const { allow, deny } = access;
-  if (!allow && deny.length === 0) return {};
-  return {
-    access: { ...(allow && { allow: [...allow] }), ...(deny.length > 0 && { deny: [...deny] }) },
-  };
+
+  /** Whether the rule decides about everybody who is left. */
+  #rule(statement: Statement): boolean {
+    const hello = statement.words.some((word) => /^req[._]ssl_hello_type$/.test(word));
+    if (hello && statement.words.includes('accept')) {
+      this.#tls = true;
+      return false;
+    }
+    const read = readRule(statement, this.#frontend, this.#work);
+    if (read === undefined) return false;
+    if (read.kind === 'accept') this.#accepted = [...this.#accepted, ...read.source];
+    else if (read.kind === 'end') this.#end(read.rejects);
+    else if (this.#accepted.length > 0 || this.#unclear || this.#tls) {
+      throw new Inexpressible('it stands after an accept of others');
+    } else if (read.kind === 'reject') {
+      this.access = { ...this.access, deny: [...this.access.deny, ...read.source] };
+    } else this.access = narrowed(this.access, read.source);
+    return read.kind === 'end';
+  }
+
+  #end(rejects: boolean): void {
+    if (!rejects) return;
+    if (this.#unclear) throw new Inexpressible('it stands after an accept that is left out');
+    if (this.#tls && this.#accepted.length === 0) this.tlsOnly = true;
+    else if (this.#tls) throw new Inexpressible('who may come in is told by address or by TLS');
+    else if (this.#accepted.length > 0) this.access = narrowed(this.access, this.#accepted);
+    else this.access = { ...this.access, deny: ['0.0.0.0/0', '::/0'] };
+  }
 }
 
 function narrowed(access: Access, allow: readonly string[]): Access {
@@ -73,11 +120,9 @@ function readRule(statement: Statement, frontend: ProxySection, work: Work): Rul
   const [first] = cases;
   const { match = {}, not = [], demands = [] } = first ?? {};
   const bare = Object.keys(match).length === 0 && not.length === 0 && demands.length === 0;
-  // Accepting everybody now leaves to the rules of content what they would be asked anyway.
-  if (bare) return rejects ? { kind: 'end', rejects } : undefined;
+  if (bare) return { kind: 'end', rejects };
   const keys = cases.flatMap((one) => [...Object.keys(one.match), ...one.not.flatMap(Object.keys)]);
   if (keys.some((key) => key !== 'source') || demands.length > 0) {
-    if (!rejects) return undefined;
     throw new Inexpressible('connections are let in by their address only');
   }
   const blocks = cases.flatMap((one) => one.match.source ?? []);

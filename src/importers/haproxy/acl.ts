@@ -186,7 +186,6 @@ const READERS: Readonly<Record<string, Reader>> = {
   dst_port: ({ patterns }, { situation }) => onPort(patterns, situation.ports),
   ssl_fc_sni: (criterion) => onServerName(criterion),
   req_ssl_sni: (criterion) => onServerName(criterion),
-  req_ssl_hello_type: ({ patterns }) => (patterns[0] === '1' ? TRUE : FALSE),
   req_proto_http: () => TRUE,
   req_len: ({ patterns }) =>
     patterns.join(' ') === 'gt 0' ? TRUE : unknown('req_len is not asked'),

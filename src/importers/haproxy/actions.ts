@@ -14,6 +14,9 @@ import type { Statement } from './sections.ts';
 import { templateOf } from './templates.ts';
 import { duration, parseTime } from './values.ts';
 
+/** The service of HAProxy that tells its metrics. */
+export const EXPORTER = 'prometheus-exporter';
+
 /** Reads one `http-request` line; undefined: it changes nothing that is carried over. */
 export function requestStep(statement: Statement, source: RuleSource): Step | undefined {
   const { words, condition } = splitRule(statement.words.slice(1), source);
@@ -26,6 +29,8 @@ export function requestStep(statement: Statement, source: RuleSource): Step | un
     const realm = args[0] === 'realm' ? args[1] : undefined;
     return { ...base, kind: 'admit', realm };
   }
+  // `globalSettings` sees to it.
+  if (action === 'use-service' && args[0] === EXPORTER) return undefined;
   if (/^(track-sc\d|set-var|unset-var|disable-l7-retry|strict-mode|wait-for-body)/.test(action)) {
     return undefined;
   }

@@ -77,7 +77,7 @@ export const GLOBAL_DIRECTIVES: readonly Directive[] = [
   ...all(
     'unsupported',
     'programs within the proxy are not run',
-    'lua-load, lua-load-per-thread, lua-prepend-path, external-check, wurfl-data-file, 51degrees-data-file',
+    'lua-load, lua-load-per-thread, lua-prepend-path, external-check, wurfl-data-file, wurfl-information-list, wurfl-information-list-separator, wurfl-cache-size, 51degrees-data-file, 51degrees-property-name-list, deviceatlas-json-file, module-path, module-load, lua-set-env',
   ),
   ...all(
     'unsupported',
@@ -154,6 +154,7 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     'stick on': '`sticky`',
     errorfile: '`errorPages`: the body of the file',
     'http-error': '`errorPages`',
+    errorfiles: '`errorPages`: those of a section `http-errors`',
     log: '`accessLog` of a listener',
     'log-format': '`log.access.format: { logFormat }`',
     description: 'a remark',
@@ -192,6 +193,7 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     'stats show-node': 'the page of statistics has one form',
     'stats show-desc': 'the page of statistics has one form',
     'stats hide-version': 'the page of statistics has one form',
+    'stats show-modules': 'the page of statistics has one form',
     'stats scope': 'the page of statistics has one form',
   }),
   ...all(
@@ -211,7 +213,7 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
   ...all(
     'unsupported',
     NO_COUNTERPART,
-    `dispatch, email-alert, errorfiles, errorloc, errorloc302, errorloc303, force-persist, filter
+    `dispatch, email-alert, errorloc, errorloc302, errorloc303, force-persist, filter
     http-check disable-on-404, http-check set-var, http-check unset-var, http-send-name-header
     ignore-persist, monitor fail, option external-check, external-check command
     external-check path, option spop-check, option originalto, option transparent, transparent
@@ -220,7 +222,8 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     tcp-check send-binary-lf, tcp-check set-var, tcp-check unset-var, tcp-response content
     tcp-response inspect-delay, unique-id-format, unique-id-header, use-fcgi-app, use-server
     stats enable, stats uri, stats auth, stats realm, stats refresh, stats admin
-    stats http-request, guid, use-small-buffers`,
+    stats http-request, guid, option use-small-buffers, log-steps, hash-preserve-affinity,
+    persist, force-be-switch, option http-drop-request-trailers, option http-drop-response-trailers`,
   ),
   ...all(
     'unsupported',
@@ -235,7 +238,6 @@ export const LEFT_SECTIONS: Readonly<Record<string, string>> = {
   peers: 'tables are not shared between hosts',
   mailers: 'no mail is sent',
   program: 'programs are run by the service manager',
-  'http-errors': 'pages stand in `errorPages`',
   cache: 'answers are not kept',
   ring: 'logs are written to standard output or a file',
   'log-forward': 'logs are not taken in',

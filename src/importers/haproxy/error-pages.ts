@@ -7,7 +7,12 @@ const DEFAULT_TYPE = 'text/html';
 /** The pages that a section gives statuses, by status; files that cannot be read are reported. */
 export function pagesOf(statements: Statements, work: Work): Record<string, Page> {
   const pages: Record<string, Page> = {};
-  for (const { words, text, line } of statements.all('errorfile', 'http-error')) {
+  const lists = statements.all('errorfiles').flatMap(({ words, text, line }) => {
+    const section = work.pages.get(words[1] ?? '');
+    if (!section) work.reporter.error(text, line, `there is no http-errors ${words[1]}`);
+    return section?.statements ?? [];
+  });
+  for (const { words, text, line } of [...lists, ...statements.all('errorfile', 'http-error')]) {
     const status = words[0] === 'errorfile' ? words[1] : words[words.indexOf('status') + 1];
     if (status === undefined || !/^[45]\d\d$/.test(status)) {
       work.reporter.unsupported(text, line, 'a page stands for a status of 400 to 599');

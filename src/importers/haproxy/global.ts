@@ -1,5 +1,6 @@
 import type { GatewayConfigInput } from '../../model/gateway-config.ts';
 import { parseLogFormat } from '../../model/log-format.ts';
+import { EXPORTER } from './actions.ts';
 import { readBind } from './addresses.ts';
 import type { Work } from './proxy.ts';
 import { compact, duration, parseCount, parseTime } from './values.ts';
@@ -13,14 +14,27 @@ export function globalSettings(work: Work): Omit<GatewayConfigInput, 'listeners'
   const [user] = global.words('user');
   const [group] = global.words('group');
   const stop = parseTime(global.words('hard-stop-after')[0]);
+  const exported = metricsOf(work);
   return compact({
-    admin: adminOf(work),
+    admin: adminOf(work) ?? (exported && {}),
+    metrics: exported,
     workers: workers || undefined,
     user,
     group: user === undefined ? undefined : group,
     shutdown: stop ? { timeout: duration(stop) } : undefined,
     log: logOf(work),
   });
+}
+
+/** Metrics in HAProxy's names, where a rule asks for them: at the admin address. */
+function metricsOf({ proxies, reporter }: Work): GatewayConfigInput['metrics'] {
+  const rules = proxies
+    .flatMap(({ statements }) => statements.all('http-request'))
+    .filter(({ words }) => words[1] === 'use-service' && words[2] === EXPORTER);
+  for (const { text, line } of rules) {
+    reporter.approximated(text, line, 'served at /metrics of `admin.bind`, 127.0.0.1:9900');
+  }
+  return rules.length > 0 ? { compat: 'haproxy' } : undefined;
 }
 
 /** The socket of the runtime API. */

@@ -27,6 +27,7 @@ export function importHaproxy(text: string, file: string, io: ImportIo): ImportR
     proxies: readProxies(sections, reporter),
     userlists: named('userlist'),
     resolvers: named('resolvers'),
+    pages: named('http-errors'),
     readFile: (path) => {
       const beside = isAbsolute(path) ? undefined : io.readFile(join(dirname(file), path));
       return beside ?? io.readFile(path);
@@ -47,6 +48,10 @@ function reportSupport(sections: readonly Section[], reporter: Reporter): void {
       if (kind === 'userlist') {
         if (first === 'user') reporter.translated(text, line);
         else reporter.unsupported(text, line, 'users have no groups');
+      }
+      if (kind === 'http-errors') {
+        if (first === 'errorfile') reporter.translated(text, line);
+        else reporter.unsupported(text, line, 'pages are files');
       }
       if (kind !== 'resolvers') continue;
       const read = first === 'nameserver' || (first === 'hold' && words[1] === 'valid');

@@ -1,5 +1,5 @@
 import type { GatewayConfigInput } from '../../model/gateway-config.ts';
-import { accessOf } from './access.ts';
+import { admissionOf } from './access.ts';
 import { readBind } from './addresses.ts';
 import { pagesOf } from './error-pages.ts';
 import { BIND_OPTIONS, type Options, readOptions } from './options.ts';
@@ -44,15 +44,23 @@ export function listenersOf(
     const { text, line } = frontend.head;
     if (frontend.kind === 'frontend') work.reporter.unsupported(text, line, 'it listens nowhere');
   }
-  return groups.map((group, index) => {
+  return groups.flatMap((group, index) => {
     const encrypted = group.options.has('ssl');
     const situation = { encrypted, ports: group.ports };
     const routing = compileRoutes(frontend, { work, situation, serviceOf });
     const suffix =
       encrypted && !groups.some(({ options }, at) => at !== index && options.has('ssl'));
     const name = index === 0 ? frontend.name : `${frontend.name}-${suffix ? 'tls' : index + 1}`;
+    if (routing.service === undefined && routing.routes.length === 0) {
+      work.reporter.unsupported(
+        group.statement.text,
+        group.statement.line,
+        'nothing takes its connections',
+      );
+      return [];
+    }
     const listener = listenerOf(frontend, group, routing, work);
-    return { name, listener, line: group.statement.line };
+    return [{ name, listener, line: group.statement.line }];
   });
 }
 
@@ -125,7 +133,8 @@ function listenerOf(
   const { mode, statements } = frontend;
   const http = mode === 'http';
   const encrypted = options.has('ssl');
-  const byName = routes.some(({ match }) => match?.sni !== undefined);
+  const { access, tlsOnly } = admissionOf(frontend, work);
+  const byName = tlsOnly || routes.some(({ match }) => match?.sni !== undefined);
   const plain = byName ? 'tls-passthrough' : 'tcp';
   const protocol = http ? (encrypted ? 'https' : 'http') : encrypted ? 'tls' : plain;
   const pages = http ? pagesOf(statements, work) : {};
@@ -137,7 +146,7 @@ function listenerOf(
     ...(encrypted && { tls: listenerTls(options, statement, work) }),
     ...(options.has('accept-proxy') && { acceptProxy: { from: EVERYBODY } }),
     ...(http && { forwarded: forwardedOf(frontend, work) }),
-    ...accessOf(frontend, work),
+    ...(access && { access }),
     ...limitsOf(frontend, options, work),
     ...timeoutsOf(frontend, work),
     ...(http && { http: { underscoreHeaders: 'allow', encodedSlashes: 'keep' } as const }),

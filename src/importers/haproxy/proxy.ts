@@ -70,6 +70,8 @@ export type Work = {
   readonly proxies: readonly ProxySection[];
   readonly userlists: ReadonlyMap<string, Section>;
   readonly resolvers: ReadonlyMap<string, Section>;
+  /** Sections `http-errors`. */
+  readonly pages: ReadonlyMap<string, Section>;
   /** Reads a file that a line names, relative to the file that it stands in. */
   readonly readFile: (path: string) => string | undefined;
   /** Notes where an object comes from. */

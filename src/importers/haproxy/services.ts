@@ -190,7 +190,10 @@ function discovered(
   );
   const refresh = parseTime(valid?.words[2]);
   const server = nameserver?.replace(/^(?:udp[46]?|tcp[46]?)@/, '');
-  const known = server !== undefined && isAddress(server.replace(/:\d+$/, '')) ? server : undefined;
+  const known =
+    server !== undefined && isAddress(server.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1'))
+      ? server
+      : undefined;
   const common = compact({
     server: known && (/:\d+$/.test(known) ? known : `${known}:53`),
     refresh: refresh ? duration(refresh) : undefined,

@@ -93,9 +93,10 @@ test('errors are those of the file itself, with its lines', () => {
   assert.deepEqual(faults('frontend f\n bind :80\n default_backend x'), [
     '3: there is no backend "x"',
   ]);
-  assert.deepEqual(faults('defaults\n timeout client 5x\nfrontend f\n bind :80'), [
-    '2: a time is needed, such as 5s',
-  ]);
+  assert.deepEqual(
+    faults('defaults\n timeout client 5x\nlisten f\n bind :80\n server a 1.2.3.4:5'),
+    ['2: a time is needed, such as 5s'],
+  );
 });
 
 test('every fixture reads as the same by way of YAML', () => {
@@ -135,17 +136,121 @@ test('no text makes it throw', () => {
   const seeds = readdirSync(FIXTURES).filter((one) => one.endsWith('.cfg'));
   const texts = seeds.map((one) => readFileSync(FIXTURES + one, 'utf8'));
   const lines = texts.flatMap((text) => text.split('\n'));
+  const line = fc.oneof(fc.constantFrom(...lines), fc.string());
+  const change = fc.record({
+    at: fc.nat(),
+    line,
+    within: fc.nat(),
+    put: fc.string({ maxLength: 3 }),
+  });
   fc.assert(
-    fc.property(
-      fc.array(fc.oneof(fc.constantFrom(...lines), fc.string()), { maxLength: 30 }),
-      fc.nat(),
-      fc.string({ maxLength: 3 }),
-      (list, place, put) => {
-        const text = list.join('\n');
-        const at = text.length > 0 ? place % text.length : 0;
-        imported(text.slice(0, at) + put + text.slice(at + 1));
-      },
-    ),
+    fc.property(fc.constantFrom(...texts), fc.array(change, { maxLength: 8 }), (text, changes) => {
+      const changed = text.split('\n');
+      for (const { at, line, within, put } of changes) {
+        const place = within % (line.length + 1);
+        const torn = line.slice(0, place) + put + line.slice(place + 1);
+        changed.splice(at % changed.length, at % 2, torn);
+      }
+      imported(changed.join('\n'));
+    }),
     { numRuns: 300 },
+  );
+});
+
+test('who may come in: those refused, those let in, and what cannot be told', () => {
+  const admitted = (...rules: string[]) => {
+    const lines = rules.map((rule) => ` tcp-request ${rule}\n`).join('');
+    const text = `frontend f\n bind :80\n${lines} default_backend a\nbackend a\n server a 127.0.0.1:1\n`;
+    const { config, report } = imported(text);
+    const { access, protocol } = config.listeners?.['f'] ?? {};
+    return { access, protocol, left: report.unsupported.length };
+  };
+  const tcp = { protocol: 'tcp', left: 0 };
+  assert.deepEqual(
+    [
+      admitted('connection reject if { src 10.0.0.1 } or { src 10.0.0.2 }'),
+      admitted('connection reject if !{ src 10.0.0.0/8 } !{ src 192.0.2.1 }'),
+      admitted('connection accept if { src 10.0.0.0/8 }', 'connection reject'),
+      admitted('connection reject if { src 10.0.0.1 }', 'connection accept', 'connection reject'),
+      admitted('connection reject'),
+      admitted('content accept if { req_ssl_hello_type 1 }', 'content reject'),
+      admitted('content accept if HTTP', 'content reject'),
+      admitted('content accept if { req.ssl_hello_type 1 }'),
+    ],
+    [
+      { access: { deny: ['10.0.0.1', '10.0.0.2'] }, ...tcp },
+      { access: { allow: ['10.0.0.0/8', '192.0.2.1'] }, ...tcp },
+      { access: { allow: ['10.0.0.0/8'] }, ...tcp },
+      { access: { deny: ['10.0.0.1'] }, ...tcp },
+      { access: { deny: ['0.0.0.0/0', '::/0'] }, ...tcp },
+      { access: undefined, protocol: 'tls-passthrough', left: 0 },
+      { access: undefined, ...tcp },
+      { access: undefined, ...tcp },
+    ],
+  );
+  const vague = admitted('content accept if { req.payload(0,4) -m bin 00 }', 'content reject');
+  assert.deepEqual(vague, { access: undefined, protocol: 'tcp', left: 2 });
+  const mixed = admitted(
+    'connection accept if { src 10.0.0.1 }',
+    'connection reject if { src 10.0.0.0/8 }',
+  );
+  assert.deepEqual([mixed.access, mixed.left], [undefined, 1]);
+});
+
+test('a port for TLS and for something else is told as what it cannot be', () => {
+  const text = `frontend f\n bind :443\n use_backend a if { req.ssl_hello_type 1 }\n default_backend b
+backend a\n server a 127.0.0.1:1\nbackend b\n server b 127.0.0.1:2\n`;
+  const { config, report } = imported(text);
+  assert.equal(config.listeners?.['f']?.service, 'b');
+  assert.deepEqual(
+    report.unsupported.map(({ line }) => line),
+    [3],
+  );
+});
+
+test('sections of pages, the exporter, the runtime API, names of servers', () => {
+  const { config, report, errors } = imported(
+    `global\n stats socket /run/h.sock mode 600 level admin\n${DEFAULTS}http-errors e\n errorfile 404 404.http
+frontend f\n bind :80\n errorfiles e\n http-request use-service prometheus-exporter if { path /metrics }
+ default_backend b\nbackend b\n server one [2001:db8::1]:80 weight 5\n server two two.test:81 backup\n`,
+    { '404.http': 'HTTP/1.1 404 No\r\nContent-Type: text/plain\r\n\r\ngone' },
+  );
+  assert.deepEqual(errors, []);
+  assert.deepEqual(config.admin, {
+    runtime: { bind: { unix: '/run/h.sock', mode: '600' }, level: 'admin' },
+  });
+  assert.deepEqual(config.metrics, { compat: 'haproxy' });
+  assert.deepEqual(config.listeners?.['f']?.errorPages, {
+    '404': { body: 'gone', contentType: 'text/plain' },
+  });
+  assert.deepEqual(config.services?.['b']?.endpoints, [
+    { address: '[2001:db8::1]:80', name: 'one', weight: 5 },
+    { address: 'two.test:81', name: 'two', backup: true },
+  ]);
+  assert.deepEqual(
+    report.approximated.map(({ reason }) => reason),
+    ['served at /metrics of `admin.bind`, 127.0.0.1:9900'],
+  );
+});
+
+test('binds: every IPv4 address, both families, ranges and sockets', () => {
+  const binds = (text: string) => {
+    const { config, errors } = imported(`listen f\n bind ${text}\n server a 127.0.0.1:1\n`);
+    return errors[0]?.reason ?? config.listeners?.['f']?.bind;
+  };
+  assert.deepEqual(
+    [
+      '*:80',
+      ':80',
+      ':::80 v4v6',
+      '[::]:80 v6only',
+      '127.0.0.1:80-82,[::1]:80',
+      '/run/a.sock',
+      'host:80',
+    ].map(binds),
+    [
+      ...['0.0.0.0:80', '0.0.0.0:80', ':80', '[::]:80', ['127.0.0.1:80-82', '[::1]:80']],
+      ...['unix:/run/a.sock', '"host" is a name; an address is needed'],
+    ],
   );
 });
