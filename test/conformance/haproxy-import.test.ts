@@ -77,6 +77,14 @@ test('the example of the documentation: by turns, past a server that ends', { sk
   await servedOnlyBy(lab, one, ['9001', '9002', '9003']);
   const shares = { '9001': 3, '9002': 3, '9003': 3 };
   assert.deepEqual(await spread(lab, one, 9), { haproxy: shares, sluice: shares });
+  const table = await lab.both({ port: 8080, path: '/haproxy?stats;csv' });
+  const objects = ({ body }: Reply) => body.split('\n').map((row) => row.split(',', 2).join(' '));
+  assert.deepEqual(objects(table.sluice).sort(), objects(table.haproxy).sort());
+  const page = await lab.both({ port: 8080, path: '/haproxy?stats' });
+  for (const { status, body } of [page.haproxy, page.sluice]) {
+    assert.equal(status, 200);
+    assert.match(body, /http_back[\s\S]*node3/);
+  }
   await echoes.get(9002)?.stop();
   await servedOnlyBy(lab, one, ['9001', '9003']);
   await echoes.get(9001)?.stop();

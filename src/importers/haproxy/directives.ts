@@ -155,6 +155,13 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     errorfile: '`errorPages`: the body of the file',
     'http-error': '`errorPages`',
     errorfiles: '`errorPages`: those of a section `http-errors`',
+    'stats enable': 'a route with `stats`',
+    'stats uri': '`match.path` of the route with `stats`',
+    'stats auth': '`basicAuth` of the route with `stats`',
+    'stats realm': '`basicAuth.realm` of the route with `stats`',
+    'stats refresh': '`stats.refresh`',
+    'stats hide-version': '`stats.hideVersion`',
+    'stats admin': '`stats.admin`, where there is `stats auth`',
     log: '`accessLog` of a listener',
     'log-format': '`log.access.format: { logFormat }`',
     description: 'a remark',
@@ -192,7 +199,6 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     'stats show-legends': 'the page of statistics has one form',
     'stats show-node': 'the page of statistics has one form',
     'stats show-desc': 'the page of statistics has one form',
-    'stats hide-version': 'the page of statistics has one form',
     'stats show-modules': 'the page of statistics has one form',
     'stats scope': 'the page of statistics has one form',
   }),
@@ -221,9 +227,9 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     stick store-request, stick store-response, tcp-check send-lf, tcp-check send-binary
     tcp-check send-binary-lf, tcp-check set-var, tcp-check unset-var, tcp-response content
     tcp-response inspect-delay, unique-id-format, unique-id-header, use-fcgi-app, use-server
-    stats enable, stats uri, stats auth, stats realm, stats refresh, stats admin
     stats http-request, guid, option use-small-buffers, log-steps, hash-preserve-affinity,
-    persist, force-be-switch, option http-drop-request-trailers, option http-drop-response-trailers`,
+    persist, force-be-switch, option http-drop-request-trailers
+    option http-drop-response-trailers`,
   ),
   ...all(
     'unsupported',

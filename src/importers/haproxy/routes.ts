@@ -22,6 +22,7 @@ import {
   splitRule,
 } from './rules.ts';
 import type { Statement } from './sections.ts';
+import { statsSteps } from './stats.ts';
 import { readUseBackend } from './use-backend.ts';
 import { isEmpty } from './values.ts';
 
@@ -96,9 +97,18 @@ class RouteCompiler {
       read(statements.all('http-response', 'http-after-response'), responseStep);
       read(statements.all('http-request'), requestStep);
       read(statements.all('redirect'), redirectStep);
+      this.#readAll(proxy, () => statsSteps(proxy, source), steps);
     }
     this.#steps.set(proxy, steps);
     return steps;
+  }
+
+  #readAll(proxy: ProxySection, read: () => Step[], steps: Step[]): void {
+    try {
+      steps.push(...read());
+    } catch (error) {
+      this.#leaveOut(proxy.statements.last('stats admin') ?? proxy.head, error);
+    }
   }
 
   #read(statement: Statement, read: () => Step | undefined, steps: Step[]): void {

@@ -41,7 +41,7 @@ const NO_FIELDS: FieldEdits = { set: {}, add: {}, remove: [] };
 export const NO_EDITS: Edits = { request: NO_FIELDS, response: NO_FIELDS, rest: {} };
 
 /** How a request ends: an answer, or the service that gets it. */
-export type Ending = Pick<RouteInput, 'service' | 'redirect' | 'respond'>;
+export type Ending = Pick<RouteInput, 'service' | 'redirect' | 'respond' | 'stats' | 'basicAuth'>;
 
 /** One rule, in the order in which they are asked. */
 export type Step = { readonly statement: Statement; readonly condition: Formula } & (

@@ -233,6 +233,24 @@ frontend f\n bind :80\n errorfiles e\n http-request use-service prometheus-expor
   );
 });
 
+test('the page of statistics: its path, its users, and who may change anything', () => {
+  const page = (...lines: string[]) =>
+    routes(lines.map((one) => ` stats ${one}`).join('\n')).routes;
+  const at = (path: string, rest: object) => ({ match: { path: { regex: path } }, ...rest });
+  assert.deepEqual(page('uri /haproxy?stats'), [at('^/haproxy(;|$)', { stats: {} })]);
+  const basicAuth = { realm: 'HAProxy Statistics', users: { a: 'b:c' } };
+  const path = { path: { regex: '^/s(;|$)' } };
+  assert.deepEqual(page('uri /s', 'auth a:b:c', 'refresh 5', 'admin if LOCALHOST'), [
+    {
+      match: { source: ['127.0.0.0/8', '::1/128'], ...path },
+      basicAuth,
+      stats: { refresh: '5s', admin: true },
+    },
+    { match: path, basicAuth, stats: { refresh: '5s' } },
+  ]);
+  assert.deepEqual(page('uri /s', 'admin if TRUE'), [at('^/s(;|$)', { stats: {} })]);
+});
+
 test('binds: every IPv4 address, both families, ranges and sockets', () => {
   const binds = (text: string) => {
     const { config, errors } = imported(`listen f\n bind ${text}\n server a 127.0.0.1:1\n`);
