@@ -150,12 +150,14 @@ test('02-http-routes: hosts, prefixes, limits, canaries, stickiness', async (t) 
   assert.deepEqual(same, { [JSON.parse(first.text).name]: 8 });
   const none = await ask(port, 'elsewhere.test', '/');
   assert.deepEqual([none.status, none.text], [404, '404 Not Found\n']);
-  // More than 50 and 100 a second, also where asking them takes seconds.
+  // 50 at once and 100 a second, also where asking takes seconds.
+  const since = performance.now();
   const all = await Promise.all(
     Array.from({ length: 400 }, () => ask(port, 'www.example.com', '/api/x')),
   );
   const limited = all.filter(({ status }) => status === 429);
-  assert.ok(limited.length >= 10, `${limited.length} of 400 were limited`);
+  const allowed = 50 + (performance.now() - since) / 10;
+  assert.ok(limited.length >= 10 && limited.length >= 400 - allowed, `${limited.length} of 400`);
   assert.equal(limited[0]?.headers['retry-after'], '1');
 });
 
