@@ -121,7 +121,7 @@ function cpuTicks(): { processes: number; packets: number } {
  * and what it spent in processes as far as the gateway's own processes can have spent it, so that
  * whatever else runs on the machine is not counted.
  */
-async function gatewayCpu<T>(
+export async function gatewayCpu<T>(
   root: number | undefined,
   work: () => Promise<T>,
 ): Promise<[T, number]> {

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DirectForward } from '../../src/model/cluster-intent.ts';
 import { EMPTY_INTENT, forward, run, until } from '../../test/support/netns.ts';
 import {
   clusterIntent,
@@ -9,15 +10,17 @@ import {
   TestCluster,
 } from '../../test/support/netns-cluster.ts';
 import { type Started, start } from '../kernel/site.ts';
+import { gatewayCpu } from '../kernel/traffic.ts';
 import { wrk } from '../lib/load.ts';
 import { median } from '../lib/median.ts';
+import { programOf } from '../lib/programs.ts';
 
 const SECONDS = 3;
 const ROUNDS = Number(process.argv[2] ?? 3);
 const TASK = '172.18.0.12';
 const MESH_ADDRESS = '10.0.0.12';
 const PORT = 8080;
-const CANDIDATES = ['direct', 'mesh', 'haproxy'] as const;
+const CANDIDATES = ['direct', 'mesh', 'mesh-dsr', 'haproxy'] as const;
 type Candidate = (typeof CANDIDATES)[number];
 
 const none = overlayNetwork('none', []);
@@ -34,18 +37,27 @@ const node = (host: number) => ({
 const TARGETS: Readonly<Record<Candidate, string>> = {
   direct: `http://${TASK}/`,
   mesh: `http://192.0.2.11:${PORT}/`,
+  'mesh-dsr': `http://192.0.2.11:${PORT}/`,
   haproxy: 'http://192.0.2.11:8081/',
 };
 
-/** Host 1 takes the connections, host 2 has the task; with `false` neither has any rules. */
-async function serve(cluster: TestCluster, mesh: boolean): Promise<void> {
+const TABLES = ['inet mesh', 'netdev mesh', 'netdev direct'];
+
+/**
+ * Host 1 takes the connections, host 2 has the task; without the mesh neither has any rules. With direct
+ * server return answers do not come by host 1.
+ */
+async function serve(cluster: TestCluster, candidate: Candidate): Promise<void> {
+  const mesh = candidate.startsWith('mesh');
   for (const [index, host] of cluster.hosts.entries()) {
     if (!mesh) {
       if (!host.agentRuns) continue;
       await host.killAgent();
-      for (const table of ['inet', 'netdev']) {
-        const name = `${host.prefix}-mesh`;
-        run('nsenter', `--net=/run/netns/${host.host}`, 'nft', 'delete', 'table', table, name);
+      const there = host.onHost('nft', 'list', 'tables');
+      for (const [family = '', end] of TABLES.map((table) => table.split(' '))) {
+        const name = `${host.prefix}-${end}`;
+        if (!there.includes(`${family} ${name}`)) continue;
+        host.onHost('nft', 'delete', 'table', family, name);
       }
       host.onHost('nft', 'delete', 'table', 'inet', host.prefix);
       continue;
@@ -62,7 +74,7 @@ async function serve(cluster: TestCluster, mesh: boolean): Promise<void> {
           nodes: [node(local ? 1 : 2)],
           remote: local ? [] : [{ address: MESH_ADDRESS, node: 'node2' }],
           local: local ? [{ address: MESH_ADDRESS, target: TASK }] : [],
-          direct: [],
+          direct: candidate === 'mesh-dsr' ? [directTo(local)] : [],
           forwards: [forward(PORT, [`${local ? TASK : MESH_ADDRESS}:80`])],
         },
       }),
@@ -70,6 +82,12 @@ async function serve(cluster: TestCluster, mesh: boolean): Promise<void> {
     if (report.failures.length > 0) throw new Error(JSON.stringify(report.failures));
   }
 }
+
+const directTo = (local: boolean): DirectForward => ({
+  ...{ transport: 'tcp', port: PORT, balance: 'round-robin' },
+  hosts: local ? [] : ['node2'],
+  targets: local ? [{ address: TASK, port: 80 }] : [],
+});
 
 function servers(cluster: TestCluster): Started[] {
   const { root } = cluster.host(1);
@@ -100,7 +118,7 @@ listen l
   );
   return [
     start(cluster.host(2).netns(task.id), '1', ['nginx', '-c', nginx]),
-    start(cluster.host(1).host, '0', ['haproxy', '-f', haproxy]),
+    start(cluster.host(1).host, '0', [programOf('haproxy'), '-f', haproxy]),
   ];
 }
 
@@ -111,9 +129,17 @@ function steer(namespace: string, mask: string): void {
   run('ip', 'netns', 'exec', namespace, 'sh', '-c', script);
 }
 
+/** One round; the CPU is what both hosts and the router took for a request. */
+type Measurement = { readonly perSecond: number; readonly cpuMicros: number };
+
 /** Connections kept, and one for each request. */
-async function measure(cluster: TestCluster, candidate: Candidate, kept: boolean) {
-  await serve(cluster, candidate === 'mesh');
+async function measure(
+  cluster: TestCluster,
+  candidate: Candidate,
+  kept: boolean,
+  peer: number,
+): Promise<Measurement> {
+  await serve(cluster, candidate);
   for (const { host } of cluster.hosts) steer(host, '1');
   steer(cluster.router, '1');
   for (const namespace of [cluster.client, cluster.host(2).netns(task.id)]) steer(namespace, '2');
@@ -122,15 +148,18 @@ async function measure(cluster: TestCluster, candidate: Candidate, kept: boolean
     headers: kept ? [] : ['Connection: close'],
   };
   const within = ['nsenter', `--net=/run/netns/${cluster.client}`];
-  const { requests, errors } = await wrk(TARGETS[candidate], load, within);
+  const root = candidate === 'haproxy' ? peer : undefined;
+  const [{ requests, errors }, cpu] = await gatewayCpu(root, () =>
+    wrk(TARGETS[candidate], load, within),
+  );
   if (errors > 0 && kept) throw new Error(`${candidate}: ${errors} errors`);
-  return requests / SECONDS;
+  return { perSecond: requests / SECONDS, cpuMicros: (cpu / requests) * 1e6 };
 }
 
 const cluster = await TestCluster.start(2);
 const started: Started[] = [];
 try {
-  await serve(cluster, true);
+  await serve(cluster, 'mesh');
   run('ip', '-n', cluster.router, 'route', 'add', `${TASK}/32`, 'via', '192.0.2.12');
   cluster.host(1).ip(cluster.host(1).host, 'route', 'add', `${TASK}/32`, 'via', '192.0.2.12');
   for (const namespace of [cluster.client, cluster.host(1).host]) {
@@ -141,27 +170,36 @@ try {
   const { host } = cluster.host(1);
   const listens = () => run('nsenter', `--net=/run/netns/${host}`, 'ss', '-Hltn').includes(':8081');
   await until(listens);
-  const figures = new Map<string, number[]>();
+  const figures = new Map<string, Measurement[]>();
+  const peer = started.at(-1)?.pid ?? 0;
   for (let round = 0; round < ROUNDS; round++) {
     for (const kept of [true, false]) {
       for (const candidate of CANDIDATES) {
         const key = `${candidate} ${kept ? 'kept' : 'new'}`;
-        const rates = figures.get(key) ?? [];
-        rates.push(await measure(cluster, candidate, kept));
-        figures.set(key, rates);
+        const list = figures.get(key) ?? [];
+        list.push(await measure(cluster, candidate, kept, peer));
+        figures.set(key, list);
       }
     }
   }
   for (const kept of ['kept', 'new']) {
-    const rate = (candidate: Candidate) => median(figures.get(`${candidate} ${kept}`) ?? []);
+    const of = (candidate: Candidate, what: keyof Measurement) =>
+      median((figures.get(`${candidate} ${kept}`) ?? []).map((one) => one[what]));
     for (const candidate of CANDIDATES) {
-      process.stdout.write(`${kept} ${candidate}: ${rate(candidate).toFixed(0)} requests/s\n`);
+      const [rate, cpu] = [of(candidate, 'perSecond'), of(candidate, 'cpuMicros')];
+      const figure = `${rate.toFixed(0)} requests/s, ${cpu.toFixed(1)} µs CPU a request`;
+      process.stdout.write(`${kept} ${candidate}: ${figure}\n`);
     }
-    const ratio = (to: Candidate) => (rate('mesh') / rate(to)).toFixed(2);
-    process.stdout.write(`${kept}: ${ratio('direct')} x direct, ${ratio('haproxy')} x haproxy\n`);
+    for (const what of ['perSecond', 'cpuMicros'] as const) {
+      for (const by of ['mesh', 'mesh-dsr'] as const) {
+        const ratio = (to: Candidate) => (of(by, what) / of(to, what)).toFixed(2);
+        const ratios = `${ratio('direct')} x direct, ${ratio('haproxy')} x haproxy`;
+        process.stdout.write(`${kept} ${by}: ${what} ${ratios}\n`);
+      }
+    }
   }
 } finally {
   for (const one of started) await one.stop();
-  await serve(cluster, true);
+  await serve(cluster, 'mesh');
   await cluster.stop();
 }
