@@ -1,10 +1,10 @@
+import { didYouMean } from '../base/did-you-mean.ts';
 import { type Bind, formatBind, formatEndpointAddress } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { Listener } from '../model/listener.ts';
 import { planeObstacles } from '../model/plane.ts';
 import type { Route } from '../model/route.ts';
 import type { Service } from '../model/service.ts';
-import { didYouMean } from './diagnostics.ts';
 import type { ConfigIo } from './io.ts';
 import { checkHealthRegex, checkRouteRegexes } from './regex.ts';
 import { filePlaces } from './resolve.ts';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { didYouMean } from '../base/did-you-mean.ts';
 import { gatewayConfig } from '../model/gateway-config.ts';
-import { clip, didYouMean } from './diagnostics.ts';
+import { clip } from './diagnostics.ts';
 import { SECRET_HEADER } from './resolve.ts';
 
 type Issue = z.core.$ZodIssue;

@@ -1,4 +1,5 @@
 import { importHaproxy } from './haproxy/import-haproxy.ts';
+import { importNginx } from './nginx/import-nginx.ts';
 import type { Importer } from './report.ts';
 
 /** A kind of foreign file: how it is recognised, and who reads it. */
@@ -15,6 +16,12 @@ export const FORMATS = {
     name: /\.cfg$/,
     start: /^(global|defaults|frontend|backend|listen|resolvers|userlist|peers)([ \t]+[^:{]*)?$/,
     read: importHaproxy,
+  },
+  nginx: {
+    name: /(^|\/)nginx[^/]*\.conf$|\.conf$/,
+    start:
+      /^((user|worker_processes|error_log|pid|load_module|include)[ \t]+[^=:]*;|(events|http|stream|server|upstream\s+\S+|map\s+.*)\s*\{.*)$/,
+    read: importNginx,
   },
 } as const satisfies Record<string, Format>;
 

@@ -8,6 +8,7 @@ import { ENGINE_METRICS } from '../control/metrics.ts';
 import { METRICS } from '../gateway/metrics/catalog.ts';
 import { HAPROXY_METRICS } from '../gateway/metrics/haproxy-view.ts';
 import { haproxyGuide } from '../importers/haproxy/guide.ts';
+import { nginxGuide } from '../importers/nginx/guide.ts';
 import { gatewayConfig } from '../model/gateway-config.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
@@ -37,6 +38,7 @@ const files: Record<string, string> = {
   'docs/openapi.json': `${JSON.stringify(openApi(), null, 2)}\n`,
   'docs/errors.md': errorReference(),
   'docs/migrating-from-haproxy.md': NOTE + haproxyGuide(),
+  'docs/migrating-from-nginx.md': NOTE + nginxGuide(),
 };
 
 for (const [path, text] of Object.entries(files)) {

@@ -135,6 +135,10 @@ export const listener = z.strictObject({
         .enum(['reject', 'keep'])
         .default('reject')
         .describe('%2F and %5C in a path.'),
+      slashes: z
+        .enum(['keep', 'merge'])
+        .default('keep')
+        .describe('Several `/` in a row in a path; merge: they are one, for routes and endpoints.'),
       serverHeader: headerValue
         .optional()
         .describe("Server field of every answer. Default: the endpoint's stays."),

@@ -89,7 +89,7 @@ export const split = z.strictObject({
 
 /** What a template may name, in words for the reference. */
 export const TEMPLATE_NAMES =
-  '{scheme} {host} {port} {authority} {method} {path} {query} {search} {uri} {client} {header.NAME}';
+  '{scheme} {host} {port} {authority} {method} {path} {query} {search} {uri} {client} {forwardedFor} {header.NAME}';
 
 const headerEdits = z.strictObject({
   set: z

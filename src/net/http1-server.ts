@@ -25,6 +25,7 @@ export const RETRY_AFTER_MS = 1000;
 export type Http1Options = {
   readonly head: HeadLimits;
   readonly encodedSlashes: 'reject' | 'keep';
+  readonly slashes: 'keep' | 'merge';
   /** Whether a client may speak HTTP/2 at once; otherwise that is an error. */
   readonly h2c: boolean;
   readonly headerMs: number;
@@ -277,7 +278,7 @@ export class Http1Connection implements Timed, Waiter {
   }
 
   #begin(head: RequestHead1): void {
-    const target = normalizeTarget(head.target, this.options.encodedSlashes);
+    const target = normalizeTarget(head.target, this.options.encodedSlashes, this.options.slashes);
     if ('error' in target) {
       this.refuse(400, target.error);
       return;

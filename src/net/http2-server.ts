@@ -29,6 +29,7 @@ const DRAIN_PING = Buffer.from('draining', 'latin1');
 export type Http2ServerOptions = {
   readonly head: HeadLimits;
   readonly encodedSlashes: 'reject' | 'keep';
+  readonly slashes: 'keep' | 'merge';
   readonly headerMs: number;
   readonly idleMs: number;
   readonly writeMs: number;
@@ -158,7 +159,11 @@ export class Http2Connection implements Timed, Http2ServerEvents {
       this.refuse(stream, message.status, message.reason, true);
       return;
     }
-    const target = normalizeTarget(message.target, this.options.encodedSlashes);
+    const target = normalizeTarget(
+      message.target,
+      this.options.encodedSlashes,
+      this.options.slashes,
+    );
     const bodiless = message.method === 'HEAD';
     if ('error' in target) this.refuse(stream, 400, target.error, bodiless);
     else if (this.#isMisdirected(message.authority))

@@ -6,13 +6,14 @@ const UNRESERVED = /^[A-Za-z0-9\-._~]$/;
 
 /**
  * Brings an origin-form target into normal form: escapes of unreserved characters are decoded, dot
- * segments removed, `//` kept. Undefined with a reason for what an endpoint could read differently:
+ * segments removed, `//` kept unless they are to be merged. Undefined with a reason for what an endpoint could read differently:
  * control or raw bytes, backslashes, bad escapes, %00, climbing above the root, and %2F or %5C
  * unless kept. Source: RFC 3986 section 6.2.2.
  */
 export function normalizeTarget(
   target: string,
   encodedSlashes: 'reject' | 'keep',
+  slashes: 'keep' | 'merge' = 'keep',
 ): NormalTarget | { readonly error: string } {
   const mark = target.indexOf('?');
   const raw = mark < 0 ? target : target.slice(0, mark);
@@ -22,8 +23,9 @@ export function normalizeTarget(
   if (query !== undefined && /[^\x21-\x7e]|#/.test(query)) return { error: 'bad-query-character' };
   const decoded = raw.includes('%') ? decodeUnreserved(raw, encodedSlashes) : raw;
   if (typeof decoded !== 'string') return decoded;
-  if (!decoded.includes('/.')) return { path: decoded, query };
-  const path = removeDotSegments(decoded);
+  const merged = slashes === 'merge' ? decoded.replaceAll(/\/{2,}/g, '/') : decoded;
+  if (!merged.includes('/.')) return { path: merged, query };
+  const path = removeDotSegments(merged);
   return path === undefined ? { error: 'path-above-root' } : { path, query };
 }
 

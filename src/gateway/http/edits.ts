@@ -74,6 +74,15 @@ export function outgoingRequest(
   };
 }
 
+/** X-Forwarded-For as it came, with the client added. */
+function forwardedFor(headers: readonly string[], client: string): string {
+  const hops: string[] = [];
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]?.toLowerCase() === 'x-forwarded-for') hops.push(headers[at + 1] ?? '');
+  }
+  return [...hops, client].join(', ');
+}
+
 /** What stands for a name in braces; undefined when it is none. */
 function templateValue(name: string, source: TemplateSource): string | undefined {
   const { scheme, authority, method, path, query, headers } = source.head;
@@ -87,6 +96,7 @@ function templateValue(name: string, source: TemplateSource): string | undefined
   if (name === 'search') return query ? `?${query}` : '';
   if (name === 'uri') return query === undefined ? path : `${path}?${query}`;
   if (name === 'client') return source.client;
+  if (name === 'forwardedFor') return forwardedFor(headers, source.client);
   if (name.startsWith('header.')) return headerValue(headers, name.slice(7).toLowerCase()) ?? '';
   return undefined;
 }

@@ -164,6 +164,7 @@ function connectionOptions(
       underscoreHeaders: http.underscoreHeaders,
     },
     encodedSlashes: http.encodedSlashes,
+    slashes: http.slashes,
     h2c: protocol === 'http' && http.h2c,
     headerMs: timeouts.header,
     idleMs: timeouts.idle,

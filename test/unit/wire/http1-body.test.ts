@@ -70,6 +70,13 @@ test('what is encoded is decoded again, however it is cut', () => {
   );
 });
 
+test('slashes in a row are one where they are to be merged', () => {
+  const merged = (target: string) => normalizeTarget(target, 'reject', 'merge');
+  assert.deepEqual(merged('//a///b//?c=//'), { path: '/a/b/', query: 'c=//' });
+  assert.deepEqual(merged('/a//../b'), { path: '/b', query: undefined });
+  assert.deepEqual(normalizeTarget('//a', 'reject'), { path: '//a', query: undefined });
+});
+
 test('a length is a length', () => {
   const decoder = new BodyDecoder({ kind: 'length', length: 5 });
   assert.deepEqual(decode(['he', 'llo', 'more'], decoder), { body: 'hello', trailers: [] });
