@@ -2,8 +2,8 @@ import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { errorText, SluiceError } from '../base/errors.ts';
 import type { AdminBackend } from '../client/admin-types.ts';
-import { type Bind, formatBind } from '../model/address.ts';
-import type { NativeHandle } from '../net/handles.ts';
+import type { Bind } from '../model/address.ts';
+import { BoundServers, type BoundSocket } from './bound-servers.ts';
 import { type Answer, fault, OPERATIONS, type Operation, type Stream } from './operations.ts';
 
 const MAX_BODY = 1024 * 1024;
@@ -40,7 +40,7 @@ export class AdminServer {
   readonly #backend: AdminBackend;
   /** What callers have to show; undefined: nothing. */
   token: string | undefined;
-  readonly #servers = new Map<string, Server>();
+  readonly #servers = new BoundServers<Server>();
   #streams = 0;
 
   constructor(backend: AdminBackend, token: string | undefined) {
@@ -49,42 +49,35 @@ export class AdminServer {
   }
 
   /** Serves on sockets that are bound already. Throws `E_BIND_FAILED`. */
-  async listen(sockets: readonly { bind: Bind; handle: NativeHandle }[]): Promise<void> {
-    for (const { bind, handle } of sockets) {
+  async listen(sockets: readonly BoundSocket[]): Promise<void> {
+    for (const socket of sockets) {
+      const { bind } = socket;
       const server = createServer((request, response) => void this.#serve(request, response, bind));
       server.headersTimeout = 10_000;
       server.requestTimeout = 15_000;
       server.maxConnections = MAX_CONNECTIONS;
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', (error) => {
-          const message = `cannot serve admin on ${formatBind(bind)}: ${errorText(error)}`;
-          reject(new SluiceError('E_BIND_FAILED', message));
-        });
-        server.listen(handle, resolve);
-      });
-      this.#servers.set(formatBind(bind), server);
+      await this.#servers.add(server, socket);
     }
   }
 
   /** The addresses where it serves. */
   get addresses(): string[] {
-    return [...this.#servers.keys()];
+    return this.#servers.addresses;
   }
 
   /** Takes no new connections at an address; calls under way get their answers. */
   leaveAddress(address: string): void {
-    this.#servers.get(address)?.close();
-    this.#servers.delete(address);
+    this.#servers.leave(address);
   }
 
   /** Takes no new connections; calls under way get their answers. */
   leave(): void {
-    for (const server of this.#servers.values()) server.close();
+    this.#servers.leaveAll();
   }
 
   close(): void {
     this.leave();
-    for (const server of this.#servers.values()) server.closeAllConnections();
+    for (const server of this.#servers.all) server.closeAllConnections();
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse, bind: Bind): Promise<void> {

@@ -1,8 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
-import { errorText, SluiceError } from '../../base/errors.ts';
+import { errorText } from '../../base/errors.ts';
 import type { AdminBackend } from '../../client/admin-types.ts';
-import { type Bind, formatBind } from '../../model/address.ts';
-import type { NativeHandle } from '../../net/handles.ts';
+import { BoundServers, type BoundSocket } from '../bound-servers.ts';
 import { CERTIFICATE_COMMANDS } from './certificate-commands.ts';
 import { LEVELS, type Level, type RuntimeCommand, type RuntimeSession } from './command.ts';
 import { SERVER_COMMANDS } from './server-commands.ts';
@@ -83,7 +82,7 @@ export class RuntimeServer {
   readonly #backend: AdminBackend;
   /** What callers may say. */
   level: Level = 'operator';
-  readonly #servers = new Map<string, Server>();
+  readonly #servers = new BoundServers<Server>();
   readonly #sockets = new Set<Socket>();
   readonly #transactions = new Map<string, string>();
 
@@ -93,34 +92,26 @@ export class RuntimeServer {
 
   /** The addresses where it serves. */
   get addresses(): string[] {
-    return [...this.#servers.keys()];
+    return this.#servers.addresses;
   }
 
   /** Serves on sockets that are bound already. Throws `E_BIND_FAILED`. */
-  async listen(sockets: readonly { bind: Bind; handle: NativeHandle }[]): Promise<void> {
-    for (const { bind, handle } of sockets) {
-      const server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
+  async listen(sockets: readonly BoundSocket[]): Promise<void> {
+    for (const socket of sockets) {
+      const server = createServer({ allowHalfOpen: true }, (client) => this.#serve(client));
       server.maxConnections = MAX_CONNECTIONS;
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', (error) => {
-          const message = `cannot serve on ${formatBind(bind)}: ${errorText(error)}`;
-          reject(new SluiceError('E_BIND_FAILED', message));
-        });
-        server.listen(handle, resolve);
-      });
-      this.#servers.set(formatBind(bind), server);
+      await this.#servers.add(server, socket);
     }
   }
 
   /** Takes no new connections at an address. */
   leaveAddress(address: string): void {
-    this.#servers.get(address)?.close();
-    this.#servers.delete(address);
+    this.#servers.leave(address);
   }
 
   /** Takes no new connections. */
   leave(): void {
-    for (const server of this.#servers.values()) server.close();
+    this.#servers.leaveAll();
   }
 
   close(): void {
