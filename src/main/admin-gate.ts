@@ -61,8 +61,8 @@ export class AdminGate implements AdminBackend {
     this.#drains = new DrainWatch({
       clock: systemClock,
       active: async (service, endpoint) => {
-        await supervisor.refreshStats();
-        return supervisor.activeOn(service, endpoint);
+        await supervisor.figures.refresh();
+        return supervisor.figures.activeOn(service, endpoint);
       },
       drained: (service, endpoint, left) => supervisor.board.noteDrained(service, endpoint, left),
     });
@@ -152,13 +152,13 @@ export class AdminGate implements AdminBackend {
   }
 
   async services(): Promise<ServiceInfo[]> {
-    await this.#supervisor.refreshStats();
+    await this.#supervisor.figures.refresh();
     return this.#supervisor.states.map(({ service, endpoints, staleSeconds }) => ({
       name: service,
       staleSeconds,
       endpoints: endpoints.map((endpoint) => ({
         ...endpoint,
-        active: this.#supervisor.activeOn(service, endpoint.id),
+        active: this.#supervisor.figures.activeOn(service, endpoint.id),
         initialWeight: this.#supervisor.board.givenWeight(service, endpoint.id) ?? endpoint.weight,
       })),
     }));
@@ -242,15 +242,15 @@ export class AdminGate implements AdminBackend {
   }
 
   async metrics(filter?: MetricFilter): Promise<{ contentType: string; text: string }> {
-    await this.#supervisor.refreshStats();
-    const samples = this.#supervisor.samples();
+    await this.#supervisor.figures.refresh();
+    const samples = this.#supervisor.figures.samples();
     const text = await this.#exposition.render(samples, filter);
     const { contentType } = this.#exposition;
     if (this.#supervisor.config.metrics.compat !== 'haproxy') return { contentType, text };
-    const { statistics } = this.#supervisor;
     const { perEndpoint, maxEndpoints } = this.#supervisor.config.metrics;
     const most = perEndpoint ? maxEndpoints : 0;
-    const view = haproxyView(statistics.rows(), statistics.info(), most);
+    const { rows, info } = this.#supervisor.statistics.report(samples);
+    const view = haproxyView(rows, info, most);
     return { contentType, text: `${text}\n${await this.#haproxy.render(view, filter)}` };
   }
 }

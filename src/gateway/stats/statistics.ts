@@ -3,8 +3,8 @@ import type { Clock } from '../../base/clock.ts';
 import type { SeriesSample } from '../../base/metrics.ts';
 import type { ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
-import type { StatRow } from '../../model/stat-row.ts';
 import type { HealthBoard } from '../health/health-board.ts';
+import type { StatisticsReport } from '../ipc.ts';
 import { processInfo } from './process-info.ts';
 import { StatHistory } from './stat-history.ts';
 import { statRows } from './stat-rows.ts';
@@ -13,7 +13,7 @@ import { statRows } from './stat-rows.ts';
 export type StatisticsDeps = {
   readonly clock: Clock;
   readonly board: HealthBoard;
-  /** As workers last told them. */
+  /** Every series as workers last told them. */
   readonly samples: () => readonly SeriesSample[];
   readonly isCurrent: (series: Pick<SeriesSample, 'family' | 'labels'>) => boolean;
   readonly states: () => readonly ServiceState[];
@@ -54,40 +54,23 @@ export class Statistics {
     this.#history.clear();
   }
 
-  /** A row for every listener, service and endpoint. */
-  rows(): StatRow[] {
-    const { clock, board, config, states } = this.#deps;
-    return statRows({
-      samples: this.#latest(),
-      states: states(),
-      config: config(),
-      history: this.#history,
-      checks: (service, endpoint) => board.checks(service, endpoint),
-      now: clock.now(),
-      uptimeMs: clock.now() - this.#begunAt,
-    });
-  }
-
-  /** The fields of `show info`. */
-  info(): Readonly<Record<string, string | number>> {
-    const { clock, config, workers, draining, startedAtMs, version } = this.#deps;
-    return processInfo({
-      samples: this.#latest(),
-      config: config(),
-      history: this.#history,
-      version,
+  /** A row for every listener, service and endpoint, and the fields of `show info`. */
+  report(samples: readonly SeriesSample[]): StatisticsReport {
+    const { clock, board, states, workers, draining, startedAtMs, version } = this.#deps;
+    const now = clock.now();
+    this.#history.take(samples, now);
+    const config = this.#deps.config();
+    const history = this.#history;
+    const uptimeMs = now - this.#begunAt;
+    const checks = (service: string, endpoint: string) => board.checks(service, endpoint);
+    const rows = statRows({ samples, states: states(), config, history, checks, now, uptimeMs });
+    const info = processInfo({
+      ...{ samples, config, history, version, startedAtMs, uptimeMs },
       pid: process.pid,
       workers: workers(),
       draining: draining(),
-      startedAtMs,
-      uptimeMs: clock.now() - this.#begunAt,
       node: hostname(),
     });
-  }
-
-  #latest(): readonly SeriesSample[] {
-    const samples = this.#deps.samples();
-    this.#history.take(samples, this.#deps.clock.now());
-    return samples;
+    return { rows, info };
   }
 }

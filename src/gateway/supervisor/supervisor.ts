@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
-import { MetricRegistry, type SeriesSample } from '../../base/metrics.ts';
+import { MetricRegistry } from '../../base/metrics.ts';
 import type { AdminState, EndpointSpec, ServiceState } from '../../model/endpoint-state.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { NativeHandle } from '../../net/handles.ts';
@@ -12,23 +12,20 @@ import { DiscoveryHub } from '../discovery/discovery-hub.ts';
 import { HealthBoard } from '../health/health-board.ts';
 import type {
   ConfigMaterial,
-  EndpointUsage,
   FromWorker,
   OutcomeBatch,
   StatisticsReport,
   ToWorker,
 } from '../ipc.ts';
-import { MetricAggregator } from '../metrics/aggregator.ts';
 import { SERIES } from '../metrics/catalog.ts';
-import { EndpointSeries } from '../metrics/endpoint-series.ts';
 import { type KernelCarrier, KernelPlane } from '../plane/kernel-plane.ts';
 import { Statistics } from '../stats/statistics.ts';
+import { Figures } from './figures.ts';
 import { Fleet } from './fleet.ts';
 import type { HandoverMessage, Inheritance, Knowledge } from './handover.ts';
 import { type BoundSocket, closeSockets, SocketSet } from './socket-set.ts';
 import type { WorkerLaunch, WorkerProcess } from './worker-process.ts';
 
-const STATS_WAIT_MS = 500;
 /** Workers that crash so often before the first has served will not serve at all. */
 const START_CRASHES = 3;
 
@@ -77,13 +74,10 @@ export class Supervisor {
   readonly #sockets: SocketSet;
   readonly #fleet: Fleet;
   readonly #registry = new MetricRegistry(SERIES);
-  readonly #aggregator = new MetricAggregator(SERIES);
-  readonly #endpointSeries = new EndpointSeries(SERIES);
   readonly #board: HealthBoard;
   readonly #discovery: DiscoveryHub;
   readonly #plane: KernelPlane;
   readonly #states = new Map<string, ServiceState>();
-  readonly #usage = new Map<WorkerProcess, EndpointUsage[]>();
   readonly #strain = new Map<WorkerProcess, readonly string[]>();
   readonly #adoptions: (NativeHandle | undefined)[] = [];
   readonly #madeCookieKey: string;
@@ -96,8 +90,8 @@ export class Supervisor {
   #left = false;
   #served = false;
   #adoptable = false;
-  #awaited = new Map<number, { missing: number; resolve: () => void }>();
   readonly startedAt: number;
+  readonly figures: Figures;
   /** In HAProxy's form. */
   readonly statistics: Statistics;
 
@@ -129,11 +123,18 @@ export class Supervisor {
       metrics: this.#registry,
       carrier: deps.carrier,
     });
+    this.figures = new Figures({
+      registry: this.#registry,
+      plane: this.#plane,
+      fleet: () => this.#fleet,
+      states: () => this.states,
+      config: () => this.config,
+    });
     this.statistics = new Statistics({
       clock: deps.clock,
       board: this.#board,
-      samples: () => this.samples(),
-      isCurrent: (series) => this.#endpointSeries.isCurrent(series),
+      samples: () => this.figures.samples(),
+      isCurrent: (series) => this.figures.isCurrent(series),
       states: () => this.states,
       config: () => this.config,
       workers: () => this.#fleet.workers.length,
@@ -253,7 +254,7 @@ export class Supervisor {
   async settle(): Promise<void> {
     // Sources that have just told something new are heard first.
     await new Promise((resolve) => setImmediate(resolve));
-    await this.#askWorkers(new Promise((resolve) => setTimeout(resolve, STATS_WAIT_MS).unref()));
+    await this.figures.settle();
   }
 
   /** Replaces the contents of the files that the configuration names (new certificates). */
@@ -282,53 +283,10 @@ export class Supervisor {
     this.#fleet.broadcast({ type: 'ticket-keys', keys: this.#ticketKeys });
   }
 
-  /** Work under way on an endpoint, over all workers, as last reported. */
-  activeOn(service: string, endpoint: string): number {
-    let active = this.#plane.activeOn(service, endpoint);
-    for (const usages of this.#usage.values()) {
-      for (const usage of usages) {
-        if (usage.service === service && usage.endpoint === endpoint) active += usage.active;
-      }
-    }
-    return active;
-  }
-
-  /** Asks the workers for their figures now; a worker that does not answer in time is left out. */
-  async refreshStats(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, STATS_WAIT_MS);
-    });
-    await Promise.all([this.#askWorkers(late), Promise.race([this.#plane.refresh(), late])]);
-    clearTimeout(timer);
-  }
-
-  async #askWorkers(late: Promise<void>): Promise<void> {
-    const id = this.#fleet.requestStats(false);
-    const missing = this.#fleet.workers.length;
-    if (missing === 0) return;
-    const answered = new Promise<void>((resolve) => {
-      this.#awaited.set(id, { missing, resolve });
-    });
-    await Promise.race([answered, late]);
-    this.#awaited.delete(id);
-  }
-
   /** The host as it is now, in HAProxy's form. */
   async statisticsReport(): Promise<StatisticsReport> {
-    await this.refreshStats();
-    return { rows: this.statistics.rows(), info: this.statistics.info() };
-  }
-
-  /** Every series of this host: the workers' and the supervisor's own. */
-  samples(): SeriesSample[] {
-    this.#registry.cell('sluice_workers').value = this.#fleet.workers.filter((w) => w.ready).length;
-    const series = this.#endpointSeries;
-    const own = series.update(this.states, this.config);
-    this.#registry.remove((family, labels) => !series.isCurrent({ family: family.name, labels }));
-    this.#aggregator.update('supervisor', [...this.#registry.samples(), ...own]);
-    this.#aggregator.prune((sample) => series.isCurrent(sample));
-    return this.#aggregator.samples().filter((sample) => series.isShown(sample));
+    await this.figures.refresh();
+    return this.statistics.report(this.figures.samples());
   }
 
   /**
@@ -486,7 +444,7 @@ export class Supervisor {
         this.#fleet.broadcast({ type: 'rate-use', uses: message.uses }, worker);
         break;
       case 'stats':
-        this.#takeStats(worker, message);
+        this.figures.take(worker, message);
         break;
       case 'statistics-request':
         void this.statisticsReport().then((report) =>
@@ -510,22 +468,8 @@ export class Supervisor {
     }
   }
 
-  #takeStats(worker: WorkerProcess, message: Extract<FromWorker, { type: 'stats' }>): void {
-    // The last words of a process whose end is known already have been counted with it.
-    if (!this.#fleet.workers.includes(worker)) return;
-    this.#aggregator.update(workerKey(worker), message.samples);
-    this.#usage.set(worker, message.usage);
-    const awaited = this.#awaited.get(message.id);
-    if (awaited && --awaited.missing === 0) awaited.resolve();
-  }
-
   #forget(worker: WorkerProcess): void {
-    this.#aggregator.retire(workerKey(worker));
-    this.#usage.delete(worker);
+    this.figures.forget(worker);
     this.#strain.delete(worker);
   }
-}
-
-function workerKey(worker: WorkerProcess): string {
-  return `${worker.slot}:${worker.pid}`;
 }
