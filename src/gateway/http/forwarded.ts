@@ -29,11 +29,14 @@ export class Forwarder {
   readonly #trusted: AddressSet;
   readonly #fields: Listener['forwarded']['headers'];
   readonly #keepsClaims: boolean;
+  /** What goes before ours is put in. */
+  readonly #replaced: readonly string[];
 
   constructor({ trust, headers, claims }: Listener['forwarded']) {
     this.#trusted = new AddressSet(trust);
     this.#fields = headers;
     this.#keepsClaims = claims === 'keep';
+    this.#replaced = [...(this.#keepsClaims ? headers : CLAIMS), ...CERTIFICATE];
   }
 
   /** The client: the right-most hop that is not trusted, or the first of all trusted ones. */
@@ -61,8 +64,7 @@ export class Forwarder {
     const host = keep('x-forwarded-host') ?? head.authority;
     const port = keep('x-forwarded-port') ?? String(connection.local.port);
     const list = kept ? joined(headers, 'forwarded') : undefined;
-    const gone = this.#keepsClaims ? this.#fields : CLAIMS;
-    for (const name of [...gone, ...CERTIFICATE]) removeHeader(headers, name);
+    for (const name of this.#replaced) removeHeader(headers, name);
     for (const name of this.#fields) {
       if (name === 'x-forwarded-for') headers.push(name, before ? `${before}, ${peer}` : peer);
       else if (name === 'x-forwarded-proto') headers.push(name, proto);
