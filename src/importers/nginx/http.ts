@@ -1,5 +1,5 @@
-import type { ImportIo } from '../report.ts';
 import { answersOf } from './answers.ts';
+import type { Block, Outcome, Reach } from './block.ts';
 import { type Directive, named, type Scope } from './directive.ts';
 import { errorPagesOf } from './error-pages.ts';
 import type { Findings } from './findings.ts';
@@ -14,29 +14,12 @@ import {
 } from './location-routes.ts';
 import { locationsOf, turnsOf } from './locations.ts';
 import type { VariableMap } from './maps.ts';
-import { mapsOf } from './maps.ts';
-import type { ServiceInput } from './matching.ts';
 import { type ListenerInput, type RouteInput, tidyMatch } from './matching.ts';
 import { firstName, forHosts, type NameTurn, nameTurns } from './server-names.ts';
-import { Services, uniqueName } from './services.ts';
+import { type Services, uniqueName } from './services.ts';
 import { listenerSettings } from './settings.ts';
 import { listenerTls } from './tls.ts';
-import { upstreamsOf } from './upstreams.ts';
 import { setsOf } from './variables.ts';
-
-/** What an importer gathers: named parts, and the lines that they come from. */
-export type Outcome = {
-  readonly listeners: Map<string, ListenerInput>;
-  readonly services: Map<string, ServiceInput>;
-  readonly lines: Map<string, number>;
-};
-
-/** How the outside of the file is reached. */
-export type Reach = {
-  readonly io: ImportIo;
-  /** A file's path as the configuration means it. */
-  readonly pathOf: (file: string) => string;
-};
 
 /** A route with what decides on the whole listener. */
 type Placed = LocationRoute & {
@@ -45,25 +28,15 @@ type Placed = LocationRoute & {
 };
 
 /** Translates an `http` block: a listener for each address, with the routes of all its servers. */
-export function translateHttp(
-  http: Scope,
-  outcome: Outcome,
-  reach: Reach,
-  findings: Findings,
-): void {
-  const services = new Services(upstreamsOf(http), findings, outcome.services);
-  const maps = mapsOf(http);
-  const servers = named(http.own, 'server').map((one) => http.inner(one));
-  for (const { directive } of servers) findings.translated(directive);
+export function translateHttp(block: Block, outcome: Outcome): void {
+  const { servers, maps, findings } = block;
   // Upgrades are passed on without being told to.
   for (const { source, directive } of maps.values()) {
     if (source === 'http_upgrade') findings.translated(directive);
   }
   for (const group of listenGroups(servers, findings)) {
-    const listener = new HttpListener(group, maps, services, reach, findings);
-    listener.build(outcome);
+    new HttpListener(group, block).build(outcome);
   }
-  for (const [path, line] of services.lines) outcome.lines.set(path, line);
 }
 
 class HttpListener {
@@ -74,13 +47,7 @@ class HttpListener {
   readonly #findings: Findings;
   readonly #scheme: 'http' | 'https';
 
-  constructor(
-    group: ListenGroup,
-    maps: ReadonlyMap<string, VariableMap>,
-    services: Services,
-    reach: Reach,
-    findings: Findings,
-  ) {
+  constructor(group: ListenGroup, { maps, services, reach, findings }: Block) {
     this.#group = group;
     this.#maps = maps;
     this.#services = services;

@@ -1,10 +1,11 @@
 import { posix } from 'node:path';
 import { didYouMean } from '../../base/did-you-mean.ts';
 import type { ImportIo, ImportResult } from '../report.ts';
+import { type Outcome, readBlock } from './block.ts';
 import { type Directive, Scope } from './directive.ts';
 import { rowOf } from './directive-table.ts';
 import { Findings } from './findings.ts';
-import { type Outcome, translateHttp } from './http.ts';
+import { translateHttp } from './http.ts';
 import { type Context, isKnown, isKnownAnywhere, namesIn } from './known-directives.ts';
 import { parse } from './parser.ts';
 import { translateStream } from './stream.ts';
@@ -25,10 +26,10 @@ export function importNginx(text: string, file: string, io: ImportIo): ImportRes
   if (errors.length === 0) {
     const main = new Scope(topLevel(directives));
     const pathOf = (path: string) => posix.resolve(posix.dirname(file), path);
+    const read = (one: Directive) => readBlock(main.inner(one), outcome, { io, pathOf }, findings);
     for (const one of main.own) {
-      if (one.name === 'http') translateHttp(main.inner(one), outcome, { io, pathOf }, findings);
-      if (one.name === 'stream')
-        translateStream(main.inner(one), outcome, { io, pathOf }, findings);
+      if (one.name === 'http') translateHttp(read(one), outcome);
+      if (one.name === 'stream') translateStream(read(one), outcome);
     }
     judgeRest(main.own, 'main', findings);
   }

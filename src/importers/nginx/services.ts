@@ -1,3 +1,4 @@
+import type { Outcome } from './block.ts';
 import type { Directive } from './directive.ts';
 import type { Findings } from './findings.ts';
 import type { ServiceInput } from './matching.ts';
@@ -23,20 +24,15 @@ export function uniqueName(text: string, taken: { has(name: string): boolean }):
 
 /** The services of a configuration: one for each upstream and way to use it. */
 export class Services {
-  readonly lines = new Map<string, number>();
   readonly #upstreams: ReadonlyMap<string, Directive>;
   readonly #findings: Findings;
-  readonly #services: Map<string, ServiceInput>;
+  readonly #outcome: Outcome;
   readonly #names = new Map<string, string>();
 
-  constructor(
-    upstreams: ReadonlyMap<string, Directive>,
-    findings: Findings,
-    services: Map<string, ServiceInput>,
-  ) {
+  constructor(upstreams: ReadonlyMap<string, Directive>, findings: Findings, outcome: Outcome) {
     this.#upstreams = upstreams;
     this.#findings = findings;
-    this.#services = services;
+    this.#outcome = outcome;
   }
 
   /** Whether a name is that of an `upstream`. */
@@ -69,10 +65,11 @@ export class Services {
     const key = `${target} ${JSON.stringify(service)}`;
     const known = this.#names.get(key);
     if (known !== undefined) return known;
-    const name = uniqueName(target.replace(/^unix:\/?/, ''), this.#services);
-    this.#services.set(name, service);
+    const { services, lines } = this.#outcome;
+    const name = uniqueName(target.replace(/^unix:\/?/, ''), services);
+    services.set(name, service);
     this.#names.set(key, name);
-    this.lines.set(`services.${name}`, (upstream ?? from).line);
+    lines.set(`services.${name}`, (upstream ?? from).line);
     return name;
   }
 }

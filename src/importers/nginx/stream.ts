@@ -1,40 +1,29 @@
+import type { Block, Outcome, Reach } from './block.ts';
 import { type Directive, named, type Scope } from './directive.ts';
 import type { Findings } from './findings.ts';
 import { accessOf } from './guards.ts';
-import type { Outcome, Reach } from './http.ts';
 import { type ListenGroup, listenGroups } from './listens.ts';
-import { mapsOf, type VariableMap } from './maps.ts';
+import type { VariableMap } from './maps.ts';
 import { hostOfName, type ListenerInput, type RouteInput, type ServiceInput } from './matching.ts';
 import { proxyTimeouts, retriesOf, upstreamTls } from './proxying.ts';
-import { Services, uniqueName } from './services.ts';
+import { type Services, uniqueName } from './services.ts';
 import { listenerSettings } from './settings.ts';
 import { listenerTls } from './tls.ts';
-import { upstreamsOf } from './upstreams.ts';
 import { durationOf } from './values.ts';
 import { expandSets, setsOf, soleVariable } from './variables.ts';
 
 /** Translates a `stream` block: a listener for each server. */
-export function translateStream(
-  stream: Scope,
-  outcome: Outcome,
-  reach: Reach,
-  findings: Findings,
-): void {
-  const services = new Services(upstreamsOf(stream), findings, outcome.services);
-  const maps = mapsOf(stream);
-  const servers = named(stream.own, 'server').map((one) => stream.inner(one));
-  for (const { directive } of servers) findings.translated(directive);
+export function translateStream(block: Block, outcome: Outcome): void {
+  const { servers, findings } = block;
   // An address of TCP is another one than the same of UDP.
   const isUdp = (server: Scope) =>
     named(server.own, 'listen').some(({ args }) => args.includes('udp'));
   for (const udp of [false, true]) {
     const own = servers.filter((server) => isUdp(server) === udp);
     for (const group of listenGroups(own, findings)) {
-      const listener = new StreamListener(group, maps, services, reach, findings);
-      listener.build(outcome);
+      new StreamListener(group, block).build(outcome);
     }
   }
-  for (const [path, line] of services.lines) outcome.lines.set(path, line);
 }
 
 type Protocol = ListenerInput['protocol'];
@@ -47,13 +36,7 @@ class StreamListener {
   readonly #reach: Reach;
   readonly #findings: Findings;
 
-  constructor(
-    group: ListenGroup,
-    maps: ReadonlyMap<string, VariableMap>,
-    services: Services,
-    reach: Reach,
-    findings: Findings,
-  ) {
+  constructor(group: ListenGroup, { maps, services, reach, findings }: Block) {
     this.#group = group;
     this.#server = group.fallback;
     this.#maps = maps;
