@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DockerDaemon, type Outcome, run } from '../support/docker-daemon.ts';
-import type { Place } from '../support/etcd.ts';
+import type { Place } from '../support/member-processes.ts';
 import { processTree } from '../support/processes.ts';
 
 const LOAD = fileURLToPath(new URL('./load.mjs', import.meta.url));

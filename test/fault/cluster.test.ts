@@ -5,8 +5,9 @@ import { type LoadResult, Site, type SiteHost } from '../e2e/site.ts';
 import { noConsul } from '../support/consul.ts';
 import { ConsulCluster } from '../support/consul-cluster.ts';
 import { missing } from '../support/docker-daemon.ts';
-import { EtcdCluster, noEtcd, type Place } from '../support/etcd.ts';
+import { EtcdCluster, noEtcd } from '../support/etcd.ts';
 import { figure, ms } from '../support/figures.ts';
+import type { Place } from '../support/member-processes.ts';
 
 const MANAGERS = 3;
 const HOSTS = 4;

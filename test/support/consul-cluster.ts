@@ -1,17 +1,6 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { consulProgram } from './consul.ts';
-import type { Place } from './etcd.ts';
 import { eventually, freePorts } from './gateway.ts';
-
-const PATIENCE_MS = 2000;
-/** Prints what an address answers. */
-const GET = `const answer = await fetch(process.argv[1]);
-if (!answer.ok) throw new Error('Consul answers ' + answer.status);
-process.stdout.write(await answer.text());`;
+import { askFrom, MemberProcesses, type Place } from './member-processes.ts';
 
 type Member = {
   readonly name: string;
@@ -25,9 +14,8 @@ type Member = {
 
 /** Real Consul servers that vote, and agents on other hosts, each a process with its state on disk. */
 export class ConsulCluster {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'sluice-consul-'));
+  readonly #processes = new MemberProcesses('consul');
   readonly #members: readonly Member[];
-  readonly #children = new Map<string, ChildProcess>();
 
   private constructor(members: readonly Member[]) {
     this.#members = members;
@@ -79,7 +67,7 @@ export class ConsulCluster {
     const { place, votes, http, server, lan } = member;
     const flags = [`-node=${name}`];
     if (votes) flags.push('-server', `-bootstrap-expect=${this.#servers.length}`);
-    flags.push(`-data-dir=${join(this.#folder, name)}`);
+    flags.push(`-data-dir=${this.#processes.folderOf(name)}`);
     flags.push(`-bind=${place.address}`, `-client=${place.address}`, `-http-port=${http}`);
     flags.push(`-server-port=${server}`, `-serf-lan-port=${lan}`, '-serf-wan-port=-1');
     flags.push('-dns-port=-1', '-grpc-port=-1');
@@ -89,8 +77,7 @@ export class ConsulCluster {
     flags.push('-retry-interval=1s', '-hcl=disable_update_check = true');
     // Elections as fast as Consul advises for production.
     flags.push('-hcl=performance { raft_multiplier = 1 }');
-    const [file = '', ...args] = [...place.enter, consulProgram ?? '', 'agent', ...flags];
-    this.#children.set(name, spawn(file, args, { stdio: 'ignore' }));
+    this.#processes.start(name, place, [consulProgram ?? '', 'agent', ...flags]);
   }
 
   /** Name of the server that leads, as any of them tells it. */
@@ -114,18 +101,12 @@ export class ConsulCluster {
     return checks.map(({ Node }) => Node);
   }
 
-  async kill(name: string): Promise<void> {
-    const child = this.#children.get(name);
-    this.#children.delete(name);
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
+  kill(name: string): Promise<void> {
+    return this.#processes.kill(name);
   }
 
-  async close(): Promise<void> {
-    for (const { name } of this.#members) await this.kill(name);
-    rmSync(this.#folder, { recursive: true, force: true });
+  close(): Promise<void> {
+    return this.#processes.close();
   }
 
   /** Whether all of them know each other, and who leads. */
@@ -140,11 +121,7 @@ export class ConsulCluster {
     return all.every(Boolean);
   }
 
-  async #get({ place, http }: Member, path: string): Promise<unknown> {
-    const url = `http://${place.address}:${http}${path}`;
-    const node = [process.execPath, '--input-type=module', '-e', GET, url];
-    const [file = '', ...args] = [...place.enter, ...node];
-    const { stdout } = await promisify(execFile)(file, args, { timeout: PATIENCE_MS });
-    return JSON.parse(stdout);
+  #get({ place, http }: Member, path: string): Promise<unknown> {
+    return askFrom(place, `http://${place.address}:${http}${path}`);
   }
 }

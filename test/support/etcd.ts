@@ -1,9 +1,6 @@
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { execFileSync } from 'node:child_process';
 import { eventually, freePorts } from './gateway.ts';
+import { askFrom, MemberProcesses, type Place } from './member-processes.ts';
 
 function version(): string | undefined {
   try {
@@ -18,16 +15,7 @@ function version(): string | undefined {
 /** Why no etcd can be started here, for a test's `skip`; false when one can. */
 export const noEtcd = version() ? false : 'no etcd program; the package etcd-server has one';
 
-/** Where a cluster runs: its address there, and what runs a command there. */
-export type Place = { readonly address: string; readonly enter: readonly string[] };
-
 const HERE: Place = { address: '127.0.0.1', enter: [] };
-const PATIENCE_MS = 2000;
-/** Posts a body to an address and prints the answer. */
-const POST = `const [url, body] = process.argv.slice(1);
-const answer = await fetch(url, { method: 'POST', body });
-if (!answer.ok) throw new Error('etcd answers ' + answer.status);
-process.stdout.write(await answer.text());`;
 
 type Member = {
   readonly name: string;
@@ -38,9 +26,8 @@ type Member = {
 
 /** A real cluster of etcd, each member a process. */
 export class EtcdCluster {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'sluice-etcd-'));
+  readonly #processes = new MemberProcesses('etcd');
   readonly #members: readonly Member[];
-  readonly #children = new Map<string, ChildProcess>();
 
   private constructor(members: readonly Member[]) {
     this.#members = members;
@@ -82,15 +69,14 @@ export class EtcdCluster {
     const all = this.#members
       .map((one) => `${one.name}=http://${one.place.address}:${one.peer}`)
       .join(',');
-    const flags = ['--name', name, '--data-dir', join(this.#folder, name)];
+    const flags = ['--name', name, '--data-dir', this.#processes.folderOf(name)];
     flags.push('--listen-client-urls', url(member.client));
     flags.push('--advertise-client-urls', url(member.client));
     flags.push('--listen-peer-urls', url(member.peer));
     flags.push('--initial-advertise-peer-urls', url(member.peer));
     flags.push('--initial-cluster', all, '--heartbeat-interval', '100');
     flags.push('--election-timeout', '1000', '--logger', 'zap', '--log-outputs', '/dev/null');
-    const [file = '', ...args] = [...place.enter, 'etcd', ...flags];
-    this.#children.set(name, spawn(file, args, { stdio: 'ignore' }));
+    this.#processes.start(name, place, ['etcd', ...flags]);
   }
 
   /** Name of the member that leads. */
@@ -116,21 +102,15 @@ export class EtcdCluster {
   }
 
   signal(name: string, signal: NodeJS.Signals): void {
-    this.#children.get(name)?.kill(signal);
+    this.#processes.signal(name, signal);
   }
 
-  async kill(name: string): Promise<void> {
-    const child = this.#children.get(name);
-    this.#children.delete(name);
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
+  kill(name: string): Promise<void> {
+    return this.#processes.kill(name);
   }
 
-  async close(): Promise<void> {
-    for (const name of this.names) await this.kill(name);
-    rmSync(this.#folder, { recursive: true, force: true });
+  close(): Promise<void> {
+    return this.#processes.close();
   }
 
   async #answers(): Promise<boolean> {
@@ -138,11 +118,7 @@ export class EtcdCluster {
     return (await Promise.allSettled(all)).every(({ status }) => status === 'fulfilled');
   }
 
-  async #post({ place, client }: Member, path: string, body: unknown): Promise<unknown> {
-    const url = `http://${place.address}:${client}${path}`;
-    const node = [process.execPath, '--input-type=module', '-e', POST];
-    const [file = '', ...args] = [...place.enter, ...node, url, JSON.stringify(body)];
-    const { stdout } = await promisify(execFile)(file, args, { timeout: PATIENCE_MS });
-    return JSON.parse(stdout);
+  #post({ place, client }: Member, path: string, body: unknown): Promise<unknown> {
+    return askFrom(place, `http://${place.address}:${client}${path}`, body);
   }
 }
