@@ -135,7 +135,7 @@ export function resolvConf(container: Container, context: CompileContext): strin
 }
 
 function extraHosts(container: Container, { registry, options }: CompileContext): string[] {
-  const bridge = [...registry.networks].find(({ name }) => name === 'bridge');
+  const bridge = registry.findNetworkNamed('bridge');
   return container.spec.extraHosts.flatMap((entry) => {
     const [, name = '', address = ''] = /^([^:=]+)[:=](.*)$/.exec(entry) ?? [];
     if (address !== 'host-gateway') return [`${address.replace(/^\[|\]$/g, '')}\t${name}`];

@@ -77,6 +77,10 @@ export class Registry {
     return this.#networks.get(id);
   }
 
+  findNetworkNamed(name: string): Network | undefined {
+    return [...this.#networks.values()].find((network) => network.name === name);
+  }
+
   /** By id, name (with or without a leading slash) or the beginning of an id. */
   container(key: string): Container {
     const found = lookUp(this.#containers.values(), key.replace(/^\//, ''), 'container');

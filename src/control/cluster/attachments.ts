@@ -142,11 +142,15 @@ export class ClusterAttachments implements ClusterNetworks {
     }
   }
 
+  /** The network of an attachment as this host has it: by id, or by name when it was made anew since. */
+  #known({ networkId, networkName }: Pick<Attachment, 'networkId' | 'networkName'>) {
+    const { registry } = this.#deps.engine;
+    return registry.findNetwork(networkId) ?? registry.findNetworkNamed(networkName);
+  }
+
   /** The network of the cluster that an attachment means; undefined: it is of this host. */
   async #overlayOf({ networkId, networkName }: Attachment): Promise<Network | undefined> {
-    const { registry } = this.#deps.engine;
-    const named = [...registry.networks].find(({ name }) => name === networkName);
-    const known = registry.findNetwork(networkId) ?? named;
+    const known = this.#known({ networkId, networkName });
     if (known && known.scope !== 'swarm') return undefined;
     return (await this.find(networkId)) ?? (await this.find(networkName));
   }
@@ -175,11 +179,7 @@ export class ClusterAttachments implements ClusterNetworks {
     { spec }: Container,
     attachments: readonly Attachment[],
   ): Promise<readonly Attachment[]> {
-    const { registry } = this.#deps.engine;
-    const networks = attachments.flatMap(({ networkId, networkName }) => {
-      const named = [...registry.networks].find(({ name }) => name === networkName);
-      return registry.findNetwork(networkId) ?? named ?? [];
-    });
+    const networks = attachments.flatMap((one) => this.#known(one) ?? []);
     const open = networks.filter(({ internal }) => !internal);
     const needed = open.length > 0 && open.every(({ driver }) => driver === OVERLAY);
     if (!needed || isTask(spec)) return attachments;

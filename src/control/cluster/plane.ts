@@ -138,8 +138,7 @@ export class HostClusterPlane implements ClusterPlane {
   }
 
   get #gateway(): Network | undefined {
-    const { registry } = this.#deps.engine;
-    return [...registry.networks].find(({ name }) => name === GATEWAY_BRIDGE);
+    return this.#deps.engine.registry.findNetworkNamed(GATEWAY_BRIDGE);
   }
 
   async #makeGateway(): Promise<void> {
