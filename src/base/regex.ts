@@ -62,3 +62,8 @@ export function keptRegex(source: string): LinearRegex {
   }
   return regex;
 }
+
+/** The text as a regular expression that matches it and nothing else. */
+export function quoted(text: string): string {
+  return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+}

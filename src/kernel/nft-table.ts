@@ -45,9 +45,6 @@ export type TableContent = {
   readonly chains: ReadonlySet<string>;
 };
 
-/** An empty content. */
-export const EMPTY_CONTENT: TableContent = { elements: new Map(), chains: new Set() };
-
 const NO_ELEMENTS: ReadonlyMap<string, string> = new Map();
 /** Larger additions are cut: one huge message would hold the kernel's lock for its whole time. */
 const MAX_ELEMENTS_PER_COMMAND = 2000;

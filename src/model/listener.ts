@@ -154,5 +154,4 @@ export const listener = z.strictObject({
 
 export type Listener = z.output<typeof listener>;
 export type ListenerTls = z.output<typeof listenerTls>;
-export type ListenerLimits = z.output<typeof listenerLimits>;
 export type Protocol = Listener['protocol'];

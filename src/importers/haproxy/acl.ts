@@ -1,4 +1,4 @@
-import { linearRegex } from '../../base/regex.ts';
+import { linearRegex, quoted } from '../../base/regex.ts';
 import { isAddress } from '../../model/fields.ts';
 import {
   type Conditions,
@@ -8,7 +8,6 @@ import {
   TRUE,
   type ValuePattern,
 } from './formula.ts';
-import { quoted } from './values.ts';
 
 /** What a condition can be asked about a listener before any request. */
 export type Situation = {

@@ -1,5 +1,4 @@
-import { linearRegex } from '../../base/regex.ts';
-import { quoted } from './values.ts';
+import { linearRegex, quoted } from '../../base/regex.ts';
 
 export type Expression = string | { readonly regex: string };
 export type ValuePattern = string | { readonly regex: string } | { readonly present: boolean };

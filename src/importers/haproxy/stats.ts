@@ -1,7 +1,8 @@
+import { quoted } from '../../base/regex.ts';
 import { conjunctions, type Formula, TRUE } from './formula.ts';
 import type { ProxySection } from './proxy.ts';
 import { type RouteInput, type RuleSource, type Step, splitRule } from './rules.ts';
-import { duration, parseTime, quoted } from './values.ts';
+import { duration, parseTime } from './values.ts';
 
 const DEFAULT_URI = '/haproxy?stats';
 const DEFAULT_REALM = 'HAProxy Statistics';

@@ -21,21 +21,9 @@ export function duration(ms: number): string {
   return formatDuration(Math.max(1, Math.min(MAX_DURATION_MS, Math.round(ms))));
 }
 
-/** Bytes of `10k`, `1m` or `512`; undefined: no size. */
-export function parseSize(text: string | undefined): number | undefined {
-  const match = /^(\d+)([kmg])?$/i.exec(text ?? '');
-  if (!match) return undefined;
-  return Number(match[1]) * 1024 ** (' kmg'.indexOf(match[2]?.toLowerCase() ?? ' ') || 0);
-}
-
 /** A whole number that is not negative, or undefined. */
 export function parseCount(text: string | undefined): number | undefined {
   return /^\d{1,9}$/.test(text ?? '') ? Number(text) : undefined;
-}
-
-/** The text as a regular expression that matches it and nothing else. */
-export function quoted(text: string): string {
-  return text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 }
 
 /** An object without the keys whose value is undefined. */

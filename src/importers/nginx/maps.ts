@@ -1,6 +1,7 @@
+import { quoted } from '../../base/regex.ts';
 import type { Directive } from './directive.ts';
 import { named, type Scope } from './directive.ts';
-import { quoted, regexOf } from './values.ts';
+import { regexOf } from './values.ts';
 import { soleVariable } from './variables.ts';
 
 /** One line of a map: what the source has to be, and what the variable then is. */

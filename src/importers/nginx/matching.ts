@@ -1,6 +1,6 @@
+import { quoted } from '../../base/regex.ts';
 import type { GatewayConfigInput } from '../../model/gateway-config.ts';
 import { HOST_PATTERN } from '../../model/route.ts';
-import { quoted } from './values.ts';
 
 /** Parts of our configuration as a person writes them. */
 export type ListenerInput = NonNullable<GatewayConfigInput['listeners']>[string];

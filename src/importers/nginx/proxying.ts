@@ -1,7 +1,8 @@
+import { quoted } from '../../base/regex.ts';
 import type { Directive, Scope } from './directive.ts';
 import type { Findings } from './findings.ts';
 import type { RouteInput, ServiceInput } from './matching.ts';
-import { countOf, durationOf, quoted } from './values.ts';
+import { countOf, durationOf } from './values.ts';
 import { type Place, templateOf } from './variables.ts';
 
 type Rewrite = NonNullable<RouteInput['rewrite']>;

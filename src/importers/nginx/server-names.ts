@@ -1,8 +1,9 @@
+import { quoted } from '../../base/regex.ts';
 import { type Directive, named, type Scope } from './directive.ts';
 import type { Findings } from './findings.ts';
 import type { ListenGroup } from './listens.ts';
 import { hostOfName, type MatchInput, type RouteInput } from './matching.ts';
-import { quoted, regexOf } from './values.ts';
+import { regexOf } from './values.ts';
 
 type Host = string | { regex: string };
 

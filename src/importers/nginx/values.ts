@@ -62,11 +62,6 @@ export function encodedPath(path: string): string {
   return path.isWellFormed() ? encodeURI(path) : path;
 }
 
-/** An expression that matches a text as it is. */
-export function quoted(text: string): string {
-  return text.replaceAll(/[\\^$.|?*+()[\]{}]/g, '\\$&');
-}
-
 /** A PCRE expression as RE2, or why it has none. */
 export function regexOf(
   source: string,

@@ -232,12 +232,6 @@ export function issuerOf(
     .find((root) => certificate.checkIssued(root) && certificate.verify(root.publicKey));
 }
 
-/** The certificates of a PEM text. */
-export function splitPem(text: string): string[] {
-  const found = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g);
-  return (found ?? []).map((one) => `${one}\n`);
-}
-
 /** When to ask for the next certificate: somewhere in 50 to 80 % of its life; `chance` in [0, 1). */
 export function renewalTime({ notBefore, notAfter }: NodeIdentity, chance: number): number {
   const [from, life] = [notBefore + BACKDATED_MS, notAfter - notBefore - BACKDATED_MS];
