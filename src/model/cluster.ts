@@ -129,7 +129,17 @@ export type ServicePort = {
 /** How many tasks, and where. */
 export type ServiceMode =
   | { readonly kind: 'replicated'; readonly replicas: number }
-  | { readonly kind: 'global' };
+  | { readonly kind: 'global' }
+  | {
+      readonly kind: 'replicated-job';
+      /** Tasks that are to complete, and how many of them may run at once. */
+      readonly completions: number;
+      readonly concurrent: number;
+    }
+  | { readonly kind: 'global-job' };
+
+/** Which run of a job the present one is, counted from 0, and when it began. */
+export type JobRun = { readonly iteration: number; readonly began: string };
 
 /** How tasks are replaced; times in ms; `parallelism` 0: all at once. */
 export type UpdateRule = {
@@ -229,6 +239,8 @@ export type ClusterService = ObjectMeta & {
    */
   readonly ports: readonly ServicePort[];
   readonly progress: UpdateProgress | undefined;
+  /** Of a job alone: its tasks are to complete once in each run. */
+  readonly job?: JobRun;
 };
 
 /** Only ever moves forward, in this order. */
@@ -276,6 +288,8 @@ export type ClusterTask = ObjectMeta & {
   /** Empty until it is scheduled. */
   readonly nodeId: string;
   readonly specVersion: number;
+  /** The run of a job that it is part of. */
+  readonly iteration?: number;
   /** The service's at that version; complete, so that a node needs nothing else. */
   readonly template: TaskTemplate;
   readonly ports: readonly ServicePort[];

@@ -130,7 +130,13 @@ test('a specification that cannot be carried out is refused before it is stored'
     /number of replicas 1000000000/,
     spec({ Mode: { Replicated: { Replicas: 1e9 } } }),
   );
-  await create(501, /jobs are not served/, spec({ Mode: { GlobalJob: {} } }));
+  const jobs = /update and rollback configuration is not supported for jobs/;
+  await create(400, jobs, spec({ Mode: { GlobalJob: {} }, RollbackConfig: { Parallelism: 1 } }));
+  await create(
+    400,
+    /number of concurrent tasks -1/,
+    spec({ Mode: { ReplicatedJob: { MaxConcurrent: -1 } } }),
+  );
   const mount = { Type: 'bind', Source: '/a', Target: '/b' };
   await create(400, /duplicate mount point: \/b/, spec({}, { Mounts: [mount, mount] }));
   await create(

@@ -1,4 +1,5 @@
 import { NO_REPORT } from '../../src/control/cluster/report.ts';
+import { isJob } from '../../src/control/cluster/services.ts';
 import type {
   Cluster,
   ClusterNode,
@@ -84,6 +85,7 @@ export function aService(name: string, spec: ServiceSpec = aSpec()): ClusterServ
   return {
     ...{ ...meta(name), spec, previous: undefined, specVersion: 1, vips: {}, ports: spec.ports },
     progress: undefined,
+    ...(isJob(spec.mode) && { job: { iteration: 0, began: EPOCH } }),
   };
 }
 

@@ -34,7 +34,7 @@ export class CallsUnderWay {
 
   /** A client may call on this connection. */
   connected(socket: Socket): void {
-    if (!this.#quiet.has(socket)) socket.once('close', () => this.#quiet.delete(socket));
+    socket.once('close', () => this.#quiet.delete(socket));
     this.#quiet.set(socket, performance.now());
   }
 
@@ -53,7 +53,7 @@ export class CallsUnderWay {
     };
     (connection ?? response).once('close', () => {
       entry.closed = true;
-      if (!connection && !socket.destroyed) this.connected(socket);
+      if (!connection && !socket.destroyed) this.#quiet.set(socket, performance.now());
       changed();
     });
     return {

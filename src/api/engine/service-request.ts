@@ -1,6 +1,5 @@
-import { unsupported } from '../../base/faults.ts';
 import { invalidArgument } from '../../control/cluster/refusals.ts';
-import type { ServiceOrder } from '../../control/cluster/services.ts';
+import { isJob, type ServiceOrder } from '../../control/cluster/services.ts';
 import type { ServiceMode, ServicePort, UpdateRule } from '../../model/cluster.ts';
 import { Fields } from './fields.ts';
 import { spelled } from './service-names.ts';
@@ -15,26 +14,41 @@ const ORDERS = ['stop-first', 'start-first'] as const;
 const TRANSPORTS = ['tcp', 'udp', 'sctp'] as const;
 const PUBLISH_MODES = ['ingress', 'host'] as const;
 const MAX_PORT = 65_535;
+const MODES = ['Replicated', 'Global', 'ReplicatedJob', 'GlobalJob'] as const;
+/** What is counted, in words. */
+const COUNTS = {
+  Replicas: 'replicas',
+  TotalCompletions: 'completions',
+  MaxConcurrent: 'concurrent tasks',
+} as const;
 /** Tasks of one service at most. */
 const MAX_REPLICAS = 100_000;
 
 function mode(spec: Fields): ServiceMode {
   const fields = spec.fields('Mode');
-  for (const job of ['ReplicatedJob', 'GlobalJob']) {
-    if (fields.optionalFields(job)) {
-      throw unsupported('jobs are not served: the modes of a service are replicated and global');
+  const given = MODES.filter((name) => fields.optionalFields(name));
+  if (given.length > 1) throw invalidArgument('must specify only one service mode');
+  const [name = 'Replicated'] = given;
+  const own = fields.fields(name);
+  switch (name) {
+    case 'Global':
+      return { kind: 'global' };
+    case 'GlobalJob':
+      return { kind: 'global-job' };
+    case 'ReplicatedJob': {
+      const concurrent = count(own, 'MaxConcurrent', 1);
+      const completions = count(own, 'TotalCompletions', concurrent);
+      return { kind: 'replicated-job', completions, concurrent };
     }
+    default:
+      return { kind: 'replicated', replicas: count(own, 'Replicas', 1) };
   }
-  const replicated = fields.optionalFields('Replicated');
-  if (fields.optionalFields('Global')) {
-    if (replicated) throw invalidArgument('must specify only one service mode');
-    return { kind: 'global' };
-  }
-  const replicas = replicated?.optionalNumber('Replicas') ?? 1;
-  if (Number.isInteger(replicas) && replicas >= 0 && replicas <= MAX_REPLICAS) {
-    return { kind: 'replicated', replicas };
-  }
-  throw invalidArgument(`invalid number of replicas ${replicas}: it is 0 to ${MAX_REPLICAS}`);
+}
+
+function count(fields: Fields, name: keyof typeof COUNTS, fallback: number): number {
+  const value = fields.optionalNumber(name) ?? fallback;
+  if (Number.isInteger(value) && value >= 0 && value <= MAX_REPLICAS) return value;
+  throw invalidArgument(`invalid number of ${COUNTS[name]} ${value}: it is 0 to ${MAX_REPLICAS}`);
 }
 
 function updateRule(spec: Fields, name: string): UpdateRule {
@@ -102,6 +116,21 @@ function endpoint(spec: Fields) {
   return { resolution, ports } as const;
 }
 
+function modeView(mode: ServiceMode) {
+  switch (mode.kind) {
+    case 'replicated':
+      return { Replicated: { Replicas: mode.replicas } };
+    case 'replicated-job': {
+      const { concurrent, completions } = mode;
+      return { ReplicatedJob: { MaxConcurrent: concurrent, TotalCompletions: completions } };
+    }
+    case 'global-job':
+      return { GlobalJob: {} };
+    default:
+      return { Global: {} };
+  }
+}
+
 /** The request to be shown again: complete, its networks by their ids. */
 function askedOf(spec: Fields, wanted: ServiceMode, ids: readonly string[]) {
   const { Networks, ...raw } = new Fields(spelled(spec.raw)).raw;
@@ -117,8 +146,7 @@ function askedOf(spec: Fields, wanted: ServiceMode, ids: readonly string[]) {
       ForceUpdate: template['ForceUpdate'] ?? 0,
       Runtime: template['Runtime'] ?? 'container',
     },
-    Mode:
-      wanted.kind === 'replicated' ? { Replicated: { Replicas: wanted.replicas } } : { Global: {} },
+    Mode: modeView(wanted),
     EndpointSpec: raw['EndpointSpec'] ?? { Mode: 'vip' },
   };
 }
@@ -131,6 +159,12 @@ export function serviceOrder(spec: Fields, resolve: NetworkResolver): ServiceOrd
   const networks = own.length > 0 ? own : spec.objects('Networks');
   const { template, networkIds } = taskTemplate(task, networks, resolve);
   const wanted = mode(spec);
+  if (
+    isJob(wanted) &&
+    (spec.optionalFields('UpdateConfig') || spec.optionalFields('RollbackConfig'))
+  ) {
+    throw invalidArgument('update and rollback configuration is not supported for jobs');
+  }
   return {
     name: spec.text('Name'),
     labels: spec.textMap('Labels'),

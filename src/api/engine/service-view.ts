@@ -1,7 +1,10 @@
-import { nodesOf, progress, tasksOf, type Versioned } from '../../control/cluster/cluster-state.ts';
+import { nodesOf, tasksOf, type Versioned } from '../../control/cluster/cluster-state.ts';
 import type { ManagerPart } from '../../control/cluster/manager.ts';
+import { isDone, isOfRun, isWanted } from '../../control/cluster/orchestration/slots.ts';
+import { isJob } from '../../control/cluster/services.ts';
 import type {
   ClusterService,
+  ServiceMode,
   ServicePort,
   ServiceSpec,
   UpdateProgress,
@@ -45,7 +48,12 @@ function updateView(rule: UpdateRule) {
 }
 
 /** A specification as it was asked for; with defaults for what its client has left out. */
-function specView({ asked }: ServiceSpec, name: string, labels: unknown, withDefaults: boolean) {
+function specView(
+  { asked, mode }: ServiceSpec,
+  name: string,
+  labels: unknown,
+  withDefaults: boolean,
+) {
   const spec = new Fields(asked).raw;
   const shown = { ...spec, Name: name, Labels: labels };
   if (!withDefaults) return shown;
@@ -64,8 +72,10 @@ function specView({ asked }: ServiceSpec, name: string, labels: unknown, withDef
         ...container,
       },
     },
-    UpdateConfig: spec['UpdateConfig'] ?? updateView(DEFAULT_UPDATE),
-    RollbackConfig: spec['RollbackConfig'] ?? updateView(DEFAULT_UPDATE),
+    ...(!isJob(mode) && {
+      UpdateConfig: spec['UpdateConfig'] ?? updateView(DEFAULT_UPDATE),
+      RollbackConfig: spec['RollbackConfig'] ?? updateView(DEFAULT_UPDATE),
+    }),
   };
 }
 
@@ -97,7 +107,7 @@ export function serviceView(
   { value: service, version }: Versioned<ClusterService>,
   withDefaults = false,
 ) {
-  const { name, labels, spec, previous, previousLabels = labels, progress: update } = service;
+  const { name, labels, spec, previous, previousLabels = labels, progress: update, job } = service;
   return {
     ID: service.id,
     Version: { Index: version },
@@ -109,12 +119,24 @@ export function serviceView(
     }),
     Endpoint: endpointView(service),
     ...(update && { UpdateStatus: progressView(update) }),
+    ...(job && {
+      JobStatus: { JobIteration: { Index: job.iteration }, LastExecution: job.began },
+    }),
   };
 }
 
 type Counts = { RunningTasks: number; DesiredTasks: number; CompletedTasks: number };
 
-/** How many tasks of each service run and are to run, by the id of the service. */
+/** How many tasks are to run, as far as the mode alone says it; the others are counted. */
+function desiredBy(mode: ServiceMode): number {
+  if (mode.kind === 'replicated') return mode.replicas;
+  return mode.kind === 'replicated-job' ? mode.concurrent : 0;
+}
+
+/**
+ * How many tasks of each service run, are to run and, of the present run of a job, have completed,
+ * by the id of the service.
+ */
 export function serviceStatuses(
   { store }: ManagerPart,
   services: readonly ClusterService[],
@@ -124,19 +146,20 @@ export function serviceStatuses(
   );
   const counts = new Map<string, Counts>(
     services.map(({ id, spec: { mode } }) => {
-      const desired = mode.kind === 'replicated' ? mode.replicas : 0;
-      return [id, { RunningTasks: 0, DesiredTasks: desired, CompletedTasks: 0 }];
+      return [id, { RunningTasks: 0, DesiredTasks: desiredBy(mode), CompletedTasks: 0 }];
     }),
   );
-  const global = new Set(
-    services.flatMap(({ id, spec }) => (spec.mode.kind === 'global' ? id : [])),
-  );
-  for (const { value: task } of tasksOf(store)) {
-    const count = counts.get(task.serviceId);
-    if (!count || down.has(task.nodeId)) continue;
-    const wanted = progress(task.desired) <= progress('running');
-    if (task.report.state === 'running') count.RunningTasks++;
-    if (wanted && global.has(task.serviceId)) count.DesiredTasks++;
+  const byId = new Map(services.map((service) => [service.id, service]));
+  for (const task of tasksOf(store)) {
+    const { serviceId, nodeId, report } = task.value;
+    const [count, service] = [counts.get(serviceId), byId.get(serviceId)];
+    if (!count || !service) continue;
+    const done = isDone(task);
+    if (done && isOfRun(task, service)) count.CompletedTasks++;
+    if (down.has(nodeId)) continue;
+    if (report.state === 'running') count.RunningTasks++;
+    const counted = service.spec.mode.kind.startsWith('global');
+    if (counted && isWanted(task) && !done) count.DesiredTasks++;
   }
   return counts;
 }

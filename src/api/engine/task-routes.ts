@@ -14,7 +14,7 @@ import { needService } from '../../control/cluster/services.ts';
 import { type ClusterTask, TASK_STATES } from '../../model/cluster.ts';
 import { type Call, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
-import { taskViewer } from './task-view.ts';
+import { desiredState, taskViewer } from './task-view.ts';
 
 const FILTERS = [
   ...['_up-to-date', 'desired-state', 'id', 'label', 'name', 'node', 'runtime', 'service'],
@@ -37,7 +37,8 @@ function matcher(
     }
   }
   return (task) => {
-    const { id, name, serviceId, nodeId, desired } = task.value;
+    const { id, name, serviceId, nodeId } = task.value;
+    const desired = desiredState(task.value);
     const service = services.get(serviceId);
     return (
       (ofServices.size === 0 || ofServices.has(serviceId)) &&

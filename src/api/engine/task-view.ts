@@ -1,7 +1,13 @@
 import { networksOf, type Versioned } from '../../control/cluster/cluster-state.ts';
 import type { ManagerPart } from '../../control/cluster/manager.ts';
 import { shownNetwork } from '../../control/cluster/networks.ts';
-import type { ClusterNetwork, ClusterTask, TaskTemplate } from '../../model/cluster.ts';
+import { shownSlot } from '../../control/cluster/templates.ts';
+import type {
+  ClusterNetwork,
+  ClusterTask,
+  ClusterTaskState,
+  TaskTemplate,
+} from '../../model/cluster.ts';
 import { NS_PER_MS } from './durations.ts';
 import { portView, restartView } from './service-view.ts';
 
@@ -102,6 +108,11 @@ function attachmentView({ value: network, version }: Versioned<ClusterNetwork>, 
   };
 }
 
+/** What a task is to become; that of a job is to complete. */
+export function desiredState({ desired, iteration }: ClusterTask): ClusterTaskState {
+  return iteration !== undefined && desired === 'running' ? 'complete' : desired;
+}
+
 /** Makes views of tasks, with the networks that the cluster has now. */
 export function taskViewer({ store }: ManagerPart) {
   const networks = networksOf(store);
@@ -120,10 +131,11 @@ export function taskViewer({ store }: ManagerPart) {
       Labels: task.labels,
       Spec: specView(task.template),
       ServiceID: task.serviceId,
-      ...(task.slot > 0 && { Slot: task.slot }),
+      ...(task.slot > 0 && { Slot: shownSlot(task) }),
       ...(task.nodeId !== '' && { NodeID: task.nodeId }),
       Status: statusView(task),
-      DesiredState: task.desired,
+      DesiredState: desiredState(task),
+      ...(task.iteration !== undefined && { JobIteration: { Index: task.iteration } }),
       ...(attachments.length > 0 && { NetworksAttachments: attachments }),
     };
   };

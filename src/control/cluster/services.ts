@@ -4,7 +4,9 @@ import { checkPair } from '../../base/pem.ts';
 import type { Rng } from '../../base/rng.ts';
 import {
   type ClusterService,
+  type JobRun,
   KIND,
+  type ServiceMode,
   type ServiceSpec,
   type UpdateProgress,
 } from '../../model/cluster.ts';
@@ -114,6 +116,7 @@ export async function createService(
     const value: ClusterService = {
       ...{ id, name, labels, created: now, updated: now, spec, previous: undefined },
       ...{ specVersion: 1, vips: {}, ports: [], progress: undefined },
+      ...(isJob(spec.mode) && { job: { iteration: 0, began: now } }),
     };
     return [{ kind: KIND.service, id, value, expected: 0 }, claimName(KIND.service, name, id)];
   });
@@ -125,6 +128,17 @@ function makesOtherTasks(a: Order, b: Order): boolean {
   const ofTasks = ({ spec: { template, ports, resolution }, labels }: Order) =>
     JSON.stringify([template, ports, resolution, hasHttpLabels(labels)]);
   return ofTasks(a) !== ofTasks(b);
+}
+
+/** Whether tasks of a service are to complete, instead of going on. */
+export function isJob({ kind }: ServiceMode): boolean {
+  return kind === 'replicated-job' || kind === 'global-job';
+}
+
+/** The run of a job once it has another specification: a forced update begins the next one. */
+function nextRun(job: JobRun, before: ServiceSpec, after: ServiceSpec, now: string): JobRun {
+  if (before.template.forceUpdate === after.template.forceUpdate) return job;
+  return { iteration: job.iteration + 1, began: now };
 }
 
 /** Writes a service with another specification in place of the version that was read. */
@@ -141,7 +155,8 @@ async function replaceSpec(
     ...{ labels: order.labels, spec: order.spec, updated: now },
     ...{ previous: service.spec, previousLabels: service.labels },
     specVersion: replaces ? service.specVersion + 1 : service.specVersion,
-    progress: replaces ? progress : undefined,
+    progress: replaces && !service.job ? progress : undefined,
+    ...(service.job && { job: nextRun(service.job, service.spec, order.spec, now) }),
   };
   await replace(store, { kind: KIND.service, id: service.id, value, expected: version });
 }

@@ -93,18 +93,26 @@ export function expandSpec(spec: ContainerTemplate, context: TemplateContext): C
   };
 }
 
+type Placed = Pick<ClusterTask, 'slot' | 'nodeId' | 'iteration'>;
+
+/** The number of a slot as users see it: those of a job are counted from 0. */
+export function shownSlot({ slot, iteration }: Pick<Placed, 'slot' | 'iteration'>): number {
+  return iteration === undefined ? slot : slot - 1;
+}
+
 /** Which of a service's tasks one is, and those that it follows: its slot, or its node. */
-export function placeOf({ slot, nodeId }: Pick<ClusterTask, 'slot' | 'nodeId'>): string {
-  return slot === 0 ? nodeId : String(slot);
+export function placeOf(task: Placed): string {
+  return task.slot === 0 ? task.nodeId : String(shownSlot(task));
 }
 
 /** What a task's templates may speak of. */
 export function contextOf(
-  { id, serviceId, slot, nodeId }: ClusterTask,
+  task: ClusterTask,
   service: { readonly name: string; readonly labels: Readonly<Record<string, string>> },
   description: NodeDescription,
 ): TemplateContext {
-  const place = placeOf({ slot, nodeId });
+  const { id, serviceId, nodeId } = task;
+  const place = placeOf(task);
   const { hostname, os, arch } = description;
   return {
     service: { id: serviceId, ...service },

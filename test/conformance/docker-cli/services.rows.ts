@@ -137,7 +137,6 @@ swarmRows([
       await create(lab, 'gr', '--generic-resource', 'gpu=1'),
       /generic resources are not served/,
     );
-    refused(await create(lab, 'job', '--mode', 'replicated-job'), /jobs are not served/);
     refused(
       await create(lab, 'cred', '--credential-spec', 'file://x.json'),
       /credential specifications are not served/,

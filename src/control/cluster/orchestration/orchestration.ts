@@ -1,6 +1,7 @@
 import { Allocator } from './allocator.ts';
 import { Global } from './global.ts';
 import { Handover } from './handover.ts';
+import { Jobs } from './jobs.ts';
 import { Leader, type LeaderDeps } from './leader.ts';
 import { Reaper } from './reaper.ts';
 import { Replicas } from './replicas.ts';
@@ -15,6 +16,7 @@ export function stages(): Stage[] {
   return [
     allocator,
     new Replicas(),
+    new Jobs(),
     new Global(),
     new Restarts(),
     new Updater(),

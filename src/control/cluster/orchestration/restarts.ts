@@ -5,6 +5,7 @@ import { lossOf, unmetBy } from './node-fitness.ts';
 import { mayRestart } from './restart-rule.ts';
 import {
   following,
+  isDone,
   isServing,
   isWanted,
   type Service,
@@ -35,7 +36,9 @@ export class Restarts implements Stage {
 type End = 'ended' | 'lost' | 'leaves';
 
 /** Why a task that is wanted cannot stay as it is. */
-function endOf({ value }: Task, view: ClusterView): End | undefined {
+function endOf(task: Task, view: ClusterView): End | undefined {
+  const { value } = task;
+  if (isDone(task)) return undefined;
   if (isOver(value.report.state)) return 'ended';
   if (value.nodeId === '' || value.slot === 0) return undefined;
   const loss = lossOf(value.nodeId, view);

@@ -70,6 +70,16 @@ export function hasFailed({ value: { report } }: Task): boolean {
   return report.state === 'complete' || report.state === 'failed' || report.state === 'rejected';
 }
 
+/** Whether a task is part of the present run of its job, or of a service that is no job. */
+export function isOfRun({ value }: Task, { job }: ClusterService): boolean {
+  return value.iteration === job?.iteration;
+}
+
+/** Whether a job's task has done what it was for: it stays, and nothing follows it. */
+export function isDone({ value: { iteration, report } }: Task): boolean {
+  return iteration !== undefined && report.state === 'complete';
+}
+
 /** Whether nothing of a task that is not wanted can run any more, as far as can be known. */
 export function isGone({ value: { report, nodeId } }: Task, view: ClusterView): boolean {
   if (isOver(report.state) || progress(report.state) < progress('assigned')) return true;
@@ -135,12 +145,13 @@ export function following(
   const latest = tasks.at(-1)?.value;
   const created = timestamp(Math.max(wall, latest ? Date.parse(latest.created) + 1 : 0));
   const node = view.nodes.get(nodeId)?.version ?? 0;
-  const place = placeOf({ slot, nodeId });
+  const iteration = service.job && { iteration: service.job.iteration };
+  const place = placeOf({ slot, nodeId, ...iteration });
   const follows = latest?.id ?? `${Math.max(version, node)}`;
   const id = clusterId(createHash('sha256').update(`${service.id} ${place} ${follows}`).digest());
   const task: ClusterTask = {
     ...{ id, name: `${service.name}.${place}.${id}`, labels: {}, created, updated: created },
-    ...{ serviceId: service.id, slot, nodeId, specVersion: service.specVersion },
+    ...{ serviceId: service.id, slot, nodeId, specVersion: service.specVersion, ...iteration },
     ...{ template: service.spec.template, ports: service.ports, addresses: {} },
     ...(hasHttpLabels(service.labels) ? { meshed: true } : {}),
     desired: tasks.some(isWanted) || !tasks.every((one) => isGone(one, view)) ? 'ready' : 'running',

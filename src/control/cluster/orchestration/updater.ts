@@ -41,6 +41,8 @@ export class Updater implements Stage {
     const groups: Change[][] = [];
     for (const id of this.#agenda.take(servicesOf(view, touched), now)) {
       const service = view.services.get(id);
+      // Tasks of a job go on as they were begun.
+      if (service?.value.job) continue;
       if (service) groups.push(...this.#ofService(service, view, now, wall));
       else this.#runs.delete(id);
     }
