@@ -85,6 +85,7 @@ const built = performance.now();
 const assignments = new Assignments(store, {
   openFile: (file) => file,
   overlayKey: (sealed) => sealed,
+  login: (sealed: string) => sealed,
 });
 store.watch((events) => assignments.apply(events));
 const held = new Map<string, BoardView>();

@@ -51,12 +51,17 @@ export function checkName(name: string): void {
   throw invalid(`Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
 }
 
-/** An image by name, with or without a tag, or by the beginning of its id. */
+/** An image by name, with a tag, a digest or without both, or by the beginning of its id. */
 export function findImage(images: readonly ImageInfo[], key: string): ImageInfo | undefined {
   const [bare = key, digest] = key.split('@');
+  if (digest !== undefined) {
+    return images.find(({ id, digests }) => {
+      return id === digest || digests.some((one) => one.endsWith(`@${digest}`));
+    });
+  }
   const short = bare.replace(/^(docker\.io\/)?(library\/)?/, '');
-  const tagged = short.includes(':') ? short : `${short}:latest`;
-  const hex = (digest ?? key).replace(/^sha256:/, '');
+  const tagged = /:[^/]*$/.test(short) ? short : `${short}:latest`;
+  const hex = key.replace(/^sha256:/, '');
   return (
     images.find(({ names }) => names.includes(tagged) || names.includes(key)) ??
     images.find(({ id }) => hex.length >= 4 && id.replace(/^sha256:/, '').startsWith(hex))

@@ -34,6 +34,8 @@ export type DaemonOptions = {
   readonly hostGateways: readonly string[];
   /** Whether rules are programmed; without them nothing is published. */
   readonly rules: boolean;
+  /** Registries that are talked to without checks: `HOST`, `HOST:PORT`, or blocks of addresses. */
+  readonly insecureRegistries: readonly string[];
   readonly labels: readonly string[];
   readonly shutdownTimeoutMs: number;
 };

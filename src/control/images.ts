@@ -1,8 +1,10 @@
 import { errorText } from '../base/errors.ts';
-import { conflict, failed, invalid, unsupported } from '../base/faults.ts';
+import { conflict, failed, invalid, notFound, unsupported } from '../base/faults.ts';
 import type { TaskStreams } from '../link/agent-port.ts';
+import { imageReference } from '../model/image-name.ts';
 import type { ImageInfo, ImageUpload } from '../model/task-spec.ts';
 import { findImage, needImage } from './container-order.ts';
+import { type Distribution, inspectDistribution, isInsecure } from './distribution/distribution.ts';
 import { shortId } from './ids.ts';
 import type { ControlParts } from './parts.ts';
 
@@ -23,9 +25,12 @@ export function imageName(name: string, tag: string): string {
   return full;
 }
 
+type PullOrder = Omit<Extract<ImageUpload, { kind: 'pull' }>, 'kind' | 'insecure'>;
+
 /** The images that containers of this host can be made of. */
 export class Images {
   readonly #parts: ControlParts;
+  readonly #pulling = new Map<string, Promise<void>>();
 
   constructor(parts: ControlParts) {
     this.#parts = parts;
@@ -77,13 +82,13 @@ export class Images {
     return { untagged: keys, deleted };
   }
 
-  /** Removes images without a name, or with `all` every one, that no container is made of. */
+  /** Removes images that nothing names, or with `all` every one, that no container is made of. */
   async prune(all: boolean): Promise<{ deleted: string[]; bytes: number }> {
     const deleted: string[] = [];
     let bytes = 0;
     for (const image of await this.list()) {
       const idle = image.runtime === 'podman' && !this.#user(image);
-      if (!idle || (image.names.length > 0 && !all)) continue;
+      if (!idle || (!isDangling(image) && !all)) continue;
       // One that others of podman's users need stays.
       const removal = await this.remove(image.id, true).catch(() => undefined);
       if (!removal?.deleted) continue;
@@ -93,9 +98,36 @@ export class Images {
     return { deleted, bytes };
   }
 
+  /** Asks the registry of an image for its digest and platforms; `login` is `user:password` or empty. */
+  distribution(name: string, login: string): Promise<Distribution> {
+    return inspectDistribution(name, { login, insecure: this.#isInsecure(name) });
+  }
+
+  /** Pulls an image that is not there, once for all that ask. Throws with the registry's reason. */
+  async obtain(name: string, login: string): Promise<void> {
+    if (await this.find(name)) return;
+    const pulling =
+      this.#pulling.get(name) ??
+      this.pull({ name, platform: '', credentials: login }).finally(() =>
+        this.#pulling.delete(name),
+      );
+    this.#pulling.set(name, pulling);
+    try {
+      await pulling;
+    } catch (error) {
+      throw notFound(`No such image: ${name}: ${errorText(error)}`);
+    }
+  }
+
+  #isInsecure(name: string): boolean {
+    const { insecureRegistries } = this.#parts.plane.context.options;
+    return isInsecure(imageReference(name).registry, insecureRegistries);
+  }
+
   /** Takes an image from its registry. Throws with the registry's reason. */
-  async pull(order: Extract<ImageUpload, { kind: 'pull' }>): Promise<void> {
-    const streams = await this.#parts.agent.uploadImage(order);
+  async pull(order: PullOrder): Promise<void> {
+    const insecure = this.#isInsecure(order.name);
+    const streams = await this.#parts.agent.uploadImage({ kind: 'pull', ...order, insecure });
     const answer = uploadAnswer(streams);
     streams.endInput();
     const id = await answer;
@@ -143,6 +175,11 @@ export class Images {
   #tell(action: string, id: string, name: string): void {
     this.#parts.events.emit('image', action, id, { name });
   }
+}
+
+/** Whether neither a tag nor a digest leads to an image any more. */
+export function isDangling({ names, digests }: ImageInfo): boolean {
+  return names.length + digests.length === 0;
 }
 
 function shortImage({ id }: ImageInfo): string {

@@ -190,6 +190,8 @@ export type TaskTemplate = {
   readonly reservations: { readonly nanoCpus: number; readonly memoryBytes: number };
   /** Changes force a replacement of every task. */
   readonly forceUpdate: number;
+  /** `user:password` for the registry of the image: sealed where it is kept, open where a node gets it. */
+  readonly login?: string;
 };
 
 /** A service as it was asked for. */

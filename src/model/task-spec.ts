@@ -64,6 +64,8 @@ export type ImageUpload =
       readonly platform: string;
       /** `user:password`; empty: nobody's. */
       readonly credentials: string;
+      /** Certificates are not checked, and HTTP will do. */
+      readonly insecure: boolean;
     }
   | {
       readonly kind: 'import';
@@ -80,6 +82,8 @@ export type ImageInfo = {
   readonly id: string;
   /** Names with their tags, such as `busybox:latest`; the process runtime's is `host:latest`. */
   readonly names: readonly string[];
+  /** Names with the digests that registries know it by, such as `busybox@sha256:…`. */
+  readonly digests: readonly string[];
   readonly runtime: TaskSpec['runtime'];
   /** RFC 3339. */
   readonly created: string;

@@ -38,6 +38,7 @@ export const TEST_OPTIONS: DaemonOptions = {
   bindAddress: undefined,
   hostGateways: [],
   rules: true,
+  insecureRegistries: [],
   labels: [],
   shutdownTimeoutMs: 15_000,
 };

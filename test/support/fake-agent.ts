@@ -13,6 +13,7 @@ import type { ExecSpec, ImageInfo, TaskSpec, TaskState } from '../../src/model/t
 const IMAGE: ImageInfo = {
   id: `sha256:${'ab'.repeat(32)}`,
   names: ['host:latest', 'nginx:latest', 'busybox:latest', 'redis:latest', 'alpine:latest'],
+  digests: [],
   runtime: 'process',
   created: '2026-01-01T00:00:00Z',
   sizeBytes: 0,

@@ -149,6 +149,7 @@ export class NodeCluster {
     this.#assignments = new Assignments(this.store, {
       openFile: (file) => file,
       overlayKey: (sealed) => sealed,
+      login: (sealed: string) => sealed,
     });
     this.store.watch((events) => {
       this.#assignments.apply(events);

@@ -29,6 +29,7 @@ import { signalNumber, type Task, type TaskEvents, type TaskHome } from './task.
 const HOST_IMAGE: ImageInfo = {
   id: `sha256:${createHash('sha256').update('the file system of the host').digest('hex')}`,
   names: ['host:latest'],
+  digests: [],
   runtime: 'process',
   created: '1970-01-01T00:00:00Z',
   sizeBytes: 0,

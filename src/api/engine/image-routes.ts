@@ -2,18 +2,19 @@ import { errorText } from '../../base/errors.ts';
 import { invalid, notFound, unsupported } from '../../base/faults.ts';
 import { linearRegex } from '../../base/regex.ts';
 import type { Engine } from '../../control/engine.ts';
-import { imageName } from '../../control/images.ts';
+import { imageName, isDangling } from '../../control/images.ts';
 import type { ImageInfo } from '../../model/task-spec.ts';
 import { healthCheckView } from './container-view.ts';
-import { Fields } from './fields.ts';
 import { type Answer, type Call, created, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
+import { registryLogin } from './registry-login.ts';
 import { sendStream, takeBody } from './streams.ts';
 
 /** An image as a row of the list. */
 export function imageRow({
   id,
   names,
+  digests,
   created,
   sizeBytes,
   labels,
@@ -22,7 +23,7 @@ export function imageRow({
     Id: id,
     ParentId: '',
     RepoTags: names,
-    RepoDigests: [],
+    RepoDigests: digests,
     Created: Math.floor(Date.parse(created) / 1000),
     Size: sizeBytes,
     SharedSize: -1,
@@ -32,11 +33,12 @@ export function imageRow({
 }
 
 function detail(image: ImageInfo): Record<string, unknown> {
-  const { id, names, created, sizeBytes, labels, entrypoint, command, env, cwd, user } = image;
+  const { id, names, digests, created, sizeBytes, labels } = image;
+  const { entrypoint, command, env, cwd, user } = image;
   return {
     Id: id,
     RepoTags: names,
-    RepoDigests: [],
+    RepoDigests: digests,
     Created: created,
     Size: sizeBytes,
     Architecture: process.arch === 'x64' ? 'amd64' : process.arch,
@@ -99,14 +101,6 @@ async function importImage(engine: Engine, call: Call): Promise<Answer> {
 const NOT_THERE =
   /manifest unknown|not found|access to the resource is denied|unauthorized|denied:/i;
 
-/** `user:password` of the header by which clients log in; empty: nobody's. Source: RFC 4648. */
-function credentials({ request }: Call): string {
-  const text = Buffer.from(String(request.headers['x-registry-auth'] ?? ''), 'base64url');
-  const auth = Fields.parse(text.toString());
-  const [user, password] = [auth.text('username'), auth.text('password')];
-  return user === '' ? '' : `${user}:${password}`;
-}
-
 async function pull({ images }: Engine, call: Call): Promise<Answer> {
   const { query } = call;
   const tag = query.text('tag');
@@ -115,9 +109,9 @@ async function pull({ images }: Engine, call: Call): Promise<Answer> {
   const before = await images.find(full);
   if (before?.runtime === 'process')
     return ok({ status: `Status: Image is up to date for ${full}` });
-  const [platform, login] = [query.text('platform'), credentials(call)];
+  const [platform, login] = [query.text('platform'), registryLogin(call)];
   try {
-    await images.pull({ kind: 'pull', name: full, platform, credentials: login });
+    await images.pull({ name: full, platform, credentials: login });
   } catch (error) {
     const reason = errorText(error);
     if (!NOT_THERE.test(reason)) throw error;
@@ -128,6 +122,14 @@ async function pull({ images }: Engine, call: Call): Promise<Answer> {
   const same = before !== undefined && before.id === (await images.find(full))?.id;
   const status = same ? 'Image is up to date for' : 'Downloaded newer image for';
   return ok({ status: `Status: ${status} ${full}` });
+}
+
+/** What a service's image is pinned to; nothing where no registry is concerned. */
+async function distribution({ images }: Engine, call: Call): Promise<Answer> {
+  const name = call.parameters['name'] ?? '';
+  if ((await images.find(name))?.runtime === 'process') return ok({});
+  const { platforms, ...descriptor } = await images.distribution(name, registryLogin(call));
+  return ok({ Descriptor: descriptor, Platforms: platforms });
 }
 
 async function save({ images }: Engine, call: Call, keys: readonly string[]): Promise<Answer> {
@@ -163,10 +165,10 @@ async function list({ images }: Engine, { query }: Call): Promise<Answer> {
   const filters = Filters.parse(query.text('filters'), LIST_FILTERS);
   const dangling = filters.flag('dangling');
   const rows = (await images.list()).filter(
-    ({ names, labels }) =>
-      (dangling === undefined || dangling === (names.length === 0)) &&
-      filters.labels(labels) &&
-      filters.any('reference', (wanted) => names.some((name) => referenceFits(wanted, name))),
+    (image) =>
+      (dangling === undefined || dangling === isDangling(image)) &&
+      filters.labels(image.labels) &&
+      filters.any('reference', (wanted) => image.names.some((name) => referenceFits(wanted, name))),
   );
   return ok(rows.map(imageRow));
 }
@@ -241,6 +243,6 @@ export function imageRoutes(engine: Engine): Route[] {
       path: '/build/prune',
       run: () => ok({ CachesDeleted: [], SpaceReclaimed: 0 }),
     },
-    { method: 'GET', path: '/distribution/:name*/json', run: () => ok({}) },
+    { method: 'GET', path: '/distribution/:name*/json', run: (call) => distribution(engine, call) },
   ];
 }

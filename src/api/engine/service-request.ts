@@ -152,7 +152,10 @@ function askedOf(spec: Fields, wanted: ServiceMode, ids: readonly string[]) {
 }
 
 /** The service that a body asks for. Throws in the words that users know. */
-export function serviceOrder(spec: Fields, resolve: NetworkResolver): ServiceOrder {
+export function serviceOrder(
+  spec: Fields,
+  resolve: NetworkResolver,
+): Omit<ServiceOrder, 'login' | 'loginOf'> {
   const task = spec.fields('TaskTemplate');
   const own = task.objects('Networks');
   // Clients of old name networks beside the template.

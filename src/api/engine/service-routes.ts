@@ -8,6 +8,7 @@ import {
   needService,
   removeService,
   rollBackService,
+  type ServiceOrder,
   type ServiceTools,
   updateService,
 } from '../../control/cluster/services.ts';
@@ -16,6 +17,7 @@ import type { ClusterService } from '../../model/cluster.ts';
 import type { Fields } from './fields.ts';
 import { type Call, created, ok, type Route } from './http.ts';
 import { Filters } from './query.ts';
+import { registryLogin } from './registry-login.ts';
 import { serviceOrder } from './service-request.ts';
 import { serviceStatuses, serviceView } from './service-view.ts';
 import { warningsOf } from './task-template.ts';
@@ -53,15 +55,27 @@ function list({ member }: Place, { query }: Call) {
   );
 }
 
-function readOrder({ engine }: Place, manager: ManagerPart, body: Fields) {
+const LOGINS = ['spec', 'previous-spec'] as const;
+
+function readOrder(
+  { engine }: Place,
+  manager: ManagerPart,
+  body: Fields,
+  call: Call,
+): ServiceOrder {
   const { networks } = engine.registry;
-  return serviceOrder(body, (name) => networkForService(manager, networks, name));
+  const from = call.query.text('registryAuthFrom') || 'spec';
+  const loginOf = LOGINS.find((one) => one === from);
+  if (!loginOf)
+    throw invalid(`unsupported registryAuthFrom value ${from}: it is ${LOGINS.join(' or ')}`);
+  const order = serviceOrder(body, (name) => networkForService(manager, networks, name));
+  return { ...order, login: registryLogin(call), loginOf };
 }
 
 async function create(place: Place, call: Call) {
   const manager = place.member.needManager();
   const body = await call.body();
-  const id = await createService(manager, readOrder(place, manager, body), place.tools);
+  const id = await createService(manager, readOrder(place, manager, body, call), place.tools);
   return created({ ID: id, Warnings: warningsOf(body.fields('TaskTemplate')) });
 }
 
@@ -78,7 +92,7 @@ async function update(place: Place, call: Call) {
   if (rollback !== '' && rollback !== 'none') {
     throw invalid(`unrecognized rollback option ${rollback}`);
   }
-  await updateService(manager, key(call), version, readOrder(place, manager, body), tools);
+  await updateService(manager, key(call), version, readOrder(place, manager, body, call), tools);
   return ok({ Warnings: warningsOf(body.fields('TaskTemplate')) });
 }
 

@@ -18,8 +18,6 @@ export const DEFAULT_RESTART: TaskRestartRule = {
 const CONDITIONS = ['none', 'on-failure', 'any'] as const;
 const DEFAULT_FILE_MODE = 0o444;
 const MAX_HOSTNAME = 63;
-/** Names of machines by those that images have. */
-const ARCHITECTURES: Readonly<Record<string, string>> = { amd64: 'x86_64', arm64: 'aarch64' };
 
 /** Settings of a container that are accepted, kept and shown, but have no effect. */
 const WITHOUT_EFFECT = ['Isolation', 'OomScoreAdj', 'ReadOnly', 'Ulimits'];
@@ -177,20 +175,12 @@ function spread(placement: Fields): string[] {
   });
 }
 
-/** The platform that an image is for, as constraints. */
+/** The platforms that an image is for, as a constraint. */
 function platformConstraints(placement: Fields): string[] {
-  const platforms = placement.objects('Platforms');
-  const [platform] = platforms;
-  if (!platform) return [];
-  if (platforms.length > 1) {
-    throw unsupported('several platforms are not served: name one, or constraints of nodes');
-  }
-  const [os, architecture] = [platform.text('OS'), platform.text('Architecture')];
-  const machine = ARCHITECTURES[architecture] ?? architecture;
-  return [
-    ...(os === '' ? [] : [`node.platform.os==${os}`]),
-    ...(machine === '' ? [] : [`node.platform.arch==${machine}`]),
-  ];
+  const platforms = placement.objects('Platforms').map((platform) => {
+    return `${platform.text('OS') || '*'}/${platform.text('Architecture') || '*'}`;
+  });
+  return platforms.length === 0 ? [] : [`node.platform==${[...new Set(platforms)].join('|')}`];
 }
 
 /** Networks of the cluster that tasks join, and whether they share their node's network instead. */

@@ -25,6 +25,7 @@ import { ClusterView } from './orchestration/view.ts';
 export type Opener = {
   openFile(file: ClusterFile): ClusterFile;
   overlayKey(sealed: string): string;
+  login(sealed: string): string;
 };
 
 const EVERYBODY = '*';
@@ -244,7 +245,11 @@ export class Assignments {
     if (isOver(task.desired) && !isOver(task.report.state)) this.#leaving.set(id, found);
     this.#places.set(id, task.nodeId);
     moved.add(task.nodeId);
-    const own: Notice = { topics: [nodeTopic(task.nodeId)], part: 'tasks', item: task };
+    const own: Notice = {
+      topics: [nodeTopic(task.nodeId)],
+      part: 'tasks',
+      item: this.#opened(task),
+    };
     if (!isPlaced(task)) return [own];
     const endpoints = endpointsOf(task, this.#view).map(
       (item): Notice => ({ topics: [networkTopic(item.network)], part: 'endpoints', item }),
@@ -252,6 +257,13 @@ export class Assignments {
     const topics = this.#audiences.get(task.serviceId);
     const item = topics && memberOf(task, this.#view);
     return item ? [own, ...endpoints, { topics, part: 'members', item }] : [own, ...endpoints];
+  }
+
+  /** A task with what its node pulls the image with. */
+  #opened(task: ClusterTask): ClusterTask {
+    const { template } = task;
+    if (template.login === undefined) return task;
+    return { ...task, template: { ...template, login: this.#opener.login(template.login) } };
   }
 
   /** One without an address is told to its own node alone, so that it knows why. */

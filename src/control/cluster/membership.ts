@@ -87,7 +87,10 @@ export class MembershipFile {
 
   writeAssignment(assignment: NodeAssignment): void {
     const files = assignment.files.filter(({ kind }) => kind !== 'secret');
-    this.#put(PLAN, { ...assignment, files });
+    const tasks = assignment.tasks.map(({ template: { login: _, ...template }, ...task }) => {
+      return { ...task, template };
+    });
+    this.#put(PLAN, { ...assignment, files, tasks });
   }
 
   /** This host is of no cluster any more. */

@@ -43,6 +43,15 @@ export class ManagerKeys {
     return unseal(this.#dataKey, 'overlay key', sealed).toString();
   }
 
+  /** `user:password` at a registry. */
+  sealLogin(login: string): string {
+    return seal(this.#dataKey, 'registry login', login);
+  }
+
+  login(sealed: string): string {
+    return unseal(this.#dataKey, 'registry login', sealed).toString();
+  }
+
   sealUnlockKey(key: string): string {
     return seal(this.#dataKey, 'unlock key', key);
   }

@@ -32,7 +32,12 @@ import {
 import { checkLabels } from './service-labels.ts';
 
 /** A service as it is asked for; an empty name: one is made up. Its networks are ids. */
-export type ServiceOrder = Pick<ClusterService, 'name' | 'labels' | 'spec'>;
+export type ServiceOrder = Pick<ClusterService, 'name' | 'labels' | 'spec'> & {
+  /** `user:password` for the registry of its image; empty: that of `loginOf`. */
+  readonly login: string;
+  /** The specification that keeps its login. */
+  readonly loginOf: 'spec' | 'previous-spec';
+};
 
 /** What commands need beside the manager. */
 export type ServiceTools = { readonly clock: Clock; readonly rng: Rng };
@@ -94,6 +99,19 @@ function checkOrder(manager: ManagerPart, order: Order, serviceId: string): void
   }
 }
 
+/** The specification that is asked for, with its login sealed. */
+function withLogin(
+  { keys }: ManagerPart,
+  { spec, login, loginOf }: ServiceOrder,
+  service?: ClusterService,
+): ServiceSpec {
+  const { template } = (loginOf === 'spec' ? service?.spec : service?.previous) ?? {};
+  const known = template?.login;
+  const same = login === '' || (known !== undefined && keys.login(known) === login);
+  const sealed = same ? known : keys.sealLogin(login);
+  return sealed === undefined ? spec : { ...spec, template: { ...spec.template, login: sealed } };
+}
+
 /** The id of the new service. */
 export async function createService(
   manager: ManagerPart,
@@ -103,7 +121,8 @@ export async function createService(
   const { store } = manager;
   const id = newClusterId();
   const now = stamp(clock);
-  const { labels, spec } = order;
+  const { labels } = order;
+  const spec = withLogin(manager, order);
   await transact(store, () => {
     const taken = new Set(servicesOf(store).map(({ value }) => value.name));
     checkRoom(taken.size, 'service');
@@ -126,7 +145,7 @@ export async function createService(
 /** Whether tasks made by one specification are none of the other. */
 function makesOtherTasks(a: Order, b: Order): boolean {
   const ofTasks = ({ spec: { template, ports, resolution }, labels }: Order) =>
-    JSON.stringify([template, ports, resolution, hasHttpLabels(labels)]);
+    JSON.stringify([{ ...template, login: '' }, ports, resolution, hasHttpLabels(labels)]);
   return ofTasks(a) !== ofTasks(b);
 }
 
@@ -177,7 +196,9 @@ export async function updateService(
     throw notSupported('service mode change is not allowed');
   }
   checkOrder(manager, order, found.value.id);
-  await replaceSpec(manager, found, order, stamp(clock), undefined);
+  const { labels } = order;
+  const asked = { labels, spec: withLogin(manager, order, found.value) };
+  await replaceSpec(manager, found, asked, stamp(clock), undefined);
 }
 
 /** Gives a service its previous specification and labels back. */

@@ -159,6 +159,7 @@ export class TaskWorker implements AssignmentRunner {
     const joins = plane.attachments(task);
     const attachments = joins.length > 0 ? joins : [plainAttachment('bridge')];
     const order = taskOrder(task, context, mounts, attachments);
+    await engine.images.obtain(order.image, task.template.login ?? '');
     return (await engine.containers.create(order)).id;
   }
 

@@ -181,6 +181,12 @@ export const DAEMON_OPTIONS: readonly DaemonOption[] = [
     help: 'address or link that docker swarm init and join tell others, unless they say another',
   },
   {
+    key: 'insecure-registries',
+    flag: '--insecure-registry <host>',
+    kind: 'list',
+    help: 'HOST, HOST:PORT or block of addresses of registries without a certificate to trust, or TLS',
+  },
+  {
     key: 'metrics-addr',
     flag: '--metrics-addr <host:port>',
     kind: 'text',
@@ -212,7 +218,7 @@ export const WITHOUT_EFFECT: readonly string[] = [
   ...['allow-nondistributable-artifacts', 'api-cors-header', 'authorization-plugins', 'builder'],
   ...['cgroup-parent', 'containerd', 'containerd-namespace', 'default-cgroupns-mode'],
   ...['default-ipc-mode', 'default-runtime', 'default-shm-size', 'default-ulimits', 'exec-opts'],
-  ...['experimental', 'features', 'init', 'init-path', 'insecure-registries', 'ip-forward'],
+  ...['experimental', 'features', 'init', 'init-path', 'ip-forward'],
   ...['ip6tables', 'live-restore', 'log-driver', 'log-opts', 'max-concurrent-downloads'],
   ...['max-concurrent-uploads', 'max-download-attempts', 'no-new-privileges'],
   ...['node-generic-resources', 'oom-score-adjust', 'proxies', 'raw-logs', 'registry-mirrors'],

@@ -162,6 +162,7 @@ function daemonOptions(values: Values, facts: OptionFacts): DaemonOptions {
     bindAddress: bindAddress === '0.0.0.0' ? undefined : bindAddress,
     hostGateways: textList(values, 'host-gateway-ip'),
     rules: values.flag('iptables') ?? true,
+    insecureRegistries: values.list('insecure-registries'),
     labels: values.list('labels'),
     shutdownTimeoutMs: (values.number('shutdown-timeout') ?? DEFAULTS.shutdownS) * 1000,
   };

@@ -266,10 +266,11 @@ export class Lab extends DockerDaemon {
     };
   }
 
-  /** Runs podman on the lab's store. */
+  /** Runs podman on the lab's store, in the host's namespace. */
   async podman(...args: string[]): Promise<string> {
     const general = ['--cgroup-manager=cgroupfs', '--events-backend=none'];
-    const { code, out, err } = await run(['podman', ...general, ...args], this.#podmanEnv());
+    const { file, args: argv } = this.command('podman', ...general, ...args);
+    const { code, out, err } = await run([file, ...argv], this.#podmanEnv());
     if (code !== 0) throw new Error(`podman ${args.join(' ')}: ${code}\n${out}${err}`);
     return out.trim();
   }

@@ -56,7 +56,7 @@ async function removeAll(lab: Lab, kind: string): Promise<void> {
 }
 
 /** Runs rows on the one manager of a cluster; what a row makes of the cluster's is removed. */
-export function swarmRows(list: readonly Row[]): void {
+export function swarmRows(list: readonly Row[], flags: readonly string[] = []): void {
   const within = ({ run, ...rest }: Row): Row => ({
     ...rest,
     async run(lab) {
@@ -69,5 +69,5 @@ export function swarmRows(list: readonly Row[]): void {
       }
     },
   });
-  rows([], list.map(within));
+  rows(flags, list.map(within));
 }

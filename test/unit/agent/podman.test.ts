@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createArguments } from '../../../src/agent/runtime/podman/create-arguments.ts';
 import { podmanReason, ulimits } from '../../../src/agent/runtime/podman/podman.ts';
-import { canonicalName, familiarName } from '../../../src/agent/runtime/podman/podman-images.ts';
 import { imageName } from '../../../src/control/images.ts';
+import { canonicalName, familiarName } from '../../../src/model/image-name.ts';
 import type { TaskSpec } from '../../../src/model/task-spec.ts';
 
 const SPEC: TaskSpec = {

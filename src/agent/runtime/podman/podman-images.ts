@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { errorText } from '../../../base/errors.ts';
 import type { TaskStreams } from '../../../link/agent-port.ts';
 import type { HealthRequest } from '../../../model/container.ts';
+import { canonicalName, familiarName, imageReference } from '../../../model/image-name.ts';
 import type { ImageInfo, ImageUpload } from '../../../model/task-spec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
 import { DownloadStreams, UploadStreams } from '../child-streams.ts';
@@ -16,6 +17,7 @@ const NS_PER_MS = 1_000_000;
 type Told = {
   readonly Id: string;
   readonly RepoTags?: readonly string[] | null;
+  readonly RepoDigests?: readonly string[] | null;
   readonly Created?: string;
   readonly Size?: number;
   readonly Healthcheck?: {
@@ -38,19 +40,6 @@ type Told = {
   };
 };
 
-/** A name as users write it: without the registry and folder that are meant when none is given. */
-export function familiarName(name: string): string {
-  return name.replace(/^localhost\//, '').replace(/^docker\.io\/(?:library\/)?/, '');
-}
-
-/** A name as it is kept. */
-export function canonicalName(name: string): string {
-  const [first = '', ...rest] = name.split('/');
-  const hasRegistry = rest.length > 0 && (/[.:]/.test(first) || first === 'localhost');
-  if (hasRegistry) return name;
-  return rest.length === 0 ? `docker.io/library/${name}` : `docker.io/${name}`;
-}
-
 /** Podman tells times in ns; 0 is not said. */
 function healthOf({ Healthcheck }: Told): HealthRequest | undefined {
   const { Test = [], Interval, Timeout, StartPeriod, Retries } = Healthcheck ?? {};
@@ -67,10 +56,11 @@ function healthOf({ Healthcheck }: Told): HealthRequest | undefined {
 }
 
 function imageInfo(told: Told): ImageInfo {
-  const { Id, RepoTags, Created, Size, Config = {} } = told;
+  const { Id, RepoTags, RepoDigests, Created, Size, Config = {} } = told;
   return {
     id: `sha256:${Id}`,
     names: (RepoTags ?? []).map(familiarName),
+    digests: (RepoDigests ?? []).map(familiarName),
     runtime: 'podman',
     created: Created ?? '1970-01-01T00:00:00Z',
     sizeBytes: Size ?? 0,
@@ -196,9 +186,13 @@ export class PodmanImages {
     return new UploadStreams(this.#podman.spawn(...args), podmanReason);
   }
 
-  #pull({ name, platform, credentials }: Extract<ImageUpload, { kind: 'pull' }>): TaskStreams {
-    const full = canonicalName(name);
+  #pull(order: Extract<ImageUpload, { kind: 'pull' }>): TaskStreams {
+    const { platform, credentials, insecure } = order;
+    const { registry, repository, tag, digest } = imageReference(order.name);
+    // Podman takes one or the other.
+    const full = `${registry}/${repository}${digest === '' ? `:${tag}` : `@${digest}`}`;
     const args = ['pull', '--quiet', ...(platform === '' ? [] : [`--platform=${platform}`])];
+    if (insecure) args.push('--tls-verify=false');
     if (credentials === '') {
       return new UploadStreams(this.#podman.spawn(...args, full), podmanReason);
     }
@@ -206,7 +200,7 @@ export class PodmanImages {
     const folder = mkdtempSync(join(this.#tools.execRoot, 'auth-'));
     const file = join(folder, 'auth.json');
     const auth = Buffer.from(credentials).toString('base64');
-    const auths = { [full.split('/')[0] ?? '']: { auth } };
+    const auths = { [registry]: { auth } };
     writeFileSync(file, JSON.stringify({ auths }), { mode: 0o600 });
     const child = this.#podman.spawn(...args, `--authfile=${file}`, full);
     child.once('close', () => rmSync(folder, { recursive: true, force: true }));

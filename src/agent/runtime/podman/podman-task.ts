@@ -14,6 +14,7 @@ import { Cgroup, removeGroups } from '../../../kernel/cgroup.ts';
 import { must } from '../../../kernel/exec.ts';
 import { NETNS_FOLDER, netnsPath } from '../../../kernel/netns.ts';
 import type { TaskStreams } from '../../../link/agent-port.ts';
+import { canonicalName } from '../../../model/image-name.ts';
 import type { CommitOrder, ExecSpec, TaskSpec } from '../../../model/task-spec.ts';
 import type { AgentTools } from '../../plane/tools.ts';
 import { UploadStreams } from '../child-streams.ts';
@@ -24,7 +25,6 @@ import { Task, type TaskEvents, type TaskHome } from '../task.ts';
 import { checkDirectory, readAll } from '../task-files.ts';
 import { createArguments } from './create-arguments.ts';
 import { type Podman, podmanReason, ulimits } from './podman.ts';
-import { canonicalName } from './podman-images.ts';
 
 const START_LOOK_MS = 5;
 const START_TRIES = 4000;

@@ -89,10 +89,20 @@ function isWithin(address: string, text: string): boolean | undefined {
   return block ? contains(block, own) : own.family === one?.family && own.value === one.value;
 }
 
+/** Whether a node is one of `OS/ARCHITECTURE|…`, where `*` is any. */
+function isPlatform({ description: { os, arch } }: ClusterNode, text: string): boolean {
+  return text.split('|').some((one) => {
+    const [wantedOs = '', wantedArch = ''] = one.split('/');
+    const fits = (wanted: string, own: string) => wanted === '*' || wanted.toLowerCase() === own;
+    return fits(wantedOs, os.toLowerCase()) && fits(architecture(wantedArch), architecture(arch));
+  });
+}
+
 /** Whether a node fits; letters' case does not count. An unknown key and a faulty address never fit. */
 export function meets(node: ClusterNode, { key, equal, value }: Constraint): boolean {
   const lower = key.toLowerCase();
   if (lower === 'node.ip') return isWithin(node.address, value) === equal;
+  if (lower === 'node.platform') return isPlatform(node, value) === equal;
   const found = attributeOf(node, key);
   if (found === undefined) return false;
   const wanted = lower === 'node.platform.arch' ? architecture(value) : value;
@@ -101,8 +111,11 @@ export function meets(node: ClusterNode, { key, equal, value }: Constraint): boo
 
 /** What is said of a node that does not meet a constraint. */
 export function obstacleOf({ key, equal, value }: Constraint): Obstacle {
-  const reason = 'scheduling constraints not satisfied on %';
   const lower = key.toLowerCase();
+  const reason =
+    lower === 'node.platform'
+      ? 'unsupported platform on %'
+      : 'scheduling constraints not satisfied on %';
   for (const [head, what] of [
     [NODE_LABEL, 'label'],
     [ENGINE_LABEL, 'engine label'],

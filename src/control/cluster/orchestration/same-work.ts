@@ -15,7 +15,7 @@ function sameTemplate(a: TaskTemplate, b: TaskTemplate): boolean {
   if (a === b) return true;
   const known = compared.get(a);
   if (known?.to === b) return known.same;
-  const [left, right] = [a, b].map((one) => kept({ ...one, constraints: [] }));
+  const [left, right] = [a, b].map((one) => kept({ ...one, constraints: [], login: '' }));
   const same = isDeepStrictEqual(left, right);
   compared.set(a, { to: b, same });
   return same;

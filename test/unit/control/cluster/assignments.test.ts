@@ -30,7 +30,11 @@ import {
   templateObject,
 } from '../../../support/assignment-objects.ts';
 
-const OPENER = { openFile: (file: ClusterFile) => file, overlayKey: (sealed: string) => sealed };
+const OPENER = {
+  openFile: (file: ClusterFile) => file,
+  overlayKey: (sealed: string) => sealed,
+  login: (sealed: string) => sealed,
+};
 
 /** A store, the assignments that follow it, and each node's as it got it by differences. */
 class Followed {

@@ -116,7 +116,11 @@ test('its node gets the network, every member learns names and place; a refusal 
     attachmentObject('y', 'n2', 'app', { address: '10.0.1.8/24' }),
     attachmentObject('z', 'n3', 'app', { error: 'Address already in use' }),
   );
-  const assignments = new Assignments(made.store, { openFile: (one) => one, overlayKey: () => '' });
+  const assignments = new Assignments(made.store, {
+    openFile: (one) => one,
+    overlayKey: () => '',
+    login: (sealed: string) => sealed,
+  });
   const [one, two, three] = ['n1', 'n2', 'n3'].map((id) => assignments.whole(assignments.of(id)));
   assert.ok(one && two && three);
   assert.deepEqual(

@@ -37,6 +37,7 @@ test('what a node is asked for: keys in any case, label names as they are, value
     ...['node.id==N1', 'node.hostname==alpha', 'NODE.ROLE==Manager', 'node.role!=worker'],
     ...['node.labels.Zone==east', 'node.labels.zone!=east', 'node.labels.none!=x'],
     ...['engine.labels.disk==SSD', 'node.platform.os==Linux', 'node.platform.arch==amd64'],
+    ...['node.platform==linux/arm64|Linux/amd64', 'node.platform==linux/*'],
     ...['node.platform.arch==x86_64', 'node.ip==192.0.2.7', 'node.ip==192.0.2.0/24'],
     ...['node.ip!=198.51.100.0/24', 'node.ip!=fd00::/8'],
   ]) {
@@ -50,7 +51,7 @@ test('what a node is asked for: keys in any case, label names as they are, value
       'node.ip==10.0.0.0/8',
     ],
     ...['node.nonsense==1', 'node.nonsense!=1', 'node.ip==here', 'node.ip!=here'],
-    ...['node.ip!=192.0.2.0/24', 'node.hostname!=ALPHA'],
+    ...['node.ip!=192.0.2.0/24', 'node.hostname!=ALPHA', 'node.platform==linux/arm64|*/386'],
   ].filter((one) => !one.endsWith('='))) {
     assert.equal(fits(text), false, text);
   }
