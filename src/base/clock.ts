@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 /** A pending timer; `cancel` is idempotent. */
 export type Timer = { cancel(): void };
 

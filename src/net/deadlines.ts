@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { Bag, type Placed } from '../base/bag.ts';
 
 const SWEEP_MS = 250;

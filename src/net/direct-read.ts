@@ -26,6 +26,12 @@ function findInternals(socket: Socket): Internals | undefined {
   return internals;
 }
 
+function copyOf(buffer: Buffer, size: number): Buffer {
+  const copy = Buffer.allocUnsafe(size);
+  buffer.copy(copy, 0, 0, size);
+  return copy;
+}
+
 function readInto(
   socket: Socket,
   onData: (data: Buffer) => void,
@@ -42,8 +48,7 @@ function readInto(
   fields[found.buffer] = shared;
   fields[found.callback] = (size: number, buffer: Buffer): boolean => {
     bulk = size > BULK_BYTES;
-    const read = buffer.subarray(0, size);
-    const data = buffer === shared ? Buffer.from(read) : read;
+    const data = buffer === shared ? copyOf(buffer, size) : buffer.subarray(0, size);
     free = false;
     if (released || socket.readableLength > 0) return socket.push(data);
     onData(data);

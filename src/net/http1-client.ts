@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
 import { systemCode } from '../base/errors.ts';
 import { findField } from '../wire/fields.ts';
 import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
@@ -8,6 +9,7 @@ import { endToEnd, requestHead } from '../wire/http1-write.ts';
 import { websocketAccept } from '../wire/websocket-handshake.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { readDirectly } from './direct-read.ts';
+import { writeDirectly } from './direct-write.ts';
 import type {
   BodyLength,
   ClientExchange,
@@ -222,7 +224,7 @@ class Http1Call implements ClientExchange {
     }
     if (upgrade) framing += this.#upgradeLines(upgrade, headers);
     else if (hasTe(headers)) framing += 'connection: te\r\n';
-    connection.socket.write(requestHead(method, target, authority, headers, framing), 'latin1');
+    writeDirectly(connection.socket, requestHead(method, target, authority, headers, framing));
     const early = this.#early;
     this.#early = [];
     for (const chunk of early) {
@@ -239,7 +241,7 @@ class Http1Call implements ClientExchange {
       this.#early.push(chunk);
       return false;
     }
-    if (this.#request.length !== 'chunked') return socket.write(chunk);
+    if (this.#request.length !== 'chunked') return writeDirectly(socket, chunk);
     if (chunk.length === 0) return true;
     socket.cork();
     socket.write(chunkHeader(chunk.length), 'latin1');

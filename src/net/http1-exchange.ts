@@ -1,6 +1,8 @@
+import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import { type BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
 import { fieldLines, responseHead } from '../wire/http1-write.ts';
+import { writeDirectly } from './direct-write.ts';
 import type {
   BodySink,
   RawHeaders,
@@ -106,8 +108,9 @@ export class Http1Exchange implements ServerExchange {
     if (before && chunk.length <= SMALL_BODY) {
       // One string is one system call without a vector.
       const text = before + chunk.toString('latin1') + (this.#chunked ? '\r\n' : '');
-      return this.#flowing(socket.write(text, 'latin1'));
+      return this.#flowing(writeDirectly(socket, text));
     }
+    if (!before && !this.#chunked) return this.#flowing(writeDirectly(socket, chunk));
     socket.cork();
     if (before) socket.write(before, 'latin1');
     const flowing = socket.write(chunk);
@@ -131,7 +134,7 @@ export class Http1Exchange implements ServerExchange {
     const rest = this.#pendingHead + (this.#chunked ? lastChunk(trailers) : '');
     this.#pendingHead = '';
     this.#answered = true;
-    if (rest) this.connection.socket.write(rest, 'latin1');
+    if (rest) writeDirectly(this.connection.socket, rest);
     this.#settle();
   }
 

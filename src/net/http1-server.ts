@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import { normalizeTarget } from '../wire/http-path.ts';
 import { BodyDecoder } from '../wire/http1-body.ts';

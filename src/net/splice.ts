@@ -1,8 +1,10 @@
 import { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import { systemCode } from '../base/errors.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { readDirectly } from './direct-read.ts';
+import { writeDirectly } from './direct-write.ts';
 
 /** What bounds a tunnel. */
 export type SpliceOptions = { readonly idleMs: number; readonly halfCloseMs: number };
@@ -78,13 +80,15 @@ export class Splice implements Timed {
   }
 
   #copy(from: Duplex, to: Duplex, count: (size: number) => void): void {
+    let taken = false;
     const pass = (data: Buffer) => {
       count(data.length);
       if (this.#finished === 0) this.deadline = performance.now() + this.#options.idleMs;
-      if (!to.write(data)) from.pause();
+      taken = writeDirectly(to, data);
+      if (!taken) from.pause();
     };
     // The kernel, or TLS, has copied what a socket counts as written.
-    readDirectly(from, pass, () => to instanceof Socket && to.writableLength === 0);
+    readDirectly(from, pass, () => taken && to instanceof Socket && to.writableLength === 0);
     to.on('drain', () => from.resume());
     from.on('end', () => {
       this.#finished++;

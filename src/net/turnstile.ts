@@ -1,3 +1,5 @@
+import { performance } from 'node:perf_hooks';
+
 /** Requests that begin in one turn of the loop. */
 const AT_ONCE = 128;
 /** A time in which a process can hardly serve as many. */

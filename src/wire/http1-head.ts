@@ -49,12 +49,24 @@ export type HeadResult<T> =
 const END = Buffer.from('\r\n\r\n');
 const CR = 13;
 const LF = 10;
+const SPACE = 32;
+const ZERO = 48;
+const COLON = 58;
+const BRACKET = 91;
 const MAX_METHOD = 32;
 
+const ALPHANUMERIC = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+
 /** Token characters. Source: RFC 9110 section 5.6.2. */
-const TOKEN = new Uint8Array(256);
-for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
-  TOKEN[char.charCodeAt(0)] = 1;
+const TOKEN = tableOf(`!#$%&'*+-.^_\`|~${ALPHANUMERIC}`);
+
+/** What the name or address in an authority consists of. Source: RFC 3986 section 3.2.2. */
+const HOST = tableOf(`._~!$&'()*+,;=%-${ALPHANUMERIC}`);
+
+function tableOf(characters: string): Uint8Array {
+  const table = new Uint8Array(256);
+  for (const char of characters) table[char.charCodeAt(0)] = 1;
+  return table;
 }
 
 /** Without spaces and tabs around it, and nothing else: other white space is not a separator here. */
@@ -161,7 +173,7 @@ function parseField(text: string, from: number, end: number): [string, string] |
   let at = from;
   while (at < end && TOKEN[text.charCodeAt(at)]) at++;
   if (at === from) return new Refused(400, 'empty-header-name');
-  if (text.charCodeAt(at) !== 58) return new Refused(400, 'bad-header-name');
+  if (text.charCodeAt(at) !== COLON) return new Refused(400, 'bad-header-name');
   const name = text.slice(from, at);
   let start = at + 1;
   let stop = end;
@@ -187,10 +199,7 @@ function controlReason(code: number): string {
 /** The value of a Content-Length field, digits only, within exact integers. */
 function parseLength(text: string): number | undefined {
   if (text.length === 0 || text.length > 15) return undefined;
-  for (let at = 0; at < text.length; at++) {
-    const code = text.charCodeAt(at);
-    if (code < 48 || code > 57) return undefined;
-  }
+  for (let at = 0; at < text.length; at++) if (!isDigit(text.charCodeAt(at))) return undefined;
   return Number(text);
 }
 
@@ -226,8 +235,8 @@ function isKeepAlive(version: '1.0' | '1.1', connection: string): boolean {
 }
 
 function wantedUpgrade(fields: Fields): string | undefined {
-  const options = fields.connection.split(',').map(trimBlanks);
-  if (fields.upgrade === undefined || !options.includes('upgrade')) return undefined;
+  if (fields.upgrade === undefined) return undefined;
+  if (!fields.connection.split(',').map(trimBlanks).includes('upgrade')) return undefined;
   const token = fields.upgrade.split(',')[0]?.trim().toLowerCase() ?? '';
   // h2c by upgrade is obsolete (RFC 9113 section 3.1): the request is served as it is.
   return token === '' || token === 'h2c' ? undefined : token;
@@ -235,7 +244,29 @@ function wantedUpgrade(fields: Fields): string | undefined {
 
 /** A host with optional port, as Host and authority have it. Source: RFC 9110 section 7.2. */
 export function isAuthority(text: string): boolean {
-  return /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::\d{0,5})?$/.test(text);
+  if (text.charCodeAt(0) === BRACKET) return /^\[[0-9A-Fa-f:.]+\](?::\d{0,5})?$/.test(text);
+  let at = 0;
+  while (at < text.length && HOST[text.charCodeAt(at)]) at++;
+  return at > 0 && (at === text.length || isPortSuffix(text, at));
+}
+
+/** Whether `text` ends, from `from`, in a colon and at most five digits. */
+function isPortSuffix(text: string, from: number): boolean {
+  if (text.charCodeAt(from) !== COLON || text.length - from > 6) return false;
+  for (let at = from + 1; at < text.length; at++) if (!isDigit(text.charCodeAt(at))) return false;
+  return true;
+}
+
+function isDigit(code: number): boolean {
+  return code >= 48 && code <= 57;
+}
+
+function hasLowerCase(method: string): boolean {
+  for (let at = 0; at < method.length; at++) {
+    const code = method.charCodeAt(at);
+    if (code >= 97 && code <= 122) return true;
+  }
+  return false;
 }
 
 type RequestLine = { method: string; target: string; version: '1.0' | '1.1'; authority?: string };
@@ -246,7 +277,7 @@ function parseRequestLine(line: string, limits: HeadLimits): RequestLine | Refus
   if (first <= 0 || last === first) return new Refused(400, 'bad-request-line');
   const method = line.slice(0, first);
   if (method.length > MAX_METHOD || !isToken(method)) return new Refused(400, 'bad-method');
-  if (method !== method.toUpperCase()) return new Refused(400, 'lower-case-method');
+  if (hasLowerCase(method)) return new Refused(400, 'lower-case-method');
   const version = line.slice(last + 1);
   if (version !== 'HTTP/1.1' && version !== 'HTTP/1.0') {
     const known = /^HTTP\/\d\.\d$/.test(version);
@@ -368,6 +399,19 @@ const RESPONSE_LIMITS: HeadLimits = {
   underscoreHeaders: 'allow',
 };
 
+/** The status of a status line; undefined when the line is none. Source: RFC 9112 section 4. */
+function statusOf(text: string, lineEnd: number): number | undefined {
+  if (!text.startsWith('HTTP/1.1 ') && !text.startsWith('HTTP/1.0 ')) return undefined;
+  const status = parseLength(text.slice(9, 12));
+  if (status === undefined || status < 100 || status > 599 || lineEnd < 12) return undefined;
+  if (lineEnd > 12 && text.charCodeAt(12) !== SPACE) return undefined;
+  for (let at = 13; at < lineEnd; at++) {
+    const code = text.charCodeAt(at);
+    if (code === 0 || code === CR || code === LF) return undefined;
+  }
+  return status;
+}
+
 /** Reads a response's head at `from`; errors carry 502. Heads are bounded at 64 KiB, 500 fields. */
 export function parseResponseHead(
   buffer: Buffer,
@@ -387,10 +431,9 @@ export function parseResponseHead(
     return refuse(new Refused(502, 'header-too-large'));
   const text = buffer.toString('latin1', from, end - 2);
   const lineEnd = text.indexOf('\r\n');
-  const line = /^HTTP\/(1\.[01]) ([1-5]\d\d)(?: [^\0\r\n]*)?$/.exec(text.slice(0, lineEnd));
-  if (!line) return refuse(new Refused(502, 'bad-status-line'));
-  const version = line[1] === '1.1' ? '1.1' : '1.0';
-  const status = Number(line[2]);
+  const status = statusOf(text, lineEnd);
+  if (status === undefined) return refuse(new Refused(502, 'bad-status-line'));
+  const version = text.charCodeAt(7) === ZERO ? '1.0' : '1.1';
   const fields = parseFields(text, lineEnd + 2, RESPONSE_LIMITS);
   if (fields instanceof Refused) return refuse(new Refused(502, fields.reason));
   const framing = responseFraming(fields, status, version, requestMethod);

@@ -1,3 +1,4 @@
+import { FieldNames } from './fields.ts';
 import { isToken } from './http1-head.ts';
 
 const REASONS: Readonly<Record<number, string>> = {
@@ -52,13 +53,15 @@ function isSafe(value: string): boolean {
   return true;
 }
 
+function fieldLine(name: string, value: string): string {
+  return isToken(name) && isSafe(value) ? `${name}: ${value}\r\n` : '';
+}
+
 /** Header lines of a flat list; a field that could split the message is left out. */
 export function fieldLines(headers: readonly string[]): string {
   let text = '';
   for (let at = 0; at + 1 < headers.length; at += 2) {
-    const name = headers[at] as string;
-    const value = headers[at + 1] as string;
-    if (isToken(name) && isSafe(value)) text += `${name}: ${value}\r\n`;
+    text += fieldLine(headers[at] as string, headers[at + 1] as string);
   }
   return text;
 }
@@ -70,6 +73,7 @@ export function responseHead(status: number, headers: readonly string[], framing
 
 /** A path or query with nothing in it that could end a line or a word. */
 export function encodeControls(target: string): string {
+  if (!/[^\x21-\x7e]/.test(target)) return target;
   return target.replaceAll(/[^\x21-\x7e]/g, (char) => encodeURIComponent(char));
 }
 
@@ -83,11 +87,11 @@ export function requestHead(
 ): string {
   // A rewrite must not be able to add a line to the message.
   const line = encodeControls(target);
-  return `${method} ${line} HTTP/1.1\r\n${fieldLines(['host', host])}${fieldLines(headers)}${framing}\r\n`;
+  return `${method} ${line} HTTP/1.1\r\n${fieldLine('host', host)}${fieldLines(headers)}${framing}\r\n`;
 }
 
 /** Header fields that belong to one hop. Source: RFC 9110 section 7.6.1. */
-const HOP_BY_HOP = new Set([
+const HOP_BY_HOP = new FieldNames([
   'connection',
   'keep-alive',
   'proxy-connection',
@@ -100,6 +104,8 @@ const HOP_BY_HOP = new Set([
   'http2-settings',
   'proxy-authorization',
 ]);
+
+const HOST = new FieldNames(['host']);
 
 /**
  * The fields that travel on: without framing, hop-by-hop fields, Host when asked, and everything
@@ -116,10 +122,10 @@ export function endToEnd(headers: readonly string[], withoutHost: boolean): stri
   }
   const kept: string[] = [];
   for (let at = 0; at < headers.length; at += 2) {
-    const lower = (headers[at] as string).toLowerCase();
-    if (HOP_BY_HOP.has(lower) || (withoutHost && lower === 'host') || named?.includes(lower))
-      continue;
-    kept.push(headers[at] as string, headers[at + 1] as string);
+    const name = headers[at] as string;
+    if (HOP_BY_HOP.has(name) || (withoutHost && HOST.has(name))) continue;
+    if (named?.includes(name.toLowerCase())) continue;
+    kept.push(name, headers[at + 1] as string);
   }
   return kept;
 }

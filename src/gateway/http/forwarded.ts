@@ -2,8 +2,8 @@ import { isIP } from 'node:net';
 import type { Listener } from '../../model/listener.ts';
 import type { RequestHead } from '../../net/http-exchange.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
+import { FieldNames } from '../../wire/fields.ts';
 import { AddressSet } from '../listener/address-rules.ts';
-import { removeHeader } from './edits.ts';
 import { headerValue } from './matcher.ts';
 
 /** Fields in which a client could pretend to be another. */
@@ -30,13 +30,13 @@ export class Forwarder {
   readonly #fields: Listener['forwarded']['headers'];
   readonly #keepsClaims: boolean;
   /** What goes before ours is put in. */
-  readonly #replaced: readonly string[];
+  readonly #replaced: FieldNames;
 
   constructor({ trust, headers, claims }: Listener['forwarded']) {
     this.#trusted = new AddressSet(trust);
     this.#fields = headers;
     this.#keepsClaims = claims === 'keep';
-    this.#replaced = [...(this.#keepsClaims ? headers : CLAIMS), ...CERTIFICATE];
+    this.#replaced = new FieldNames([...(this.#keepsClaims ? headers : CLAIMS), ...CERTIFICATE]);
   }
 
   /** The client: the right-most hop that is not trusted, or the first of all trusted ones. */
@@ -52,11 +52,14 @@ export class Forwarder {
     return client;
   }
 
-  /** Replaces what a client claims, unless that is kept; a list that is kept is appended to. */
-  apply(headers: string[], head: RequestHead, connection: StreamConnection): void {
+  /**
+   * Replaces in a head what its sender claims, unless that is kept; a list that is kept is appended
+   * to. `client` is what `client` says of the same head.
+   */
+  apply(head: RequestHead, connection: StreamConnection, client: string): void {
+    const { headers } = head;
     const peer = connection.client.address;
     const trusted = this.#trusted.has(peer);
-    const client = this.client(head, connection);
     const keep = (name: string) => (trusted ? headerValue(headers, name) : undefined);
     const kept = trusted || this.#keepsClaims;
     const before = kept ? joined(headers, 'x-forwarded-for') : undefined;
@@ -64,7 +67,7 @@ export class Forwarder {
     const host = keep('x-forwarded-host') ?? head.authority;
     const port = keep('x-forwarded-port') ?? String(connection.local.port);
     const list = kept ? joined(headers, 'forwarded') : undefined;
-    for (const name of this.#replaced) removeHeader(headers, name);
+    this.#replaced.removeFrom(headers);
     for (const name of this.#fields) {
       if (name === 'x-forwarded-for') headers.push(name, before ? `${before}, ${peer}` : peer);
       else if (name === 'x-forwarded-proto') headers.push(name, proto);

@@ -15,7 +15,6 @@ import type { HttpDeps } from './http-deps.ts';
 import { ListenerPlan } from './listener-plan.ts';
 import { HttpSession } from './session.ts';
 import type { SessionTools } from './session-tools.ts';
-import { SilenceWatch } from './silence-watch.ts';
 import { StickyCookies } from './sticky-cookie.ts';
 import { turnAway } from './turn-away.ts';
 
@@ -25,7 +24,6 @@ const RATE_REPORT_MS = 100;
 export class HttpHandler implements SessionTools {
   readonly deps: HttpDeps;
   readonly cookies: StickyCookies;
-  readonly silence: SilenceWatch;
   readonly #plans = new Map<string, ListenerPlan>();
   readonly #options = new WeakMap<Timeouts, Http1Options & Http2ServerOptions>();
   readonly #rateUses = new Map<string, RateUse & { tokens: number }>();
@@ -34,7 +32,6 @@ export class HttpHandler implements SessionTools {
   constructor(deps: HttpDeps) {
     this.deps = deps;
     this.cookies = new StickyCookies(deps.cookieKey);
-    this.silence = new SilenceWatch(deps.link);
   }
 
   /** Takes a connection over from its listener. */

@@ -30,6 +30,9 @@ export type CompiledMatch = {
 
 /** The host of an authority, without its port and the dot of an absolute name. */
 export function hostOf(authority: string): string {
+  const last = authority.charCodeAt(authority.length - 1);
+  // Most end in a letter and have no port.
+  if (last > 96 && !authority.includes(':')) return authority;
   return authority.replace(/\.?(?::\d*)?$/, '');
 }
 
@@ -196,6 +199,7 @@ export class Matcher {
   }
 
   match(info: RouteInfo): CompiledMatch | undefined {
+    if (this.routes.length === 0) return undefined;
     const indexes = [this.#anywhere, ...this.#hosts.find(hostOf(info.authority))];
     if (info.sni !== undefined) indexes.push(...this.#serverNames.find(info.sni));
     let best = this.routes.length;

@@ -9,10 +9,10 @@ import type {
 /** What the owner of a body hears. */
 export type BodyEvents = {
   /** Bytes went on to the endpoint, or may flow again. */
-  moved(): void;
+  bodyMoved(): void;
   /** The whole body has been handed to the endpoint. */
-  sent(): void;
-  failed(failure: ExchangeFailure): void;
+  bodySent(): void;
+  bodyFailed(failure: ExchangeFailure): void;
 };
 
 /** A request's body on its way to an endpoint; its beginning is kept, so that it can be sent again. */
@@ -61,14 +61,14 @@ export class RequestBody implements BodySink {
   sendTo(call: ClientExchange): void {
     this.#call = call;
     if (this.#exchange.head.length === 0) {
-      this.#events.sent();
+      this.#events.bodySent();
       return;
     }
-    this.#events.moved();
+    this.#events.bodyMoved();
     for (const chunk of this.#kept ?? []) call.write(chunk);
     if (this.#trailers) {
       call.end(this.#trailers);
-      this.#events.sent();
+      this.#events.bodySent();
     } else if (!this.#started) {
       this.#started = true;
       this.#exchange.readBody(this);
@@ -79,7 +79,7 @@ export class RequestBody implements BodySink {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.#events.moved();
+    this.#events.bodyMoved();
     this.#exchange.resumeBody();
   }
 
@@ -93,7 +93,7 @@ export class RequestBody implements BodySink {
     this.#keep(chunk);
     const room = this.#call?.write(chunk) ?? false;
     this.#paused = !room;
-    this.#events.moved();
+    this.#events.bodyMoved();
     return room;
   }
 
@@ -102,13 +102,13 @@ export class RequestBody implements BodySink {
     this.#trailers = trailers;
     if (!this.#call) return;
     this.#call.end(trailers);
-    this.#events.sent();
+    this.#events.bodySent();
   }
 
   fail(failure: ExchangeFailure): void {
     if (this.#over) return;
     this.#over = true;
-    this.#events.failed(failure);
+    this.#events.bodyFailed(failure);
   }
 
   #keep(chunk: Buffer): void {

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { ServerExchange } from '../../net/http-exchange.ts';
 import type { AccessRecord } from '../access-record.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';

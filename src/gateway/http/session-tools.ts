@@ -1,12 +1,10 @@
 import type { HttpDeps } from './http-deps.ts';
-import type { SilenceWatch } from './silence-watch.ts';
 import type { StickyCookies } from './sticky-cookie.ts';
 
 /** What every HTTP session of a worker shares. */
 export interface SessionTools {
   readonly deps: HttpDeps;
   readonly cookies: StickyCookies;
-  readonly silence: SilenceWatch;
   /** Notes a token that was taken here, for the other workers of this host. */
   noteRateUse(limit: string, key: string): void;
 }

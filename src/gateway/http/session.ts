@@ -1,5 +1,5 @@
+import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
-import type { SilenceDetector } from '../../health/silence.ts';
 import type { RetryOn } from '../../model/service.ts';
 import type { Timeouts } from '../../model/timeouts.ts';
 import { deadlines, type Timed } from '../../net/deadlines.ts';
@@ -30,7 +30,7 @@ import { editHeaders, outgoingRequest, redirectTarget, type TemplateSource } fro
 import { GrpcCall } from './grpc-call.ts';
 import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
 import { type OwnAnswer, refusalAnswer, sendOwn } from './own-answer.ts';
-import { RequestBody } from './request-body.ts';
+import { type BodyEvents, RequestBody } from './request-body.ts';
 import { editResponse } from './response-fields.ts';
 import { SessionAccount } from './session-account.ts';
 import type { SessionTools } from './session-tools.ts';
@@ -38,7 +38,7 @@ import { keyOf, splitService } from './split.ts';
 import { statsAnswer } from './stats-page.ts';
 
 /** One request from its head to the end of its answer, over as many endpoints as it takes. */
-export class HttpSession implements ResponseSink, Timed {
+export class HttpSession implements ResponseSink, BodyEvents, Timed {
   place = -1;
   deadline = Number.POSITIVE_INFINITY;
   readonly #exchange: ServerExchange;
@@ -54,7 +54,6 @@ export class HttpSession implements ResponseSink, Timed {
   #request: OutgoingRequest | undefined;
   #body: RequestBody | undefined;
   #lease: Lease | undefined;
-  #silence: SilenceDetector | undefined;
   #resolvedTimeouts: Timeouts | undefined;
   #call: ClientExchange | undefined;
   #offDown: () => void = () => {};
@@ -269,18 +268,13 @@ export class HttpSession implements ResponseSink, Timed {
       this.#refuse(413, 'body-too-large');
       return;
     }
-    const headers = head.headers;
     this.#affinity = new Affinity(service, head, this.#client, this.#handler.cookies);
-    this.#plan.forwarder.apply(headers, head, connection);
-    editHeaders(headers, route?.headers?.request, this.#source);
+    this.#plan.forwarder.apply(head, connection, this.#client);
+    editHeaders(head.headers, route?.headers?.request, this.#source);
     this.#request = outgoingRequest(head, service, route?.rewrite, this.#source);
     const { retries } = service.config;
     const kept = retries === false ? 0 : retries.maxBodyBytes;
-    this.#body = new RequestBody(this.#exchange, kept, maxBodyBytes, {
-      moved: () => this.#bodyMoved(),
-      sent: () => this.#awaitAnswer(),
-      failed: (failure) => this.#bodyFailed(failure),
-    });
+    this.#body = new RequestBody(this.#exchange, kept, maxBodyBytes, this);
     this.#attempts = new Attempts(service, head.method, this.#body);
     this.#attempt();
   }
@@ -303,7 +297,6 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   #send(lease: Lease): void {
-    const service = this.#service as ServiceHandle;
     if (this.#body?.replayable === false) {
       lease.release('ok');
       this.#refuse(503, 'not-repeatable', ['retry-after', '1']);
@@ -313,8 +306,7 @@ export class HttpSession implements ResponseSink, Timed {
     const now = performance.now();
     this.#account.leased(lease.endpoint, now);
     const { connect } = this.#timeouts;
-    this.#silence = this.#handler.silence.of(service.name, lease.endpoint.id);
-    this.#silence.started(now);
+    lease.endpoint.silence.started(now);
     this.#offDown = lease.endpoint.onDown(() => this.#endpointDown());
     const call = lease.endpoint
       .pool()
@@ -325,7 +317,7 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   /** While the body flows, only a standstill ends the request, however long it takes. */
-  #bodyMoved(): void {
+  bodyMoved(): void {
     if (this.#over || !this.#lease) return;
     if (this.#account.answered) {
       // Both directions at once: either keeps it alive, but for a client that does not read.
@@ -339,7 +331,7 @@ export class HttpSession implements ResponseSink, Timed {
     deadlines.add(this);
   }
 
-  #awaitAnswer(): void {
+  bodySent(): void {
     if (this.#over || this.#account.answered) return;
     this.#uploading = false;
     this.deadline = performance.now() + this.#timeouts.request;
@@ -395,8 +387,9 @@ export class HttpSession implements ResponseSink, Timed {
     this.#account.firstByte(now);
     this.deadline = now + this.#idleMs;
     deadlines.add(this);
-    this.#lease?.answered();
-    if (this.#lease) this.#silence?.firstByte(now);
+    if (!this.#lease) return;
+    this.#lease.answered();
+    this.#lease.endpoint.silence.firstByte(now);
   }
 
   #releaseLease(outcome: OutcomeClass): void {
@@ -405,11 +398,11 @@ export class HttpSession implements ResponseSink, Timed {
     this.#lease = undefined;
     this.#offDown();
     deadlines.delete(this);
-    this.#silence?.finished(this.#account.answered);
+    lease.endpoint.silence.finished(this.#account.answered);
     lease.release(outcome);
   }
 
-  #bodyFailed(failure: ExchangeFailure): void {
+  bodyFailed(failure: ExchangeFailure): void {
     this.#call?.cancel();
     this.#releaseLease('ok');
     if (this.#over) return;
@@ -438,11 +431,10 @@ export class HttpSession implements ResponseSink, Timed {
   }
 
   get #timeouts(): Timeouts {
-    this.#resolvedTimeouts ??= {
-      ...this.#listener.timeouts,
-      ...this.#service?.config.timeouts,
-      ...this.#route?.route.timeouts,
-    } as Timeouts;
+    const ofService = this.#service?.config.timeouts;
+    const ofRoute = this.#route?.route.timeouts;
+    if (!ofService && !ofRoute) return this.#listener.timeouts;
+    this.#resolvedTimeouts ??= { ...this.#listener.timeouts, ...ofService, ...ofRoute } as Timeouts;
     return this.#resolvedTimeouts;
   }
 

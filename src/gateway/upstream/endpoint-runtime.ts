@@ -2,17 +2,23 @@ import type { EndpointLoad } from '../../balance/balancer.ts';
 import { Bag } from '../../base/bag.ts';
 import type { Cell, LevelCell } from '../../base/metrics.ts';
 import { isUsable } from '../../health/eligible.ts';
+import { SilenceDetector } from '../../health/silence.ts';
 import type { EndpointAddress } from '../../model/address.ts';
 import type { EndpointState } from '../../model/endpoint-state.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
 import type { EndpointTally } from './endpoint-tally.ts';
+import type { NoteOutcome } from './outcome-reporter.ts';
 import type { UpstreamEndpoint } from './service-handle.ts';
 
-/** Series of one endpoint. */
+/** Unanswered for as long as this, an endpoint that used to answer is suspected. */
+const SILENT_MS = 700;
+
+/** What is told of one endpoint. */
 export type EndpointCells = {
   readonly requests: Cell;
   readonly active: LevelCell;
   readonly tally: EndpointTally;
+  readonly outcome: NoteOutcome;
 };
 
 /** An endpoint as one worker holds it: latest state, live load, kept connections. */
@@ -20,6 +26,7 @@ export class EndpointRuntime implements UpstreamEndpoint {
   readonly id: string;
   readonly address: EndpointAddress;
   readonly load: EndpointLoad = { active: 0, ewmaMs: Number.NaN, ewmaAt: 0 };
+  readonly silence = new SilenceDetector(SILENT_MS);
   readonly cells: EndpointCells;
   state: EndpointState;
   /** Effective weight, slow start included. */

@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
-import type { OutcomeBatch, OutcomeClass, SupervisorLink } from '../ipc.ts';
+import type { OutcomeClass, SupervisorLink } from '../ipc.ts';
 
 const FAILURE_FLUSH_MS = 10;
 const SUCCESS_FLUSH_MS = 1000;
@@ -13,6 +13,9 @@ type Pending = {
   byClass: Partial<Record<OutcomeClass, number>>;
 };
 
+/** Notes how a piece of work on one endpoint ended. */
+export type NoteOutcome = (outcome: OutcomeClass) => void;
+
 /**
  * Gathers outcomes and reports them: failures within 10 ms, because an ejection hangs on them,
  * plain successes within a second.
@@ -20,7 +23,7 @@ type Pending = {
 export class OutcomeReporter {
   readonly #clock: Clock;
   readonly #link: SupervisorLink;
-  #pending = new Map<string, Pending>();
+  #pending: Pending[] = [];
   #flushAt = Number.POSITIVE_INFINITY;
 
   constructor(clock: Clock, link: SupervisorLink) {
@@ -28,36 +31,44 @@ export class OutcomeReporter {
     this.#link = link;
   }
 
-  note(service: string, endpoint: string, outcome: OutcomeClass): void {
-    const key = `${service}\n${endpoint}`;
-    let entry = this.#pending.get(key);
-    if (!entry) {
-      entry = { service, endpoint, ok: 0, failed: 0, tail: 0, byClass: {} };
-      this.#pending.set(key, entry);
-    }
+  /** Where the outcomes of one endpoint are noted. */
+  of(service: string, endpoint: string): NoteOutcome {
+    let entry: Pending | undefined;
+    let list: Pending[] | undefined;
+    return (outcome) => {
+      if (!entry || list !== this.#pending) {
+        entry = { service, endpoint, ok: 0, failed: 0, tail: 0, byClass: {} };
+        list = this.#pending;
+        list.push(entry);
+      }
+      this.#count(entry, outcome);
+    };
+  }
+
+  #count(entry: Pending, outcome: OutcomeClass): void {
+    entry.byClass[outcome] = (entry.byClass[outcome] ?? 0) + 1;
     if (outcome === 'ok') {
       entry.ok++;
       entry.tail = 0;
+      // No flush that is under way comes later than this one would.
+      if (this.#flushAt === Number.POSITIVE_INFINITY) this.#flushIn(SUCCESS_FLUSH_MS);
     } else {
       entry.failed++;
       entry.tail++;
+      if (this.#clock.now() + FAILURE_FLUSH_MS < this.#flushAt) this.#flushIn(FAILURE_FLUSH_MS);
     }
-    entry.byClass[outcome] = (entry.byClass[outcome] ?? 0) + 1;
-    this.#schedule(outcome === 'ok' ? SUCCESS_FLUSH_MS : FAILURE_FLUSH_MS);
   }
 
-  #schedule(delayMs: number): void {
-    const at = this.#clock.now() + delayMs;
-    if (at >= this.#flushAt) return;
-    this.#flushAt = at;
+  #flushIn(delayMs: number): void {
+    this.#flushAt = this.#clock.now() + delayMs;
     this.#clock.after(delayMs, () => this.#flush());
   }
 
   #flush(): void {
     this.#flushAt = Number.POSITIVE_INFINITY;
-    if (this.#pending.size === 0) return;
-    const batches: OutcomeBatch[] = [...this.#pending.values()];
-    this.#pending = new Map();
+    if (this.#pending.length === 0) return;
+    const batches = this.#pending;
+    this.#pending = [];
     this.#link.outcomes(batches);
   }
 }

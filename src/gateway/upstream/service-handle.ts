@@ -1,4 +1,5 @@
 import type { EndpointLoad } from '../../balance/balancer.ts';
+import type { SilenceDetector } from '../../health/silence.ts';
 import type { EndpointAddress } from '../../model/address.ts';
 import type { EndpointState } from '../../model/endpoint-state.ts';
 import type { Service } from '../../model/service.ts';
@@ -15,6 +16,8 @@ export interface UpstreamEndpoint {
   readonly load: EndpointLoad;
   readonly weight: number;
   readonly tally: EndpointTally;
+  /** HTTP sessions report to it. */
+  readonly silence: SilenceDetector;
   /** HTTP connections to it, made at first use. */
   pool(): HttpClientPool;
   /** Called when the endpoint goes down, is ejected or set to maint; returns a function that unsubscribes. */

@@ -302,16 +302,17 @@ export class ServiceRuntime implements ServiceHandle {
     endpoint.load.active--;
     endpoint.cells.active.value--;
     this.#cells.active.value--;
-    this.#deps.outcomes.note(this.name, endpoint.id, outcome);
+    endpoint.cells.outcome(outcome);
     if (this.#queue.length > 0) this.#queue.serve();
   }
 
   #makeEndpoint(state: EndpointState): EndpointRuntime {
-    const { metrics, makePool } = this.#deps;
+    const { metrics, makePool, outcomes } = this.#deps;
     const cells = {
       requests: metrics.cell('sluice_endpoint_requests_total', this.name, state.id),
       active: metrics.level('sluice_endpoint_active', this.name, state.id),
       tally: new EndpointTally(metrics.tally(ENDPOINT_TALLY.name, this.name, state.id)),
+      outcome: outcomes.of(this.name, state.id),
     };
     const endpoint: EndpointRuntime = new EndpointRuntime(
       state,

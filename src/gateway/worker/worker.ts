@@ -31,6 +31,7 @@ import { makePool } from '../upstream/pools.ts';
 import { ServiceRuntime } from '../upstream/service-runtime.ts';
 import { loneBoard } from './lone-health.ts';
 import { OverloadGuard, type Resources } from './overload.ts';
+import { watchSilence } from './silence-watch.ts';
 import { StatisticsClient } from './statistics-client.ts';
 
 const HOST = hostname();
@@ -106,6 +107,7 @@ export class Worker {
       onChange: (reasons) => deps.send({ type: 'strain', reasons }),
     });
     this.#outcomes = new OutcomeReporter(deps.clock, this.#link);
+    watchSilence(() => this.#services.values(), this.#link);
   }
 
   /** Takes one message, with the socket that came along. */

@@ -60,8 +60,9 @@ test('claims that are kept pass on unbelieved, and only lists are added to', () 
   const kept = new Forwarder(parsed.forwarded);
   const headers = ['X-Forwarded-For', '1.1.1.1', 'X-Forwarded-Proto', 'https', 'X-Real-IP', 'x'];
   headers.push('X-Client-Cert', 'forged');
-  assert.equal(kept.client(head(headers), from('192.0.2.1')), '192.0.2.1');
-  kept.apply(headers, head(headers), from('192.0.2.1'));
+  const client = kept.client(head(headers), from('192.0.2.1'));
+  assert.equal(client, '192.0.2.1');
+  kept.apply(head(headers), from('192.0.2.1'), client);
   assert.deepEqual(headers, [
     ...['X-Forwarded-Proto', 'https', 'x-forwarded-for', '1.1.1.1, 192.0.2.1'],
     ...['x-real-ip', '192.0.2.1'],
@@ -72,7 +73,8 @@ test('what a client claims is replaced; a trusted list is appended to', () => {
   const apply = (peer: string) => {
     const headers = ['X-Forwarded-For', '1.1.1.1', 'x-forwarded-proto', 'https', 'X-Real-IP', 'x'];
     headers.push('forwarded', 'for=1.1.1.1', 'X-Client-Cert', 'forged', 'a', 'b');
-    forwarder().apply(headers, head([...headers]), from(peer));
+    const client = forwarder().client(head(headers), from(peer));
+    forwarder().apply(head(headers), from(peer), client);
     const pairs = Array.from({ length: headers.length / 2 }, (_, at) =>
       headers.slice(at * 2, at * 2 + 2),
     );
