@@ -56,7 +56,7 @@ class TwoChoices<E extends BalancedEndpoint> {
 
   pick(ctx: PickContext): E | undefined {
     const n = this.#endpoints.length;
-    if (n === 0) return undefined;
+    if (n < 2) return scanFrom(this.#endpoints, 0, ctx.excluded);
     let first: E | undefined;
     for (let draw = 0; draw < MAX_DRAWS; draw++) {
       const ep = this.#draw(n);

@@ -229,7 +229,7 @@ export class Http1Connection implements Timed, Waiter {
     const now = performance.now();
     const quiet = now < this.#quietUntil;
     this.#admitted = quiet || this.#events.admits();
-    this.#waiting = quiet || (this.#admitted && !turnstile.enter(this));
+    this.#waiting = quiet || (this.#admitted && !turnstile.enter(this, now));
     if (this.#waiting) this.deadline = quiet ? this.#quietUntil : Number.POSITIVE_INFINITY;
     else this.#serve();
     if (!this.#admitted) this.#quietUntil = now + RETRY_AFTER_MS;

@@ -28,9 +28,8 @@ export class Turnstile {
   #begun = 0;
   #longestMs = 0;
 
-  /** Whether one that has come now may begin at once; when not, `pass` is called later. */
-  enter(waiter: Waiter): boolean {
-    const now = performance.now();
+  /** Whether one that comes `now` may begin at once; when not, `pass` is called later. */
+  enter(waiter: Waiter, now = performance.now()): boolean {
     if (this.#queue.length === 0) {
       if (now - this.#windowFrom > WINDOW_MS) {
         this.#windowFrom = now;

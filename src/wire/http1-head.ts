@@ -151,23 +151,22 @@ function parseFields(text: string, from: number, limits: HeadLimits): Fields | R
   let count = 0;
   while (at < text.length) {
     const end = text.indexOf('\r\n', at);
-    const field = parseField(text, at, end);
-    if (field instanceof Refused) return field;
-    at = end + 2;
     if (++count > limits.maxHeaders) return new Refused(431, 'too-many-headers');
-    const [name, value] = field;
-    if (limits.underscoreHeaders !== 'allow' && name.includes('_')) {
-      if (limits.underscoreHeaders === 'reject') return new Refused(400, 'underscore-in-name');
-      continue;
-    }
-    const refused = noteField(fields, name, value);
+    const refused = parseField(text, at, end, fields, limits);
     if (refused) return refused;
-    fields.headers.push(name, value);
+    at = end + 2;
   }
   return fields;
 }
 
-function parseField(text: string, from: number, end: number): [string, string] | Refused {
+/** Adds the field between two places; what is wrong with it is returned. */
+function parseField(
+  text: string,
+  from: number,
+  end: number,
+  fields: Fields,
+  { underscoreHeaders }: HeadLimits,
+): Refused | undefined {
   const first = text.charCodeAt(from);
   if (first === 32 || first === 9) return new Refused(400, 'obsolete-folding');
   let at = from;
@@ -189,7 +188,12 @@ function parseField(text: string, from: number, end: number): [string, string] |
     const code = text.charCodeAt(at);
     if ((code < 32 && code !== 9) || code === 127) return new Refused(400, controlReason(code));
   }
-  return [name, text.slice(start, stop)];
+  if (underscoreHeaders !== 'allow' && name.includes('_')) {
+    return underscoreHeaders === 'reject' ? new Refused(400, 'underscore-in-name') : undefined;
+  }
+  const value = text.slice(start, stop);
+  fields.headers.push(name, value);
+  return noteField(fields, name, value);
 }
 
 function controlReason(code: number): string {

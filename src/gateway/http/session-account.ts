@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import type { ServerExchange } from '../../net/http-exchange.ts';
 import type { AccessRecord } from '../access-record.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
-import type { UpstreamEndpoint } from '../upstream/service-handle.ts';
+import type { Lease, UpstreamEndpoint } from '../upstream/service-handle.ts';
 import type { HttpDeps } from './http-deps.ts';
 import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
 import { headerValue } from './matcher.ts';
@@ -45,9 +45,9 @@ export class SessionAccount {
   }
 
   /** An endpoint takes the request. */
-  leased(endpoint: UpstreamEndpoint, now: number): void {
+  leased({ endpoint, startedAt }: Lease): void {
     this.endpoint = endpoint;
-    this.#leasedAt = now;
+    this.#leasedAt = startedAt;
     this.answered = false;
   }
 

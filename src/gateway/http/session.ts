@@ -56,7 +56,6 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
   #lease: Lease | undefined;
   #resolvedTimeouts: Timeouts | undefined;
   #call: ClientExchange | undefined;
-  #offDown: () => void = () => {};
   #giveUp: () => void = () => {};
   #attempts: Attempts | undefined;
   /** A kept connection has ended as we wrote: what follows takes new ones. */
@@ -303,11 +302,10 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
       return;
     }
     this.#lease = lease;
-    const now = performance.now();
-    this.#account.leased(lease.endpoint, now);
+    this.#account.leased(lease);
     const { connect } = this.#timeouts;
-    lease.endpoint.silence.started(now);
-    this.#offDown = lease.endpoint.onDown(() => this.#endpointDown());
+    lease.endpoint.silence.started(lease.startedAt);
+    lease.onDown = () => this.#endpointDown();
     const call = lease.endpoint
       .pool()
       .request(this.#request as OutgoingRequest, this, { connectMs: connect, fresh: this.#fresh });
@@ -388,7 +386,7 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
     this.deadline = now + this.#idleMs;
     deadlines.add(this);
     if (!this.#lease) return;
-    this.#lease.answered();
+    this.#lease.answered(now);
     this.#lease.endpoint.silence.firstByte(now);
   }
 
@@ -396,7 +394,6 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
     const lease = this.#lease;
     if (!lease) return;
     this.#lease = undefined;
-    this.#offDown();
     deadlines.delete(this);
     lease.endpoint.silence.finished(this.#account.answered);
     lease.release(outcome);

@@ -96,7 +96,7 @@ class TcpSession {
 
   #dial(lease: Lease, tried: ReadonlySet<string>): void {
     this.#tries = tried.size;
-    this.#leasedAt = this.#listener.deps.clock.now();
+    this.#leasedAt = lease.startedAt;
     const { timeouts } = this.#listener;
     const { config } = this.#service;
     const options = {
@@ -151,8 +151,8 @@ class TcpSession {
       lease.release('ok');
       return;
     }
-    lease.answered();
     this.#answeredAt = this.#listener.deps.clock.now();
+    lease.answered(this.#answeredAt);
     lease.endpoint.tally.connected(this.#answeredAt - (this.#leasedAt ?? 0));
     const { idle, halfClose } = this.#listener.timeouts;
     socket.off('error', this.#onGone);

@@ -88,7 +88,7 @@ function dropped({ deps, name }: ListenerRuntime, reason: string): Cell {
   return deps.metrics.cell('sluice_udp_dropped_total', name, reason);
 }
 
-type Upstream = { readonly socket: Socket; readonly lease: Lease; readonly forget: () => void };
+type Upstream = { readonly socket: Socket; readonly lease: Lease };
 
 /** One client's datagrams; stays with its endpoint until idle, or until the endpoint is gone. */
 class UdpFlow implements Timed {
@@ -185,10 +185,8 @@ class UdpFlow implements Timed {
       return;
     }
     const socket = dgram.createSocket(isIPv6(address.host) ? 'udp6' : 'udp4');
-    const forget = lease.endpoint.onDown(() => {
-      if (this.#upstream?.socket === socket) this.#leave('ok');
-    });
-    const upstream = { socket, lease, forget };
+    lease.onDown = () => this.#leave('ok');
+    const upstream = { socket, lease };
     this.#endpoint = lease.endpoint;
     this.#upstream = upstream;
     socket.on('message', (data) => this.#reply(upstream, data));
@@ -211,7 +209,7 @@ class UdpFlow implements Timed {
     if (this.#upstream !== upstream) return;
     this.#touch();
     this.#tried = NO_TRIES;
-    upstream.lease.answered();
+    upstream.lease.answered(performance.now());
     const { deps, name } = this.#listener;
     deps.metrics.cell('sluice_listener_bytes_sent_total', name).value += data.length;
     this.#bytesOut += data.length;
@@ -235,7 +233,6 @@ class UdpFlow implements Timed {
     if (!upstream) return;
     this.#upstream = undefined;
     this.#connected = false;
-    upstream.forget();
     upstream.socket.close();
     upstream.lease.release(outcome);
   }

@@ -6,6 +6,7 @@ import { SilenceDetector } from '../../health/silence.ts';
 import type { EndpointAddress } from '../../model/address.ts';
 import type { EndpointState } from '../../model/endpoint-state.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
+import type { EndpointLease } from './endpoint-lease.ts';
 import type { EndpointTally } from './endpoint-tally.ts';
 import type { NoteOutcome } from './outcome-reporter.ts';
 import type { UpstreamEndpoint } from './service-handle.ts';
@@ -33,7 +34,8 @@ export class EndpointRuntime implements UpstreamEndpoint {
   weight: number;
   readonly #makePool: () => HttpClientPool;
   #pool: HttpClientPool | undefined;
-  readonly #downListeners = new Bag<{ place: number; call: () => void }>();
+  /** What is at work on it. */
+  readonly leases = new Bag<EndpointLease>();
 
   constructor(state: EndpointState, makePool: () => HttpClientPool, cells: EndpointCells) {
     this.id = state.id;
@@ -59,12 +61,6 @@ export class EndpointRuntime implements UpstreamEndpoint {
     this.#pool = undefined;
   }
 
-  onDown(listener: () => void): () => void {
-    const entry = { place: -1, call: listener };
-    this.#downListeners.add(entry);
-    return () => this.#downListeners.delete(entry);
-  }
-
   /** Takes the newest state; whether it means that nothing that waits will be answered. */
   apply(state: EndpointState): boolean {
     const wasUsable = isUsable(this.state);
@@ -76,6 +72,6 @@ export class EndpointRuntime implements UpstreamEndpoint {
   /** Tells everything that waits on this endpoint to look elsewhere. */
   goDown(): void {
     this.closePool();
-    this.#downListeners.visit(({ call }) => call());
+    this.leases.visit((lease) => lease.onDown?.());
   }
 }

@@ -20,8 +20,6 @@ export interface UpstreamEndpoint {
   readonly silence: SilenceDetector;
   /** HTTP connections to it, made at first use. */
   pool(): HttpClientPool;
-  /** Called when the endpoint goes down, is ejected or set to maint; returns a function that unsubscribes. */
-  onDown(listener: () => void): () => void;
 }
 
 /** Of a request that has not been sent anywhere yet. */
@@ -42,9 +40,16 @@ export type PickRequest = {
 /** One unit of work on an endpoint; exactly one of its ends is called, once. */
 export interface Lease {
   readonly endpoint: UpstreamEndpoint;
-  /** First byte of the answer is there (for silence detection and latency averages). */
-  answered(): void;
-  /** Work is over; a 5xx or failure counts against the endpoint. */
+  /** Monotonic ms. */
+  readonly startedAt: number;
+  /** Called when the endpoint goes down, is ejected or set to maint while it is held. */
+  onDown: (() => void) | undefined;
+  /** First byte of the answer is there (for latency averages), at a time in monotonic ms. */
+  answered(now: number): void;
+  /**
+   * Work is over; a 5xx or failure counts against the endpoint. An endpoint that never answered
+   * counts as if it did now.
+   */
   release(outcome: OutcomeClass): void;
 }
 

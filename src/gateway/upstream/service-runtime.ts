@@ -12,6 +12,7 @@ import type { EndpointState, ServiceState } from '../../model/endpoint-state.ts'
 import type { Service } from '../../model/service.ts';
 import type { HttpClientPool } from '../../net/http-exchange.ts';
 import type { OutcomeClass } from '../ipc.ts';
+import { EndpointLease, type Lessor } from './endpoint-lease.ts';
 import { EndpointRuntime } from './endpoint-runtime.ts';
 import { ENDPOINT_TALLY, EndpointTally } from './endpoint-tally.ts';
 import type { OutcomeReporter } from './outcome-reporter.ts';
@@ -40,7 +41,7 @@ export type ServiceDeps = {
 };
 
 /** A service as one worker runs it: picks endpoints, counts the work on them, queues the rest. */
-export class ServiceRuntime implements ServiceHandle {
+export class ServiceRuntime implements ServiceHandle, Lessor {
   readonly name: string;
   readonly #deps: ServiceDeps;
   readonly #endpoints = new Map<string, EndpointRuntime>();
@@ -280,25 +281,23 @@ export class ServiceRuntime implements ServiceHandle {
     this.#cells.active.set(this.#cells.active.value + 1);
     this.#budget.request(startedAt);
     this.#sticky?.set(request.source, endpoint.id);
-    let answered = false;
-    const answer = () => {
-      if (answered) return;
-      answered = true;
-      const elapsed = this.#deps.clock.now() - startedAt;
-      this.#balancer.finished?.(endpoint, elapsed);
-      this.#cells.duration.observe(elapsed / 1000);
-    };
-    return {
-      endpoint,
-      answered: answer,
-      release: (outcome) => {
-        answer();
-        this.#release(endpoint, outcome);
-      },
-    };
+    const lease = new EndpointLease(endpoint, startedAt, this);
+    endpoint.leases.add(lease);
+    return lease;
   }
 
-  #release(endpoint: EndpointRuntime, outcome: OutcomeClass): void {
+  now(): number {
+    return this.#deps.clock.now();
+  }
+
+  leaseAnswered(endpoint: EndpointRuntime, elapsedMs: number): void {
+    this.#balancer.finished?.(endpoint, elapsedMs);
+    this.#cells.duration.observe(elapsedMs / 1000);
+  }
+
+  leaseReleased(lease: EndpointLease, outcome: OutcomeClass): void {
+    const { endpoint } = lease;
+    endpoint.leases.delete(lease);
     endpoint.load.active--;
     endpoint.cells.active.value--;
     this.#cells.active.value--;
