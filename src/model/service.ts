@@ -232,6 +232,18 @@ export const service = z.strictObject({
       idle: duration.prefault('50s').describe('How long they are kept.'),
     })
     .prefault({}),
+  http: z
+    .strictObject({
+      pipelining: z
+        .int()
+        .min(1)
+        .max(128)
+        .default(1)
+        .describe(
+          'Most requests under way on one HTTP/1.1 connection: idempotent ones without a body are sent before those ahead of them are answered. A slow answer then holds up those behind it. Default: no pipelining.',
+        ),
+    })
+    .prefault({}),
   panic: z
     .union([z.enum(['any', 'none']), percent])
     .default('none')

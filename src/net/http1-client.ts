@@ -1,17 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { systemCode } from '../base/errors.ts';
-import { findField } from '../wire/fields.ts';
-import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
-import { parseResponseHead, type ResponseHead1 } from '../wire/http1-head.ts';
-import { endToEnd, requestHead } from '../wire/http1-write.ts';
-import { websocketAccept } from '../wire/websocket-handshake.ts';
+import { IDEMPOTENT } from '../wire/http-methods.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { readDirectly } from './direct-read.ts';
 import { writeDirectly } from './direct-write.ts';
 import type {
-  BodyLength,
   ClientExchange,
   ExchangeFailure,
   HttpClientPool,
@@ -19,14 +13,16 @@ import type {
   RequestOptions,
   ResponseSink,
 } from './http-exchange.ts';
+import { type CallConnection, Http1Call } from './http1-call.ts';
 
 const EMPTY = Buffer.alloc(0);
-const MAX_INTERIM = 16;
 /**
  * How long connections beyond those that are kept wait for the next burst of requests, each a little
  * longer than the one before. To close them at once would mean to open as many again in a moment.
  */
 const SURPLUS_MS = 1000;
+/** A connection whose next answer takes longer than this gets no further request behind it. */
+const STALLED_MS = 50;
 
 /** Opens one connection to the endpoint; plain or TLS is the caller's choice. */
 export type Dial = (
@@ -35,13 +31,25 @@ export type Dial = (
 ) => { cancel(): void };
 
 /** What bounds a pool. */
-export type PoolOptions = { readonly maxIdle: number; readonly idleMs: number };
+export type PoolOptions = {
+  readonly maxIdle: number;
+  readonly idleMs: number;
+  /** Most requests under way on one connection. */
+  readonly pipelining: number;
+};
+
+/** Whether a request may be sent before the one ahead of it is answered. Source: RFC 9112, 9.3.2. */
+function mayFollow({ method, length, upgrade }: OutgoingRequest): boolean {
+  return length === 0 && upgrade === undefined && IDEMPOTENT.has(method);
+}
 
 /** Kept connections to one endpoint: the one used last is used first. */
 export class Http1Pool implements HttpClientPool {
   readonly #dial: Dial;
   readonly #options: PoolOptions;
   readonly #idle: ClientConnection[] = [];
+  /** Connections that are at work and may get further requests. */
+  readonly #shared: ClientConnection[] = [];
   #closed = false;
 
   constructor(dial: Dial, options: PoolOptions) {
@@ -55,7 +63,7 @@ export class Http1Pool implements HttpClientPool {
 
   request(request: OutgoingRequest, sink: ResponseSink, options: RequestOptions): ClientExchange {
     const exchange = new Http1Call(request, sink);
-    const kept = options.fresh ? undefined : this.#idle.pop();
+    const kept = options.fresh ? undefined : this.#take(request);
     if (kept) kept.run(exchange, true);
     else {
       const dialing = this.#dial(options.connectMs, (result) => {
@@ -72,8 +80,25 @@ export class Http1Pool implements HttpClientPool {
     for (const connection of this.#idle.splice(0)) connection.destroy();
   }
 
+  /** A kept connection: an idle one, or one at work that has room for a request of this kind. */
+  #take(request: OutgoingRequest): ClientConnection | undefined {
+    const { pipelining } = this.#options;
+    if (pipelining === 1 || !mayFollow(request)) return this.#idle.pop();
+    const now = performance.now();
+    const room = this.#shared.find((connection) => connection.hasRoom(pipelining, now));
+    if (room) return room;
+    // One that has served before stays open between answers, as far as one can know.
+    const idle = this.#idle.pop();
+    if (idle) {
+      idle.shared = true;
+      this.#shared.push(idle);
+    }
+    return idle;
+  }
+
   /** Takes a connection back after a clean exchange. */
   keep(connection: ClientConnection): void {
+    this.#unshare(connection);
     if (this.#closed) {
       connection.destroy();
       return;
@@ -85,19 +110,35 @@ export class Http1Pool implements HttpClientPool {
     this.#idle.push(connection);
   }
 
-  /** Forgets a connection that ended while it was idle. */
+  /** Forgets a connection that has ended. */
   forget(connection: ClientConnection): void {
+    this.#unshare(connection);
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
   }
+
+  #unshare(connection: ClientConnection): void {
+    if (!connection.shared) return;
+    connection.shared = false;
+    this.#shared.splice(this.#shared.indexOf(connection), 1);
+  }
 }
 
-class ClientConnection implements Timed {
+/** One connection to an endpoint: its calls are answered in the order in which they are sent. */
+class ClientConnection implements CallConnection, Timed {
   readonly socket: Socket;
   place = -1;
   deadline = Number.POSITIVE_INFINITY;
+  /** Whether further requests may follow those under way. */
+  shared = false;
   readonly #pool: Http1Pool;
+  /** The call whose answer comes next. */
   #call: Http1Call | undefined;
+  readonly #behind: Http1Call[] = [];
+  #waitsSince = 0;
+  #unsent = '';
+  #rest: Buffer = EMPTY;
+  #reading = false;
   readonly #stopReading: () => void;
 
   constructor(socket: Socket, pool: Http1Pool) {
@@ -112,16 +153,48 @@ class ClientConnection implements Timed {
   }
 
   run(call: Http1Call, reused: boolean): void {
-    this.#call = call;
+    if (this.#call) this.#behind.push(call);
+    else {
+      this.#call = call;
+      this.#expectAnswer();
+    }
     this.deadline = Number.POSITIVE_INFINITY;
     call.start(this, reused);
   }
 
-  /** The exchange is over; only a clean one leaves a connection that can serve again. */
-  release(clean: boolean): void {
-    this.#call = undefined;
-    if (clean) this.#pool.keep(this);
+  /** Whether one more request may be sent behind those under way, of which `most` may be. */
+  hasRoom(most: number, now: number): boolean {
+    return this.#behind.length + 1 < most && now - this.#waitsSince < STALLED_MS;
+  }
+
+  /** Heads of one turn of the loop that go the same way travel together. */
+  sendHead(text: string): void {
+    if (!this.shared) {
+      writeDirectly(this.socket, text);
+      return;
+    }
+    if (this.#unsent === '') setImmediate(this.#flush);
+    this.#unsent += text;
+  }
+
+  release(clean: boolean, rest: Buffer): void {
+    this.#call = clean ? this.#behind.shift() : undefined;
+    if (this.#call) {
+      this.#expectAnswer();
+      this.#rest = rest;
+      if (!this.#reading) this.#read();
+    } else if (clean && rest.length === 0) this.#pool.keep(this);
+    // What nobody has asked for spoils a connection.
     else this.destroy();
+  }
+
+  abandon(call: Http1Call): boolean {
+    const last = this.#call === call && this.#behind.length === 0;
+    if (!last && performance.now() - this.#waitsSince < STALLED_MS) return true;
+    if (this.#call === call) this.#call = undefined;
+    else this.#behind.splice(this.#behind.indexOf(call), 1);
+    this.destroy();
+    return false;
   }
 
   detach(): Socket {
@@ -137,8 +210,10 @@ class ClientConnection implements Timed {
     return socket;
   }
 
+  /** Ends it; calls behind the one that this is about are told that it was reset. */
   destroy(): void {
     this.#call = undefined;
+    if (this.shared) this.#pool.forget(this);
     this.socket.destroy();
   }
 
@@ -147,9 +222,42 @@ class ClientConnection implements Timed {
     this.destroy();
   }
 
+  #expectAnswer(): void {
+    if (this.shared) this.#waitsSince = performance.now();
+  }
+
+  /** Gives what has come to the calls that it answers. */
+  #read(): void {
+    this.#reading = true;
+    while (this.#call && this.#rest.length > 0) {
+      const data = this.#rest;
+      this.#rest = EMPTY;
+      this.#call.received(data);
+    }
+    this.#reading = false;
+  }
+
+  /** Nothing more comes: every call hears of it. */
+  #ended(failure: ExchangeFailure): void {
+    const call = this.#call;
+    this.#call = undefined;
+    call?.connectionEnded(failure);
+    for (const behind of this.#behind.splice(0)) behind.connectionEnded('reset');
+  }
+
+  readonly #flush = () => {
+    const text = this.#unsent;
+    this.#unsent = '';
+    writeDirectly(this.socket, text);
+  };
+
   readonly #onData = (data: Buffer) => {
-    if (this.#call) this.#call.received(data);
-    else this.expire();
+    if (!this.#call) {
+      this.expire();
+      return;
+    }
+    this.#rest = data;
+    this.#read();
   };
 
   readonly #onEnd = () => {
@@ -159,249 +267,14 @@ class ClientConnection implements Timed {
   };
 
   readonly #onError = (error: Error) => {
-    const code = systemCode(error);
-    this.#call?.connectionEnded(code === 'ECONNREFUSED' ? 'refused' : 'reset');
+    this.#ended(systemCode(error) === 'ECONNREFUSED' ? 'refused' : 'reset');
   };
 
   readonly #onClose = () => {
     deadlines.delete(this);
     this.#pool.forget(this);
-    this.#call?.connectionEnded('reset');
+    this.#ended('reset');
   };
 
   readonly #onDrain = () => this.#call?.drained();
-}
-
-/** Whether TE is sent, which `Connection` has to name. Source: RFC 9110 section 10.1.4. */
-function hasTe(headers: readonly string[]): boolean {
-  for (let at = 0; at < headers.length; at += 2) if (headers[at] === 'te') return true;
-  return false;
-}
-
-/** One request on a connection and the answer to it. */
-class Http1Call implements ClientExchange {
-  readonly #request: OutgoingRequest;
-  readonly #sink: ResponseSink;
-  #connection: ClientConnection | undefined;
-  #dialing: { cancel(): void } | undefined;
-  #early: (Buffer | undefined)[] = [];
-  #earlyTrailers: string[] = [];
-  #reused = false;
-  #sent = false;
-  #over = false;
-  #received = 0;
-  #buffer: Buffer = EMPTY;
-  #searched = 0;
-  #interims = 0;
-  #head: ResponseHead1 | undefined;
-  #decoder: BodyDecoder | undefined;
-  #paused = false;
-  #websocketKey: string | undefined;
-
-  constructor(request: OutgoingRequest, sink: ResponseSink) {
-    this.#request = request;
-    this.#sink = sink;
-    this.#sent = request.length === 0;
-  }
-
-  whileDialing(dialing: { cancel(): void }): void {
-    if (!this.#connection && !this.#over) this.#dialing = dialing;
-  }
-
-  start(connection: ClientConnection, reused: boolean): void {
-    if (this.#over) {
-      connection.destroy();
-      return;
-    }
-    this.#dialing = undefined;
-    this.#connection = connection;
-    this.#reused = reused;
-    const { method, target, authority, headers, length, upgrade } = this.#request;
-    let framing = '';
-    if (length === 'chunked') framing = 'transfer-encoding: chunked\r\n';
-    else if (length > 0 || method === 'POST' || method === 'PUT' || method === 'PATCH') {
-      framing = `content-length: ${length}\r\n`;
-    }
-    if (upgrade) framing += this.#upgradeLines(upgrade, headers);
-    else if (hasTe(headers)) framing += 'connection: te\r\n';
-    writeDirectly(connection.socket, requestHead(method, target, authority, headers, framing));
-    const early = this.#early;
-    this.#early = [];
-    for (const chunk of early) {
-      if (chunk) this.write(chunk);
-      else this.end(this.#earlyTrailers);
-    }
-    if (early.length > 0) this.#sink.drain();
-  }
-
-  write(chunk: Buffer): boolean {
-    if (this.#over) return true;
-    const socket = this.#connection?.socket;
-    if (!socket) {
-      this.#early.push(chunk);
-      return false;
-    }
-    if (this.#request.length !== 'chunked') return writeDirectly(socket, chunk);
-    if (chunk.length === 0) return true;
-    socket.cork();
-    socket.write(chunkHeader(chunk.length), 'latin1');
-    socket.write(chunk);
-    const room = socket.write('\r\n', 'latin1');
-    socket.uncork();
-    return room;
-  }
-
-  end(trailers: string[] = []): void {
-    if (this.#over || this.#request.length === 0) return;
-    if (!this.#connection) {
-      this.#earlyTrailers = trailers;
-      this.#early.push(undefined);
-      return;
-    }
-    this.#sent = true;
-    if (this.#request.length === 'chunked') {
-      this.#connection.socket.write(lastChunk(trailers), 'latin1');
-    }
-  }
-
-  resumeBody(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.#connection?.socket.resume();
-    this.#readBody();
-  }
-
-  cancel(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#dialing?.cancel();
-    this.#connection?.release(false);
-  }
-
-  drained(): void {
-    this.#sink.drain();
-  }
-
-  received(data: Buffer): void {
-    this.#received += data.length;
-    this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data]);
-    if (this.#head) this.#readBody();
-    else this.#readHead();
-  }
-
-  /** The endpoint has sent all it will: a clean end for a body that has no other. */
-  finished(): void {
-    if (this.#decoder?.endsWithConnection) this.#finish([]);
-    else this.connectionEnded('reset');
-  }
-
-  connectionEnded(failure: ExchangeFailure): void {
-    if (this.#over) return;
-    this.failed(failure, this.#reused, this.#received);
-  }
-
-  failed(failure: ExchangeFailure, reused: boolean, bytesReceived: number): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#connection?.release(false);
-    this.#sink.fail(failure, { reused, bytesReceived });
-  }
-
-  #readHead(): void {
-    while (!this.#head && !this.#over) {
-      const result = parseResponseHead(this.#buffer, 0, this.#request.method, this.#searched);
-      if (result.kind === 'need-more') {
-        this.#searched = this.#buffer.length;
-        return;
-      }
-      if (result.kind === 'error') {
-        this.failed('protocol', this.#reused, this.#received);
-        return;
-      }
-      this.#buffer = this.#buffer.subarray(result.consumed);
-      this.#searched = 0;
-      if (result.value.status < 200) this.#interim(result.value);
-      else this.#begin(result.value);
-    }
-  }
-
-  #interim({ status, headers }: ResponseHead1): void {
-    this.#interims++;
-    if (status === 101 && this.#request.upgrade) this.#upgrade(headers);
-    else if (status === 101 || this.#interims > MAX_INTERIM) {
-      this.failed('protocol', this.#reused, this.#received);
-    } else if (status !== 100) this.#sink.inform(status, endToEnd(headers, false));
-  }
-
-  /** A WebSocket that did not come over HTTP/1 brings no key: it gets one here. */
-  #upgradeLines(upgrade: string, headers: readonly string[]): string {
-    const lines = `connection: upgrade\r\nupgrade: ${upgrade}\r\n`;
-    if (upgrade !== 'websocket' || findField(headers, 'sec-websocket-key') >= 0) return lines;
-    this.#websocketKey = randomBytes(16).toString('base64');
-    return `${lines}sec-websocket-key: ${this.#websocketKey}\r\n`;
-  }
-
-  #upgrade(headers: string[]): void {
-    if (this.#websocketKey !== undefined) {
-      const at = findField(headers, 'sec-websocket-accept');
-      if (at < 0 || headers[at + 1] !== websocketAccept(this.#websocketKey)) {
-        this.failed('protocol', this.#reused, this.#received);
-        return;
-      }
-      headers.splice(at, 2);
-    }
-    this.#over = true;
-    const socket = this.#connection?.detach();
-    if (!socket) return;
-    if (this.#buffer.length > 0) socket.unshift(this.#buffer);
-    this.#sink.upgraded(endToEnd(headers, false), socket);
-  }
-
-  #begin(head: ResponseHead1): void {
-    this.#head = head;
-    this.#decoder = new BodyDecoder(head.framing);
-    const { framing } = head;
-    let length: BodyLength = 'chunked';
-    if (framing.kind === 'length') length = framing.length;
-    else if (framing.kind === 'none') length = this.#announced(head);
-    this.#sink.head({ status: head.status, headers: endToEnd(head.headers, false), length });
-    this.#readBody();
-  }
-
-  /** The length that an answer without a body states, as to HEAD; else 0. */
-  #announced({ headers }: ResponseHead1): number {
-    if (this.#request.method !== 'HEAD') return 0;
-    for (let at = 0; at < headers.length; at += 2) {
-      if ((headers[at] as string).toLowerCase() === 'content-length')
-        return Number(headers[at + 1]);
-    }
-    return 0;
-  }
-
-  #readBody(): void {
-    while (!this.#over && !this.#paused && this.#decoder) {
-      const step = this.#decoder.decode(this.#buffer, 0);
-      if (step.kind === 'error') {
-        this.failed('protocol', this.#reused, this.#received);
-        return;
-      }
-      this.#buffer =
-        step.consumed === this.#buffer.length ? EMPTY : this.#buffer.subarray(step.consumed);
-      if (step.kind === 'need-more') return;
-      if (step.kind === 'end') this.#finish(step.trailers);
-      else if (!this.#sink.data(step.data) && !this.#over) {
-        this.#paused = true;
-        this.#connection?.socket.pause();
-      }
-    }
-  }
-
-  #finish(trailers: string[]): void {
-    if (this.#over) return;
-    this.#over = true;
-    // Bytes beyond the answer, or a request still on its way, spoil the connection for the next.
-    const clean = this.#sent && this.#head?.keepAlive === true && this.#buffer.length === 0;
-    this.#connection?.release(clean);
-    this.#sink.end(trailers);
-  }
 }

@@ -2,16 +2,6 @@ import type { RetryOn } from '../../model/service.ts';
 import type { ExchangeFailure } from '../../net/http-exchange.ts';
 import type { OutcomeClass } from '../ipc.ts';
 
-/** Methods that may be sent twice. Source: RFC 9110 section 9.2.2. */
-export const IDEMPOTENT: ReadonlySet<string> = new Set([
-  'GET',
-  'HEAD',
-  'OPTIONS',
-  'TRACE',
-  'PUT',
-  'DELETE',
-]);
-
 /** The class of an ended attempt as health sees it. */
 export function outcomeOf(failure: ExchangeFailure): OutcomeClass {
   if (failure === 'refused') return 'refused';

@@ -1,7 +1,7 @@
 import { isUsable } from '../../health/eligible.ts';
 import type { RetryOn } from '../../model/service.ts';
+import { IDEMPOTENT } from '../../wire/http-methods.ts';
 import { NO_TRIES, type ServiceHandle } from '../upstream/service-handle.ts';
-import { IDEMPOTENT } from './attempt-outcome.ts';
 import type { RequestBody } from './request-body.ts';
 
 /** Where a request has been sent without success, and whether it may be sent once more. */

@@ -67,7 +67,7 @@ export function makePool(
       }
     });
   };
-  const options = { maxIdle, idleMs: idle };
+  const options = { maxIdle, idleMs: idle, pipelining: service.http.pipelining };
   if (protocol === 'auto') return new AutoPool(connect, options);
   return protocol === 'http1' ? new Http1Pool(connect, options) : new Http2Pool(connect, options);
 }

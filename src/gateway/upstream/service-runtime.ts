@@ -105,6 +105,7 @@ export class ServiceRuntime implements ServiceHandle, Lessor {
       of.protocol,
       of.proxyProtocol,
       of.keepAlive,
+      of.http,
       of.timeouts,
     ];
     if (differs(reach(before), reach(config))) {

@@ -47,7 +47,7 @@ test('requests wait until the endpoint has picked a protocol, and may be given u
   const { port } = server.address() as AddressInfo;
   const pool = new AutoPool(
     (connectMs, done) => dial({ address: { host: HOST, port }, connectMs }, done),
-    { maxIdle: 8, idleMs: 1000 },
+    { maxIdle: 8, idleMs: 1000, pipelining: 1 },
   );
   t.after(() => {
     pool.close();
