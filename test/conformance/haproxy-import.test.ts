@@ -70,7 +70,9 @@ function makeSite(directory: string): string {
   return pem;
 }
 
-test('the example of the documentation: by turns, past a server that ends', { skip }, async (t) => {
+test('RM-21 the example of the documentation: by turns, past a server that ends', {
+  skip,
+}, async (t) => {
   const lab = await HaproxyLab.start(t, 'seed-haproxy.cfg');
   const echoes = await serveAll(t, lab, [9001, 9002, 9003]);
   const one = { port: 8080, path: '/a?b=c' };

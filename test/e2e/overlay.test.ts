@@ -59,7 +59,7 @@ describe('overlays and the mesh over three hosts', { skip, timeout: 600_000 }, (
   });
   after(() => site?.close());
 
-  test('RA-05 RA-21 RA-22 RA-23 RA-38 NC-12 an overlay is where its tasks are', async () => {
+  test('RA-05 RA-06 RA-21 RA-22 RA-23 RA-38 NC-12 an overlay is where its tasks are', async () => {
     await docker('network', 'create', '-d', 'overlay', 'net');
     await create('one', '--network', 'net', ...on(1));
     await create('two', '--network', 'net', ...on(2));
@@ -90,6 +90,16 @@ describe('overlays and the mesh over three hosts', { skip, timeout: 600_000 }, (
     await eventually('tasks of both hosts meet', async () => {
       return (await insideOf(host(1), 'one', ...ask)).startsWith('host2 ');
     });
+    // A host learns of a peer once that has a task, and forgets it with the last one.
+    const peersOf = async () => (await run(['bridge', '-n', namespace, 'fdb'])).out;
+    await create('three', '--network', 'net', ...on(3));
+    await runs('three', 'host3');
+    await eventually('host1 learns of it', async () => /dst 192\.0\.2\.13/.test(await peersOf()));
+    assert.equal(host(3).overlays.length, 1);
+    await docker('service', 'rm', 'three');
+    await eventually('host1 forgets it', async () => !/dst 192\.0\.2\.13/.test(await peersOf()));
+    await eventually('host3 holds nothing of it', () => host(3).overlays.length === 0);
+    assert.match(await peersOf(), /dst 192\.0\.2\.12/);
     await remove('one', 'two');
     await eventually('no host has it', () => site.hosts.every((at) => at.overlays.length === 0));
     await docker('network', 'rm', 'net');

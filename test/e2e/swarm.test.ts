@@ -5,6 +5,21 @@ import { Site, until } from './site.ts';
 
 const skip = missing() ?? false;
 
+/** Speaks to a manager's port as a stranger; how the connection was encrypted, and what became of it. */
+const TALK = `
+const [host, options] = process.argv.slice(1);
+const own = { host, port: 2377, rejectUnauthorized: false, ...JSON.parse(options) };
+const socket = require('node:tls').connect(own, () => {
+  socket.write('{"open":"session"}\\n');
+});
+const said = () => \`\${socket.getProtocol()} \${socket.getCipher().name}\`;
+let how = '';
+socket.once('secureConnect', () => { how = said(); });
+socket.on('data', () => { how += ' answered'; });
+socket.on('error', ({ code }) => { how ||= code; });
+socket.on('close', () => console.log(how.includes('TLS_') ? how + ' closed' : how));
+`;
+
 describe('a cluster by the docker command line', { skip, timeout: 300_000 }, () => {
   test('SE-11 SE-12 SE-13 SE-19 init, join, inspect, labels, drain, leave, rm', async (t) => {
     const site = await Site.open(3);
@@ -83,7 +98,7 @@ describe('a cluster by the docker command line', { skip, timeout: 300_000 }, () 
     assert.equal(await manager.ok('info', '-f', '{{.Swarm.LocalNodeState}}'), 'inactive');
   });
 
-  test('SE-15 SE-17 SE-18 tokens, roots, unlock keys are rotated; managers and nodes restart', async (t) => {
+  test('RA-47 SE-15 SE-17 SE-18 tokens, roots, unlock keys are rotated; managers and nodes restart', async (t) => {
     const site = await Site.swarm(2);
     t.after(() => site.close());
     const [manager, worker] = site.hosts;
@@ -124,5 +139,42 @@ describe('a cluster by the docker command line', { skip, timeout: 300_000 }, () 
     const unlocked = await manager.dockerWith(`${key}\n`, 'swarm', 'unlock');
     assert.equal(unlocked.code, 0, unlocked.err);
     await until('both are ready once more', async () => (await list()) === 'Ready\nReady');
+  });
+
+  test('ON-10 what managers and nodes say is encrypted by AES-GCM, and for nodes alone', async (t) => {
+    const site = await Site.open(1);
+    t.after(() => site.close());
+    const [manager] = site.hosts;
+    assert.ok(manager);
+    await manager.ok('swarm', 'init', '--advertise-addr', manager.address);
+    const talk = async (options: object) => {
+      const argv = [manager.address, JSON.stringify(options)];
+      return (await site.client(process.execPath, '-e', TALK, ...argv)).out.trim();
+    };
+    assert.equal(await talk({}), 'TLSv1.3 TLS_AES_256_GCM_SHA384 closed');
+    assert.match(await talk({ maxVersion: 'TLSv1.2' }), /^ERR_SSL_\w*PROTOCOL_VERSION$/);
+    const clear = await site.client('curl', '-sS', '-m', '5', `http://${manager.address}:2377/`);
+    assert.notEqual(clear.code, 0, clear.out);
+  });
+
+  test('SE-32 two clusters each have a secret of one name', async (t) => {
+    const site = await Site.open(2);
+    t.after(() => site.close());
+    for (const host of site.hosts) {
+      await host.ok('swarm', 'init', '--advertise-addr', host.address);
+      const made = await host.dockerWith(`of ${host.name}`, 'secret', 'create', 'word', '-');
+      assert.equal(made.code, 0, made.err);
+      const task = ['--secret', 'word', 'host', 'sleep', '600'];
+      await host.ok('service', 'create', '-d', '--name', 'app', ...task);
+    }
+    for (const host of site.hosts) {
+      await until('it runs', async () => (await host.taskOf('app')) !== '');
+      const read = ['exec', await host.taskOf('app'), 'cat', '/run/secrets/word'];
+      await until('it has the secret of its own cluster', async () => {
+        return (await host.docker(...read)).out === `of ${host.name}`;
+      });
+    }
+    const ids = site.hosts.map((host) => host.ok('secret', 'inspect', '-f', '{{.ID}}', 'word'));
+    assert.equal(new Set(await Promise.all(ids)).size, 2);
   });
 });

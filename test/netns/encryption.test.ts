@@ -8,6 +8,6 @@ const REST = ['seqiv', 'echainiv', 'hmac', 'sha512_generic', 'jitterentropy_rng'
 const UML = { skip: umlUnavailable(), timeout: 320_000 };
 
 // Kernels without ESP are common on small machines: the test brings its own.
-test('overlays are encrypted, and their keys change', UML, () =>
-  passesInUml('uml-encryption.ts', [...MODULES, ...REST], 13),
+test('RA-48 overlays are encrypted, and their keys change', UML, () =>
+  passesInUml('uml-encryption.ts', [...MODULES, ...REST, 'nf_tables', 'nft_objref'], 14),
 );

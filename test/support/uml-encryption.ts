@@ -93,6 +93,14 @@ async function reaches(network: 'secret' | 'plain', second: number): Promise<boo
   return code === 0;
 }
 
+/** Packets between the hosts: of ESP, and of tunnels in the clear. */
+function onWire(): { esp: number; clear: number } {
+  const text = run('nft', 'list', 'counters');
+  const of = (name: string) =>
+    Number(new RegExp(`counter ${name} {\\s*packets (\\d+)`).exec(text)?.[1]);
+  return { esp: of('sealed'), clear: of('clear') };
+}
+
 /** Packets that the second host has opened. */
 function opened(): number {
   const text = run('nsenter', '--net=/run/netns/h2', 'ip', '-s', 'xfrm', 'state', 'list');
@@ -103,6 +111,17 @@ function opened(): number {
 ip('link add wire type bridge');
 ip('link set wire up');
 const [first, second] = [new Host(1), new Host(2)];
+const table = `table bridge wire {
+  counter sealed {}
+  counter clear {}
+  chain c {
+    type filter hook forward priority 0
+    ip protocol esp counter name sealed
+    udp dport 4789 counter name clear
+  }
+}
+`;
+run('nft', table);
 const both = async (keys: readonly (typeof OLD)[], more = {}) => [
   ...(await first.shows(keys, more)),
   ...(await second.shows(keys, more)),
@@ -117,6 +136,15 @@ check('members of the plain overlay reach each other', await reaches('plain', 8)
 check('nothing of it is encrypted', opened() === 0);
 check('members of the encrypted overlay reach each other', await reaches('secret', 9));
 check('all of it is encrypted', opened() >= 2, String(opened()));
+
+const before = onWire();
+await reaches('secret', 9);
+const after = onWire();
+check(
+  'the wire has ESP alone',
+  after.esp >= before.esp + 2 && after.clear === before.clear && before.clear > 0,
+  JSON.stringify([before, after]),
+);
 
 const pings = inside('secret1', 'ping', '-q', '-i0.02', '-c150', '-W2', '10.9.0.12');
 for (const keys of [

@@ -2,7 +2,7 @@
 # The first process of a user-mode-linux whose root is this machine's file system, read only.
 # Mounts control groups of version 2, loads what the test needs, runs it by Node, and turns the
 # machine off. The kernel's command line has node=PROGRAM, script=FILE and modules=NAME,NAME.
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup

@@ -69,8 +69,9 @@ function named(place: Place, wanted: string, scope: string): Network {
 function inspect(place: Place, call: Call): Answer {
   const network = named(place, key(call), call.query.text('scope'));
   const members = place.engine.registry.attachedTo(network.id);
-  const { assignment } = place.member;
-  return ok(networkDetail(network, members, call.query.flag('verbose') ? assignment : undefined));
+  const { assignment, membership } = place.member;
+  const shown = call.query.flag('verbose') ? assignment : undefined;
+  return ok(networkDetail(network, members, membership?.nodeId, shown));
 }
 
 async function create({ engine, member, clock }: Place, { body }: Call): Promise<Answer> {

@@ -1,4 +1,6 @@
+import { createHash } from 'node:crypto';
 import { invalid } from '../../base/faults.ts';
+import { meshMac } from '../../control/cluster/compile/addresses.ts';
 import type { NetworkRequest } from '../../control/network-request.ts';
 import type { NodeAssignment } from '../../model/cluster.ts';
 import type { AttachmentRequest, Container } from '../../model/container.ts';
@@ -72,10 +74,24 @@ function clusterPart({ id }: Network, { services, attachments, peers }: NodeAssi
   };
 }
 
-/** A network with the containers on it; `assignment`: with what the cluster has on it as well. */
+/** A host's end of the routing mesh, which has no address of its own: clients keep theirs. */
+function meshEnd(nodeId: string) {
+  const view = {
+    Name: 'ingress-endpoint',
+    EndpointID: createHash('sha256').update(`ingress ${nodeId}`).digest('hex'),
+    ...{ MacAddress: meshMac(nodeId), IPv4Address: '', IPv6Address: '' },
+  };
+  return { 'ingress-sbox': view };
+}
+
+/**
+ * A network with the containers on it, and the end of the mesh on `nodeId`, this host; `assignment`:
+ * with what the cluster has on it as well.
+ */
 export function networkDetail(
   network: Network,
   members: readonly Container[],
+  nodeId: string | undefined,
   assignment: NodeAssignment | undefined,
 ): Record<string, unknown> {
   const entries = members.flatMap(({ id, name, attachments }) => {
@@ -94,7 +110,10 @@ export function networkDetail(
   });
   return {
     ...networkView(network),
-    Containers: Object.fromEntries(entries),
+    Containers: {
+      ...Object.fromEntries(entries),
+      ...(network.ingress && nodeId !== undefined && meshEnd(nodeId)),
+    },
     ...(assignment && clusterPart(network, assignment)),
   };
 }

@@ -32,6 +32,15 @@ swarmRows([
       inspect(lab, 'web', '{{range .Endpoint.VirtualIPs}}{{.NetworkID}} {{.Addr}},{{end}}');
     await eventually(vips, new RegExp(`^${ingress} 10\\.0\\.0\\.\\d+/24,$`));
   }),
+  row('ON-13', 'the ingress network has the end of the mesh on this host', async (lab) => {
+    const members = '{{range $key, $one := .Containers}}{{$key}} {{$one.MacAddress}},{{end}}';
+    assert.match(
+      await lab.ok('network', 'inspect', '-f', members, 'ingress'),
+      /^ingress-sbox 02(:[0-9a-f]{2}){5},$/,
+    );
+    await lab.ok('network', 'create', '-d', 'overlay', 'other');
+    assert.equal(await lab.ok('network', 'inspect', '-f', members, 'other'), '');
+  }),
   row('ON-03', 'a service without networks and ports runs, and has no address', async (lab) => {
     await create(lab, 'web', []);
     await runs(lab, 'web', '1/1');

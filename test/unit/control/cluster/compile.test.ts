@@ -270,6 +270,34 @@ test('members elsewhere with both addresses are one peer, by the tunnel of their
   ]);
 });
 
+test('ON-11 hosts share keys with those alone that have members of an encrypted overlay here', () => {
+  const secret = (id: string) => ({ ...app, id, name: id, encrypted: true });
+  const keys = [{ id: 1, key: 'ab' }];
+  const lives = (network: string, nodeId: string) => {
+    return { network, address: '10.0.1.2', mac: '02:42:0a:00:01:02', nodeId };
+  };
+  const endpoints = [
+    ...[lives('one', 'n1'), lives('one', 'n2'), lives('app', 'n3'), lives('two', 'n4')],
+  ];
+  const assignment = (...networks: OverlayNetwork[]): NodeAssignment => {
+    const attachments = [app, ...networks].map(({ id: network }) => ({
+      ...{ id: network, nodeId: 'n1', endpointId: '', containerId: '', network, names: [] },
+      ...{ ipv4: undefined, ipv6: undefined, mac: undefined },
+      ...{ address: '10.0.1.2/24', address6: '', error: '' },
+    }));
+    const all = [ingress, app, ...networks];
+    return { ...assignmentOf([]), networks: all, endpoints, keys, attachments };
+  };
+  const tunnels = (given: NodeAssignment, nodeId: string) => {
+    return clusterIntent(given, hostOf(nodeId, [])).encryption.peers.map(({ tunnel }) => tunnel);
+  };
+  assert.deepEqual(tunnels(assignment(secret('one')), 'n1'), ['198.51.100.1']);
+  assert.deepEqual(tunnels(assignment(secret('one'), secret('two')), 'n1'), [
+    ...['198.51.100.1', '198.51.100.3'],
+  ]);
+  assert.deepEqual(tunnels(assignment(), 'n3'), [], 'a plain one needs none');
+});
+
 test('tables: one target directly, several by slots, none closed', () => {
   const vip = { network: 'app', draining: [], lost: [] };
   const { elements, chains } = vipContent([

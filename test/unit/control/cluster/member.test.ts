@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect } from 'node:tls';
-import { findTask, nodesOf } from '../../../../src/control/cluster/cluster-state.ts';
+import { ManualClock } from '../../../../src/base/clock.ts';
+import { clusterOf, findTask, nodesOf } from '../../../../src/control/cluster/cluster-state.ts';
+import { DEFAULT_SPEC } from '../../../../src/control/cluster/founding.ts';
 import { formatToken, newJoinSecret } from '../../../../src/control/cluster/identity/tokens.ts';
 import { replace } from '../../../../src/control/cluster/refusals.ts';
 import { NO_REPORT } from '../../../../src/control/cluster/report.ts';
@@ -250,4 +252,35 @@ test('a write upon a version that is no more is refused in the words that users 
   await assert.rejects(replace(store, { ...change, expected: found.version }), {
     message: 'rpc error: code = Unknown desc = update out of sequence',
   });
+});
+
+test('RA-49 keys of encrypted overlays change every 12 hours, and three of them are kept', async (t) => {
+  const [port = 0] = await freePorts(1);
+  const clock = new ManualClock(Date.now());
+  const node = new TestNode(port, undefined, undefined, { clock });
+  t.after(() => node.member.close());
+  await node.init({ spec: { ...DEFAULT_SPEC, heartbeatMs: 3600_000 } });
+  const { keys, store } = node.member.needManager();
+  const known = () => clusterOf(store)?.value.sealedOverlayKeys ?? [];
+  const ids = () => known().map(({ id }) => id);
+  await eventually('it has one', () => ids().join() === '1');
+  for (const [now, next] of [
+    ['1', '1,2'],
+    ['1,2', '1,2,3'],
+    ['1,2,3', '2,3,4'],
+  ]) {
+    clock.advance(12 * 3600_000 - 120_000);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(ids().join(), now, 'two minutes before the time is over');
+    await eventually(`it has the keys ${next}`, () => {
+      clock.advance(60_000);
+      return ids().join() === next;
+    });
+  }
+  const opened = known().map(({ key }) => keys.overlayKey(key));
+  assert.ok(
+    opened.every((key) => /^[0-9a-f]{40}$/.test(key)),
+    'key and salt of AES-128-GCM',
+  );
+  assert.equal(new Set(opened).size, 3);
 });
