@@ -11,7 +11,7 @@ import {
   until,
 } from '../../test/support/netns.ts';
 import { dnsperf } from '../lib/load.ts';
-import { cpuSeconds } from '../lib/process-cpu.ts';
+import { cpuSeconds } from '../lib/usage.ts';
 import { start } from './site.ts';
 
 const NAMES = 1000;

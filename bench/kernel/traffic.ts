@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dnsperf, type Load, wrk } from '../lib/load.ts';
-import { cpuSeconds } from '../lib/process-cpu.ts';
 import { programOf } from '../lib/programs.ts';
+import { cpuSeconds } from '../lib/usage.ts';
 import {
   BACKEND,
   GATEWAY,

@@ -1,17 +1,24 @@
-import { cpuText, type Row, rateText } from './ratio.ts';
+import type { Figure } from './cases.ts';
+import { type Row, rowText } from './ratio.ts';
 
-const WIDTH = 640;
+const WIDTH = 720;
 const BAR = 28;
-const LABEL = 110;
+const LABEL = 130;
+const TITLES: Readonly<Record<Figure, string>> = {
+  cpuMicros: 'CPU a unit (shorter is better)',
+  perSecond: 'rate (longer is better)',
+  p99Micros: '99th percentile of latencies (shorter is better)',
+  kib: 'memory of each connection (shorter is better)',
+};
 
-/** A bar chart of CPU time a unit, as SVG; shorter is better. */
-export function drawChart(title: string, rows: readonly Row[]): string {
-  const most = Math.max(...rows.map((row) => row.cpuMicros), 1);
+/** A bar chart of one figure, as SVG. */
+export function drawChart(title: string, figure: Figure, rows: readonly Row[]): string {
+  const most = Math.max(...rows.map((row) => row[figure] ?? 0)) || 1;
   const bars = rows.map((row, index) => {
     const y = 44 + index * (BAR + 10);
-    const width = (row.cpuMicros / most) * (WIDTH - LABEL - 220);
-    const fill = row.candidate === 'sluice' ? '#0b7285' : '#adb5bd';
-    const text = `${cpuText(row)}, ${rateText(row)}`;
+    const width = ((row[figure] ?? 0) / most) * (WIDTH - LABEL - 280);
+    const fill = row.candidate.startsWith('sluice') ? '#0b7285' : '#adb5bd';
+    const text = rowText(row);
     return (
       `<text x="${LABEL - 8}" y="${y + 19}" text-anchor="end">${row.candidate}</text>` +
       `<rect x="${LABEL}" y="${y}" width="${width.toFixed(1)}" height="${BAR}" fill="${fill}"/>` +
@@ -22,7 +29,7 @@ export function drawChart(title: string, rows: readonly Row[]): string {
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" ` +
     'font-family="sans-serif" font-size="13">' +
-    `<text x="8" y="22" font-size="15">${title}: CPU a unit (shorter is better)</text>` +
+    `<text x="8" y="22" font-size="15">${title}: ${TITLES[figure]}</text>` +
     `${bars.join('')}</svg>\n`
   );
 }

@@ -1,98 +1,36 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
-import { tmpdir } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import dgram from 'node:dgram';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import type { Candidate, Scenario } from './cases.ts';
-import { haproxyConfig, nginxConfig, type Place, sluiceConfig } from './configs.ts';
+import { haproxyConfig, nginxConfig, type Place, sluiceConfig, workersOf } from './configs.ts';
+import { folder, listens, type Running, start } from './processes.ts';
 import { programOf } from './programs.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
-const PROXY_CPU = '0';
-const LOAD_CPU = '1';
-const UDP_START_MS = 500;
-/** Port of the backend and, one above, of the proxy under test. */
-export const BACKEND_PORT = 18_090;
-export const PROXY_PORT = 18_091;
+const FIRST_PORT = 18_100;
+const PORTS_EACH = 10;
+const UDP_ANSWER_MS = 100;
 
-/** A started process tree; `stop` ends it. */
-export type Running = { readonly pid: number; stop(): Promise<void> };
-
-function listens(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1');
-    socket.on('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', () => resolve(false));
-  });
-}
-
-async function until(what: string, met: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 400; attempt++) {
-    if (await met()) return;
-    await setTimeout(25);
-  }
-  throw new Error(`waited in vain until ${what}`);
-}
-
-const listening = (port: number) => until(`something listens on ${port}`, () => listens(port));
-
-/** Its workers serve. */
-function sluiceServes(): Promise<void> {
-  const ask = () => fetch(`http://127.0.0.1:${PROXY_PORT + 1}/readyz`).then(({ ok }) => ok);
-  return until('sluice is ready', () => ask().catch(() => false));
-}
-
-async function run(
-  cpu: string,
-  ready: () => Promise<void>,
-  command: readonly string[],
-): Promise<Running> {
-  const child = spawn('taskset', ['-c', cpu, ...command], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  await ready();
-  return {
-    pid: child.pid ?? 0,
-    stop: () => {
-      child.kill('SIGTERM');
-      const last = new AbortController();
-      setTimeout(5000, undefined, { signal: last.signal }).then(
-        () => child.kill('SIGKILL'),
-        () => {},
-      );
-      return ended.finally(() => last.abort());
-    },
-  };
-}
-
-let folder: string | undefined;
-
-/** The folder of this run, with a certificate for `localhost`; it goes with the process. */
-function place(): Place {
-  if (folder === undefined) {
-    const made = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
-    process.once('exit', () => rmSync(made, { recursive: true, force: true }));
-    // The worker of nginx runs as another user.
-    chmodSync(made, 0o755);
-    folder = made;
-  }
-  return { port: PROXY_PORT, backend: BACKEND_PORT, folder };
-}
+/** A candidate that runs with a backend, or two, of its own. */
+export type Contender = {
+  readonly candidate: Candidate;
+  /** Where it is loaded, and on which CPUs the load runs. */
+  readonly port: number;
+  readonly loadCpus: string;
+  /** The root of the proxy's processes; undefined for the direct connection. */
+  readonly pid: number | undefined;
+};
 
 function file(name: string, text: string): string {
-  const path = join(place().folder, name);
+  const path = join(folder, name);
   writeFileSync(path, text);
   return path;
 }
 
 /** Certificate and key of TLS 1.3 with ECDSA, made when first asked for. */
 function certificate(): string[] {
-  const { folder } = place();
   const files = [join(folder, 'cert.pem'), join(folder, 'key.pem')] as const;
   if (!existsSync(files[0])) {
     const made =
@@ -105,44 +43,101 @@ function certificate(): string[] {
   return [...files];
 }
 
-/** The server behind every proxy: raw sockets, fixed answers, keep-alive. */
-export function startBackend({ mode }: Scenario): Promise<Running> {
-  const script = join(ROOT, 'bench/lib/backend.ts');
-  const encrypted = mode === 'sni' ? certificate() : [];
-  const command = [process.execPath, script, String(BACKEND_PORT), ...encrypted];
-  return run(LOAD_CPU, () => listening(BACKEND_PORT), command);
+/** On which CPUs a candidate and its load run. */
+function cpusOf(candidate: Candidate, scenario: Scenario): { proxy: string; load: string } {
+  if (scenario.cpus !== 'scaled') return { proxy: '0', load: '1' };
+  const own = workersOf(candidate) === 2 ? '0,1' : '0';
+  return { proxy: own, load: cpus().length >= 4 ? '2,3' : own };
 }
 
-/** Starts a candidate behind which the backend runs; undefined for the direct connection. */
-export async function startProxy(
-  candidate: Candidate,
-  { mode }: Scenario,
-): Promise<Running | undefined> {
-  // The processes of the candidate before have ended when their port is free.
-  await until(`${PROXY_PORT} is free`, async () => !(await listens(PROXY_PORT)));
-  if (mode === 'https') certificate();
-  // What listens by UDP is ready when its process has had a moment.
-  const ready = () => (mode === 'udp' ? setTimeout(UDP_START_MS) : listening(PROXY_PORT));
-  switch (candidate.name) {
+/** Whether a datagram comes back. */
+function echoes(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = dgram.createSocket('udp4');
+    const done = (answered: boolean) => {
+      clearTimeout(limit);
+      socket.close();
+      resolve(answered);
+    };
+    const limit = setTimeout(done, UDP_ANSWER_MS, false);
+    socket.once('message', () => done(true));
+    socket.once('error', () => done(false));
+    socket.send('ready?', port, '127.0.0.1');
+  });
+}
+
+/** How a proxy is started; undefined for the direct connection. */
+function commandOf(candidate: Candidate, { mode }: Scenario, place: Place): string[] | undefined {
+  const script = (path: string, ...args: (string | number)[]) => [
+    ...[process.execPath, join(ROOT, path)],
+    ...args.map(String),
+  ];
+  switch (candidate) {
     case 'direct':
       return undefined;
-    case 'sluice': {
-      const config = file('sluice.yaml', sluiceConfig(mode, place()));
-      const daemon = join(ROOT, 'src/main/sluiced.ts');
-      return run(PROXY_CPU, sluiceServes, [process.execPath, daemon, '--config', config]);
+    case 'sluice':
+    case 'sluice-pipelined':
+    case 'sluice-2-workers': {
+      const config = file(`${candidate}.yaml`, sluiceConfig(candidate, mode, place));
+      return script('src/main/sluiced.ts', '--config', config);
     }
-    case 'haproxy': {
-      const config = file('haproxy.cfg', haproxyConfig(mode, place()));
-      return run(PROXY_CPU, ready, [programOf('haproxy'), '-f', config]);
+    case 'haproxy':
+    case 'haproxy-splice': {
+      const config = file(`${candidate}.cfg`, haproxyConfig(candidate, mode, place));
+      return [programOf('haproxy'), '-f', config];
     }
-    case 'nginx': {
-      const config = file('nginx.conf', nginxConfig(mode, place()));
-      return run(PROXY_CPU, ready, [programOf('nginx'), '-c', config]);
-    }
-    case 'http-proxy': {
-      const script = join(ROOT, 'bench/lib/http-proxy.ts');
-      const ports = [String(PROXY_PORT), String(BACKEND_PORT)];
-      return run(PROXY_CPU, ready, [process.execPath, script, ...ports]);
-    }
+    case 'nginx':
+      return [programOf('nginx'), '-c', file('nginx.conf', nginxConfig(mode, place))];
+    case 'undici':
+    case 'http-proxy':
+      return script(`bench/lib/${candidate}.ts`, place.port, place.backends[0] ?? 0);
   }
+}
+
+/** Whether a proxy serves: Sluice says so when its workers do. */
+function isReady(candidate: Candidate, { mode }: Scenario, port: number): Promise<boolean> {
+  if (mode === 'udp') return echoes(port);
+  if (!candidate.startsWith('sluice')) return listens(port);
+  const ask = fetch(`http://127.0.0.1:${port + 1}/readyz`);
+  return ask.then(
+    ({ ok }) => ok,
+    () => false,
+  );
+}
+
+/**
+ * Starts a candidate behind which backends run: raw sockets, fixed answers, keep-alive. All are stopped with
+ * `stage`. `slot` counts from 0 and tells ports apart.
+ */
+export async function startContender(
+  stage: AsyncDisposableStack,
+  scenario: Scenario,
+  candidate: Candidate,
+  slot: number,
+): Promise<Contender> {
+  const { mode } = scenario;
+  const on = cpusOf(candidate, scenario);
+  const port = FIRST_PORT + slot * PORTS_EACH;
+  const backends = scenario.cpus === 'scaled' ? [port + 2, port + 3] : [port + 2];
+  const files = mode === 'sni' || mode === 'https' ? certificate() : [];
+  const started = async (...args: Parameters<typeof start>): Promise<Running> => {
+    const running = await start(...args);
+    stage.defer(() => running.stop());
+    return running;
+  };
+  for (const backend of backends) {
+    const path = join(ROOT, 'bench/lib/backend.ts');
+    const command = [process.execPath, path, String(backend), ...(mode === 'sni' ? files : [])];
+    await started(`backend-${backend}`, on.load, command, () => listens(backend));
+  }
+  const command = commandOf(candidate, scenario, { port, backends, folder });
+  const proxy =
+    command &&
+    (await started(candidate, on.proxy, command, () => isReady(candidate, scenario, port)));
+  return {
+    candidate,
+    port: proxy ? port : port + 2,
+    loadCpus: on.load,
+    pid: proxy?.pid,
+  };
 }

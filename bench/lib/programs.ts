@@ -1,9 +1,12 @@
 import { accessSync, constants } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
 /** Where `peers.sh` puts newer peers than those that are installed. */
 const FETCHED = new URL('../../.tools/peers/', import.meta.url).pathname;
 const PROGRAMS = ['haproxy', 'nginx', 'h2load', 'wrk', 'dnsperf', 'dnsmasq', 'openssl'] as const;
+const PACKAGES = ['undici', 'http-proxy'] as const;
+const require = createRequire(import.meta.url);
 
 function isProgram(path: string): boolean {
   try {
@@ -26,8 +29,18 @@ export function nginxStreamModule(): string {
   return join(root, 'usr/lib/nginx/modules/ngx_stream_module.so');
 }
 
-/** Whether this machine has a program of the benchmark; what is not a program is there. */
+function isPackage(name: string): boolean {
+  try {
+    require.resolve(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether this machine has a program or package of the benchmark; what is neither is there. */
 export function available(name: string): boolean {
+  if (PACKAGES.some((one) => one === name)) return isPackage(name);
   if (!PROGRAMS.some((program) => program === name)) return true;
   if ((name === 'haproxy' || name === 'nginx') && programOf(name) !== name) return true;
   return ['/usr/sbin', '/usr/bin', '/usr/local/bin'].some((folder) =>

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import type { Figure } from './cases.ts';
 import { drawChart } from './chart.ts';
-import type { Row } from './ratio.ts';
+import type { Row, Standing } from './ratio.ts';
 
 /** Where figures are put. */
 export const RESULTS = new URL('../results/', import.meta.url).pathname;
@@ -20,9 +21,22 @@ export function writeFigures(file: string, figures: object): void {
 }
 
 /** Draws one chart a case. */
-export function writeCharts(rows: readonly Row[]): void {
+export function writeCharts(rows: readonly Row[], figure: Figure = 'cpuMicros'): void {
   for (const name of new Set(rows.map((row) => row.case))) {
     const own = rows.filter((row) => row.case === name);
-    writeFileSync(`${RESULTS}${name.replaceAll(/\W+/g, '-')}.svg`, drawChart(name, own));
+    const file = `${RESULTS}${name.replaceAll(/\W+/g, '-')}.svg`;
+    writeFileSync(file, drawChart(name, figure, own));
   }
+}
+
+/** Writes how all cases stand to their goals, as a table of Markdown; that table. */
+export function writeTable(standings: readonly Standing[]): string {
+  const lines = standings.map(
+    ({ case: name, today, must, aim, reached }) =>
+      `| ${[name, today, must, aim, reached].join(' | ')} |`,
+  );
+  const head = ['| case | today | must | aim | reached |', '| --- | --- | --- | --- | --- |'];
+  const table = `${[...head, ...lines].join('\n')}\n`;
+  writeFileSync(`${RESULTS}table.md`, table);
+  return table;
 }
