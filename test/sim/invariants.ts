@@ -1,6 +1,11 @@
 import { findNode, isOver, type Versioned } from '../../src/control/cluster/cluster-state.ts';
 import { meets, readConstraint } from '../../src/control/cluster/orchestration/constraints.ts';
-import { hasFailed, isServing } from '../../src/control/cluster/orchestration/slots.ts';
+import {
+  hasFailed,
+  isDone,
+  isServing,
+  isWanted,
+} from '../../src/control/cluster/orchestration/slots.ts';
 import { ClusterView } from '../../src/control/cluster/orchestration/view.ts';
 import { placeOf } from '../../src/control/cluster/templates.ts';
 import {
@@ -109,7 +114,8 @@ export class Invariants {
         throw new Error(`slot ${place} of ${service.id} has several wanted tasks: ${shown}`);
       }
     }
-    this.#checkParallelism(service);
+    if (service.job) checkJob(service, tasks);
+    else this.#checkParallelism(service);
     if (this.#healthy && mode.kind === 'replicated') this.#checkServing(service, tasks);
   }
 
@@ -157,6 +163,16 @@ export class Invariants {
       if (!isOver(value.report.state)) take(value.id, value.addresses);
     }
   }
+}
+
+/** No more tasks of a job are to run at once than its mode allows. */
+function checkJob({ id, spec }: ClusterService, tasks: readonly Versioned<ClusterTask>[]): void {
+  if (spec.mode.kind !== 'replicated-job') return;
+  const active = tasks.filter((task) => isWanted(task) && !isDone(task));
+  const slots = new Set(active.map(({ value }) => value.slot)).size;
+  const { concurrent } = spec.mode;
+  if (slots <= concurrent) return;
+  throw new Error(`${slots} tasks of ${id} are wanted at once: its mode allows ${concurrent}`);
 }
 
 function ruleOf({ spec, progress }: ClusterService): UpdateRule {

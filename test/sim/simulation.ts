@@ -2,12 +2,15 @@ import { errorText } from '../../src/base/errors.ts';
 import { type Rng, seededRng } from '../../src/base/rng.ts';
 import { isOver } from '../../src/control/cluster/cluster-state.ts';
 import {
+  isDone,
   isServing,
   isUsed,
   isWanted,
   slotsOf,
 } from '../../src/control/cluster/orchestration/slots.ts';
+import { nextRun } from '../../src/control/cluster/services.ts';
 import { plainAttachment } from '../../src/control/cluster/task-order.ts';
+import { placeOf } from '../../src/control/cluster/templates.ts';
 import { timestamp } from '../../src/control/ids.ts';
 import {
   type ClusterNode,
@@ -230,7 +233,8 @@ class Simulation {
     }
   }
 
-  #fateOf({ id, template }: ClusterTask): 'failed' | undefined {
+  #fateOf({ id, template, iteration }: ClusterTask): 'failed' | 'complete' | undefined {
+    if (iteration !== undefined && this.#chance(0.3)) return 'complete';
     if (this.#calm || this.#shape.healthy) return undefined;
     if (template.container.image === BROKEN) return 'failed';
     return this.#chance(0.002) && id !== '' ? 'failed' : undefined;
@@ -250,9 +254,10 @@ class Simulation {
     return undefined;
   }
 
-  #unsettledService({ id, spec, progress }: ClusterService): string | undefined {
+  #unsettledService({ id, spec, progress, job }: ClusterService): string | undefined {
     const { view } = this.#invariants;
     const { constraints } = spec.template;
+    if (job) return this.#unfinishedJob({ id, spec, job });
     const global = spec.mode.kind === 'global';
     const fitting = [...view.nodes.values()].filter(({ value }) => fits(value, constraints));
     const places = new Set(fitting.map(({ value }) => value.id));
@@ -272,6 +277,26 @@ class Simulation {
       if (tasks.length > 5) return `${tasks.length} tasks are kept of slot ${slot || nodeId}`;
     }
     return undefined;
+  }
+
+  /** What a job has yet to do; what its nodes did before they fitted no more counts. */
+  #unfinishedJob({ id, spec, job }: Pick<ClusterService, 'id' | 'spec' | 'job'>) {
+    const { view } = this.#invariants;
+    const { constraints } = spec.template;
+    const fitting = [...view.nodes.values()].filter(({ value }) => fits(value, constraints));
+    if (fitting.length === 0) return undefined;
+    const own = [...view.tasksOfService(id).values()].filter(
+      ({ value }) => value.iteration === job?.iteration,
+    );
+    const left = own.filter((task) => isWanted(task) && !isDone(task)).length;
+    if (left > 0) return `${left} tasks are yet to complete`;
+    const done = new Set(own.filter(isDone).map(({ value }) => placeOf(value)));
+    if (spec.mode.kind === 'global-job') {
+      const lacking = fitting.find(({ value }) => !done.has(value.id));
+      return lacking && `${lacking.value.id} has not done it`;
+    }
+    const wanted = spec.mode.kind === 'replicated-job' && spec.mode.completions;
+    return done.size === wanted ? undefined : `${done.size} slots are done, not ${wanted}`;
   }
 
   #addNode(): void {
@@ -317,6 +342,11 @@ class Simulation {
   }
 
   #mode(): ServiceMode {
+    if (!this.#shape.healthy && this.#chance(0.3)) {
+      if (this.#chance(0.3)) return { kind: 'global-job' };
+      const completions = this.#replicas();
+      return { kind: 'replicated-job', completions, concurrent: 1 + this.#rng.below(completions) };
+    }
     const global = this.#chance(0.2);
     return global ? { kind: 'global' } : { kind: 'replicated', replicas: this.#replicas() };
   }
@@ -327,7 +357,7 @@ class Simulation {
 
   async #scale(id: string): Promise<void> {
     await this.#respec(id, (spec) => {
-      if (spec.mode.kind === 'global') return spec;
+      if (spec.mode.kind !== 'replicated') return spec;
       return { ...spec, mode: { kind: 'replicated', replicas: this.#replicas() } };
     });
   }
@@ -335,7 +365,7 @@ class Simulation {
   async #rollBack(id: string): Promise<void> {
     const now = timestamp(this.#lab.clock.wall());
     await edit<ClusterService>(this.#lab.local, KIND.service, id, (service) =>
-      service.previous
+      service.previous && !service.job
         ? {
             ...service,
             spec: service.previous,
@@ -357,13 +387,16 @@ class Simulation {
   }
 
   async #respec(id: string, change: (spec: ServiceSpec) => ServiceSpec): Promise<void> {
-    await edit<ClusterService>(this.#lab.local, KIND.service, id, (service) => ({
-      ...service,
-      spec: change(service.spec),
-      previous: service.spec,
-      specVersion: service.specVersion + 1,
-      progress: undefined,
-    }));
+    const now = timestamp(this.#lab.clock.wall());
+    await edit<ClusterService>(this.#lab.local, KIND.service, id, (service) => {
+      const { job, specVersion } = service;
+      const spec = change(service.spec);
+      return {
+        ...service,
+        ...{ spec, previous: service.spec, specVersion: specVersion + 1, progress: undefined },
+        ...(job && { job: nextRun(job, service.spec, spec, now) }),
+      };
+    });
   }
 
   /** What nodes say; where the leader was faster they say it again. */

@@ -2,6 +2,7 @@ import { nodesOf, tasksOf, type Versioned } from '../../control/cluster/cluster-
 import type { ManagerPart } from '../../control/cluster/manager.ts';
 import { isDone, isOfRun, isWanted } from '../../control/cluster/orchestration/slots.ts';
 import { isJob } from '../../control/cluster/services.ts';
+import { placeOf } from '../../control/cluster/templates.ts';
 import type {
   ClusterService,
   ServiceMode,
@@ -149,13 +150,19 @@ export function serviceStatuses(
       return [id, { RunningTasks: 0, DesiredTasks: desiredBy(mode), CompletedTasks: 0 }];
     }),
   );
+  /** Where a task of a job has completed; after its node was lost, another one may have as well. */
+  const completed = new Set<string>();
   const byId = new Map(services.map((service) => [service.id, service]));
   for (const task of tasksOf(store)) {
     const { serviceId, nodeId, report } = task.value;
     const [count, service] = [counts.get(serviceId), byId.get(serviceId)];
     if (!count || !service) continue;
     const done = isDone(task);
-    if (done && isOfRun(task, service)) count.CompletedTasks++;
+    const place = `${serviceId} ${placeOf(task.value)}`;
+    if (done && isOfRun(task, service) && !completed.has(place)) {
+      completed.add(place);
+      count.CompletedTasks++;
+    }
     if (down.has(nodeId)) continue;
     if (report.state === 'running') count.RunningTasks++;
     const counted = service.spec.mode.kind.startsWith('global');

@@ -155,7 +155,7 @@ export function isJob({ kind }: ServiceMode): boolean {
 }
 
 /** The run of a job once it has another specification: a forced update begins the next one. */
-function nextRun(job: JobRun, before: ServiceSpec, after: ServiceSpec, now: string): JobRun {
+export function nextRun(job: JobRun, before: ServiceSpec, after: ServiceSpec, now: string): JobRun {
   if (before.template.forceUpdate === after.template.forceUpdate) return job;
   return { iteration: job.iteration + 1, began: now };
 }

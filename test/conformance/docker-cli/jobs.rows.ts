@@ -87,6 +87,26 @@ swarmRows([
     await eventually(failed, /^Failed[^\n]*\nFailed[^\n]*$/);
     assert.equal(await replicas(lab, 'once'), 'replicated job 0/1 (0/2 completed)');
   }),
+  row(
+    'JO-06',
+    'a stack has jobs, which are not done again as it is deployed again',
+    async (lab) => {
+      const path = join(lab.folder, 'jobs.yml');
+      const service = (mode: string) =>
+        `{ image: host, command: ["true"], deploy: { mode: ${mode} } }`;
+      const services = `{ one: ${service('replicated-job')}, all: ${service('global-job')} }`;
+      writeFileSync(path, `services: ${services}\n`);
+      const deploy = () =>
+        lab.ok('stack', 'deploy', '-d', '--resolve-image', 'never', '-c', path, 's');
+      for (let times = 0; times < 2; times++) {
+        await deploy();
+        await eventually(() => replicas(lab, 's_one'), /^replicated job 0\/1 \(1\/1 completed\)$/);
+        await eventually(() => replicas(lab, 's_all'), /^global job 0\/0 \(1\/1 completed\)$/);
+        assert.equal((await ps(lab, 's_one', '{{.ID}}')).split('\n').length, 1);
+      }
+      await lab.ok('stack', 'rm', 's');
+    },
+  ),
   row('JO-05', 'what jobs do not have is refused', async (lab) => {
     const words = /update and rollback configuration is not supported for jobs/;
     for (const flag of ['--update-delay', '--rollback-delay']) {

@@ -8,6 +8,7 @@ import {
   following,
   hasFailed,
   isDone,
+  isFinished,
   isOfRun,
   isWanted,
   type Service,
@@ -55,8 +56,10 @@ function spread(view: ClusterView, service: Service, wall: number): Change[][] {
 /** Whether a node has no task, and not because the last one ended and is not to be restarted. */
 function isOpen(slot: Slot, { value: service }: Service, wall: number): boolean {
   const latest = slot.tasks.at(-1);
-  if (!latest || !isOfRun(latest, service)) return true;
-  return !slot.tasks.some(isWanted) && (!hasFailed(latest) || mayRestart(slot, latest, wall));
+  if (!latest) return true;
+  if (slot.tasks.some(isWanted)) return false;
+  if (!isOfRun(latest, service)) return true;
+  return !isFinished(slot) && (!hasFailed(latest) || mayRestart(slot, latest, wall));
 }
 
 function leaving(

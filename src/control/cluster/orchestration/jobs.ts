@@ -9,6 +9,7 @@ import {
   type Service,
   type Slot,
   slotsOf,
+  type Task,
   turned,
 } from './slots.ts';
 import type { Plan, Stage } from './stage.ts';
@@ -24,7 +25,9 @@ export class Jobs implements Stage {
       const service = view.services.get(id);
       if (!service?.value.job) return [];
       const slots = slotsOf(view, id);
-      return [...ended(slots, service, wall), ...begun(slots, service, view, wall)];
+      const ends = ended(slots, service, wall);
+      // Runs of a replicated job do not overlap: what is left of one goes first.
+      return ends.length > 0 ? ends : begun(slots, service, view, wall);
     });
     return { groups, wakeAt: undefined };
   }
@@ -43,10 +46,13 @@ function begun(slots: Slots, service: Service, view: ClusterView, wall: number):
   if (mode.kind !== 'replicated-job') return [];
   const tasks = [...slots.values()].flatMap((slot) => slot.tasks);
   const own = tasks.filter((task) => isOfRun(task, service.value));
-  const done = own.filter(isDone).length;
-  const active = own.filter((task) => isWanted(task) && !isDone(task)).length;
-  const free = Math.min(mode.concurrent, mode.completions - done) - active;
-  const used = new Set(own.map(({ value }) => value.slot));
+  const slotsWith = (fits: (task: Task) => boolean) =>
+    new Set(own.filter(fits).map(({ value }) => value.slot));
+  const active = slotsWith((task) => isWanted(task) && !isDone(task));
+  // More than one task may have done the same: a node that was lost has gone on by itself.
+  const busy = slotsWith((task) => isWanted(task) || isDone(task));
+  const used = slotsWith(() => true);
+  const free = Math.min(mode.concurrent - active.size, mode.completions - busy.size);
   const groups: Change[][] = [];
   for (let slot = 1; slot <= mode.completions && groups.length < free; slot++) {
     if (used.has(slot)) continue;

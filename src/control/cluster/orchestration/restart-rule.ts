@@ -1,9 +1,11 @@
 import { timestamp } from '../../ids.ts';
 import { sameWork } from './same-work.ts';
-import { hasFailed, type Slot, type Task } from './slots.ts';
+import { hasFailed, isFinished, type Slot, type Task } from './slots.ts';
 
 /** Whether another task may follow one that has ended, or lost its place, by the rule for that. */
-export function mayRestart({ tasks }: Slot, latest: Task, wall: number): boolean {
+export function mayRestart(slot: Slot, latest: Task, wall: number): boolean {
+  if (isFinished(slot)) return false;
+  const { tasks } = slot;
   const { template, report } = latest.value;
   const { condition, maxAttempts, windowMs } = template.restart;
   if (condition === 'none') return false;

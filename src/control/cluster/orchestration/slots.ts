@@ -80,6 +80,12 @@ export function isDone({ value: { iteration, report } }: Task): boolean {
   return iteration !== undefined && report.state === 'complete';
 }
 
+/** Whether what the latest task of a slot was for is done, maybe by one that was given up as lost. */
+export function isFinished({ tasks }: Slot): boolean {
+  const run = tasks.at(-1)?.value.iteration;
+  return tasks.some((task) => isDone(task) && task.value.iteration === run);
+}
+
 /** Whether nothing of a task that is not wanted can run any more, as far as can be known. */
 export function isGone({ value: { report, nodeId } }: Task, view: ClusterView): boolean {
   if (isOver(report.state) || progress(report.state) < progress('assigned')) return true;

@@ -143,6 +143,32 @@ test('another node takes what a node that went down has begun, and not what it h
   assert.equal(made.of('job').length, 5);
 });
 
+test('what a lost node has done all the same counts once, and is not done again', async () => {
+  const made = await ClusterLab.of('a', 'b');
+  await made.create('job', spec(replicated(2, 1)));
+  await made.until('it runs', () => active(made) === 1);
+  const [lost] = made.running('job');
+  await made.node(lost?.nodeId ?? '', { status: 'down' });
+  await made.until('another runs', () => made.of('job', 1).at(-1)?.report.state === 'running');
+  await made.report(lost?.id ?? '', { state: 'complete' });
+  await made.report(made.of('job', 1).at(-1)?.id ?? '', { state: 'failed' });
+  await made.pass(60_000);
+  await made.until('the other slot follows', () =>
+    made.running('job').some(({ slot }) => slot === 2),
+  );
+  assert.equal(made.of('job', 1).length, 2, 'what failed has been done already');
+  await end(made, () => 'complete');
+  await made.node(lost?.nodeId ?? '', { status: 'ready' });
+  await made.create('all', spec(GLOBAL));
+  await made.until('both run', () => made.running('all').length === 2);
+  const [first] = made.running('all');
+  await made.node(first?.nodeId ?? '', { status: 'down' });
+  await made.report(first?.id ?? '', { state: 'complete' });
+  await made.node(first?.nodeId ?? '', { status: 'ready' });
+  await made.pass(60_000);
+  assert.equal(made.of('all', first?.nodeId).length, 1);
+});
+
 test('each node that was there does a global job once, also after it was away', async () => {
   const made = await ClusterLab.of('a', 'b', 'c');
   await made.create('job', spec(GLOBAL));
