@@ -6,7 +6,12 @@ import { getSystemErrorName } from 'node:util';
 type Pending = { oncomplete: (status: number) => void; buffer: Buffer | null };
 /** Of libuv's handle: a negative system error, 0 when all has gone out, or what is pending. */
 type Write<Data> = (request: null, data: Data) => number | Pending;
-type Handle = { writeLatin1String: Write<string>; writeBuffer: Write<Buffer> };
+type Handle = {
+  writeLatin1String: Write<string>;
+  writeBuffer: Write<Buffer>;
+  /** Bytes that the kernel has not taken. */
+  readonly writeQueueSize?: number;
+};
 type Fields = { readonly _handle?: Partial<Handle> | null; readonly encrypted?: boolean };
 
 /** The handle behind a plain socket on which nothing waits; undefined for any other stream. */
@@ -46,4 +51,9 @@ export function writeDirectly(stream: Duplex, data: string | Buffer): boolean {
     else stream.emit('drain');
   };
   return false;
+}
+
+/** Whether the kernel has taken all that was written on a plain socket; false for any other stream. */
+export function hasGoneOut(stream: Duplex): boolean {
+  return idleHandle(stream)?.writeQueueSize === 0;
 }

@@ -7,6 +7,7 @@ import { endToEnd, responseHead } from '../wire/http1-write.ts';
 import { PREFACE } from '../wire/http2-frames.ts';
 import { deadlines, type Timed } from './deadlines.ts';
 import { readDirectly } from './direct-read.ts';
+import { hasGoneOut } from './direct-write.ts';
 import { httpDate } from './http-date.ts';
 import type { Page, RequestHead, ServerExchange } from './http-exchange.ts';
 import { Http1Exchange } from './http1-exchange.ts';
@@ -65,6 +66,8 @@ export class Http1Connection implements Timed, Waiter {
   #exchange: Http1Exchange | undefined;
   #served = 0;
   #closing = false;
+  /** The client has asked for nothing after this request, which has no body: nothing can be on its way. */
+  #last = false;
   #idleWaits = false;
   #ended = false;
   /** The client sends nothing more, but what has come is still served. */
@@ -102,7 +105,7 @@ export class Http1Connection implements Timed, Waiter {
   shutdown(idle: 'close' | 'wait'): void {
     this.#closing = true;
     this.#idleWaits = idle === 'wait';
-    if (!this.#idleWaits && this.idle) this.connection.socket.end();
+    if (!this.#idleWaits && this.idle) this.#end();
   }
 
   get closing(): boolean {
@@ -143,15 +146,20 @@ export class Http1Connection implements Timed, Waiter {
     this.#exchange = undefined;
     // An answer that has promised to keep the connection is followed by one more request.
     if (!keep || this.#ended || (this.#closing && !this.#idleWaits)) {
-      this.connection.socket.end();
-      this.#linger();
+      if (this.#last && this.#buffer.length === 0 && hasGoneOut(this.connection.socket)) {
+        this.#ended = true;
+        this.destroy();
+      } else {
+        this.#end();
+        this.#linger();
+      }
       return;
     }
     this.#searched = 0;
     this.deadline = performance.now() + this.options.idleMs;
     this.connection.socket.resume();
     if (this.#buffer.length > 0) this.#arrived();
-    else if (this.#halfClosed) this.connection.socket.end();
+    else if (this.#halfClosed) this.#end();
   }
 
   /** The request that came has waited for its turn. */
@@ -189,6 +197,12 @@ export class Http1Connection implements Timed, Waiter {
     return this.#halfClosed;
   }
 
+  #end(): void {
+    const { socket } = this.connection;
+    // To end one twice makes an error with a stack, which nobody hears of.
+    if (!socket.writableEnded) socket.end();
+  }
+
   #linger(): void {
     this.#closing = true;
     this.#ended = true;
@@ -210,7 +224,7 @@ export class Http1Connection implements Timed, Waiter {
   readonly #onEnd = () => {
     this.#halfClosed = true;
     if (this.#exchange) this.#exchange.clientEnded();
-    else if (!this.#waiting) this.connection.socket.end();
+    else if (!this.#waiting) this.#end();
   };
 
   readonly #onDrain = () => this.#exchange?.drained();
@@ -251,7 +265,7 @@ export class Http1Connection implements Timed, Waiter {
       this.#buffer.length < before
     );
     this.#serving = false;
-    if (this.#halfClosed && !this.#exchange && !this.#waiting) this.connection.socket.end();
+    if (this.#halfClosed && !this.#exchange && !this.#waiting) this.#end();
   }
 
   #next(): void {
@@ -285,6 +299,7 @@ export class Http1Connection implements Timed, Waiter {
       return;
     }
     this.#served++;
+    this.#last = !head.keepAlive && head.framing.kind === 'none';
     const keep = head.keepAlive && this.#served < this.options.maxRequests;
     const { framing } = head;
     const request: RequestHead = {

@@ -13,7 +13,7 @@ import {
   UDP_IDLE_MS,
 } from '../../model/timeouts.ts';
 import type { NativeHandle } from '../../net/handles.ts';
-import { watchPeer } from '../../net/peer-watch.ts';
+import { watchPeers } from '../../net/peer-watch.ts';
 import type { PeerAddress, StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
 import type { TicketKeys } from '../../net/ticket-keys.ts';
 import { TlsTerminator } from '../../net/tls-server.ts';
@@ -81,7 +81,7 @@ type Cells = { total: Cell; active: LevelCell };
 export class ListenerRuntime {
   readonly name: string;
   readonly deps: ListenerDeps;
-  readonly #servers = new Map<string, { close(): void }>();
+  readonly #servers = new Map<string, { close(): void; handle?: NativeHandle }>();
   readonly #open = new Map<Socket, Open>();
   readonly #perSource = new Map<string, number>();
   readonly #cells: Cells;
@@ -145,6 +145,9 @@ export class ListenerRuntime {
     this.#rules = new AddressRules(config.access);
     this.#proxies = new AddressSet(config.acceptProxy?.from ?? []);
     this.#loadTls();
+    for (const { handle } of this.#servers.values()) {
+      if (handle) watchPeers(handle, this.#timeouts.unacknowledged);
+    }
   }
 
   /** Accepts from a socket that the supervisor has bound. */
@@ -153,6 +156,7 @@ export class ListenerRuntime {
       this.#servers.set(key, this.#udp.open(handle));
       return;
     }
+    watchPeers(handle, this.#timeouts.unacknowledged);
     const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
     server.on('connection', (socket) => this.#accept(socket));
     server.on('error', (error) => {
@@ -164,7 +168,7 @@ export class ListenerRuntime {
     });
     // The length of the queue is not taken from the options of a handle.
     server.listen(handle, BACKLOG);
-    this.#servers.set(key, server);
+    this.#servers.set(key, { handle, close: () => server.close() });
   }
 
   removeHandle(key: string): void {
@@ -277,8 +281,6 @@ export class ListenerRuntime {
       return;
     }
     this.#countSource(raw, client.address);
-    raw.setNoDelay(true);
-    watchPeer(raw, this.#timeouts.unacknowledged);
     if (protocol !== 'https' && protocol !== 'tls') this.#dispatch(arrival, raw, undefined);
     else if (this.#tls) this.#secure(arrival, this.#tls);
     else this.#turnAway(raw, client, 'no-certificate');
