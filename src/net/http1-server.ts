@@ -245,18 +245,18 @@ export class Http1Connection implements Timed, Waiter {
     this.#admitted = quiet || this.#events.admits();
     this.#waiting = quiet || (this.#admitted && !turnstile.enter(this, now));
     if (this.#waiting) this.deadline = quiet ? this.#quietUntil : Number.POSITIVE_INFINITY;
-    else this.#serve();
+    else this.#serve(now);
     if (!this.#admitted) this.#quietUntil = now + RETRY_AFTER_MS;
   }
 
   /** Serves what is buffered, request by request; an answer given at once does not nest. */
-  #serve(): void {
+  #serve(now = performance.now()): void {
     if (this.#serving) return;
     this.#serving = true;
     let before: number;
     do {
       before = this.#buffer.length;
-      this.#next();
+      this.#next(now);
     } while (
       !this.#exchange &&
       !this.#ended &&
@@ -268,11 +268,11 @@ export class Http1Connection implements Timed, Waiter {
     if (this.#halfClosed && !this.#exchange && !this.#waiting) this.#end();
   }
 
-  #next(): void {
+  #next(now: number): void {
     // An empty line before a request is tolerated. Source: RFC 9112 section 2.2.
     if (this.#buffer[0] === 13 && this.#buffer[1] === 10) this.consume(2);
     if (this.#buffer.length === 0) return;
-    if (this.#searched === 0) this.deadline = performance.now() + this.options.headerMs;
+    if (this.#searched === 0) this.deadline = now + this.options.headerMs;
     if (this.#served === 0 && this.options.h2c && isPreface(this.#buffer)) {
       if (this.#buffer.length < PREFACE.length) return;
       this.detach();

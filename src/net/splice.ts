@@ -72,7 +72,8 @@ export class Splice implements Timed {
     deadlines.delete(this);
     const abrupt = /-(reset|vanished)$/.test(reason);
     for (const side of [this.#client, this.#endpoint]) {
-      if (abrupt && 'resetAndDestroy' in side)
+      // One that is gone makes an error of it, with a stack, which nobody hears of.
+      if (abrupt && !side.destroyed && 'resetAndDestroy' in side)
         (side as { resetAndDestroy(): void }).resetAndDestroy();
       else side.destroy();
     }
