@@ -50,14 +50,15 @@ export async function measureResolver(candidate: 'sluice' | 'dnsmasq'): Promise<
     const hosts = join(host.root, 'hosts');
     writeFileSync(hosts, names.map(({ name }, n) => `${addressOf(n)} ${name}\n`).join(''));
     const inside = host.netns(asker.id);
-    run('taskset', '-acp', '0', String(host.agentPid));
+    const [own = 0] = host.resolverPids;
+    run('taskset', '-acp', '0', String(own));
     const options = [`--listen-address=${PEER}`, '--bind-interfaces', '--no-resolv', '--user=root'];
     const argv = ['dnsmasq', '-k', '-C', '/dev/null', ...options, '--no-hosts'];
     const peer = start(inside, '0', [...argv, `--addn-hosts=${hosts}`]);
     try {
       await until(() => host.inSandbox(asker.id, 'ss', '-Hlun').includes(`${PEER}:53`));
       const to = { address: candidate === 'sluice' ? '127.0.0.11' : PEER, port: 53 };
-      const pid = candidate === 'sluice' ? host.agentPid : peer.pid;
+      const pid = candidate === 'sluice' ? own : peer.pid;
       const ask = (seconds: number) =>
         dnsperf(to, { queries, clients: 20, seconds }, ['nsenter', `--net=/run/netns/${inside}`]);
       await ask(1);

@@ -31,7 +31,7 @@ import { probeHost } from './doctor.ts';
 import { GatewayPlane } from './plane/gateway-plane.ts';
 import { HostPlane } from './plane/host-plane.ts';
 import type { AgentTools } from './plane/tools.ts';
-import { Resolvers } from './resolver/resolvers.ts';
+import { ResolverKeeper } from './resolver/resolver-keeper.ts';
 import { Tasks } from './runtime/tasks.ts';
 import { Volumes } from './runtime/volumes.ts';
 
@@ -61,7 +61,7 @@ export class Agent implements AgentPort {
     const overlays = new Overlays(tools);
     const vips = new Vips(tools);
     const admissions = new Admissions(tools);
-    const services = sandboxServices([new Resolvers(tools), vips, admissions]);
+    const services = sandboxServices([new ResolverKeeper(tools), vips, admissions]);
     this.#plane = new HostPlane(tools, nft, services, overlays, degraded);
     const { intent } = this.#plane;
     this.#cluster = new ClusterPlane(tools, nft, intent, { overlays, vips, admissions }, degraded);
@@ -204,7 +204,7 @@ export class Agent implements AgentPort {
     return this.#tasks.top(id, psArgs);
   }
 
-  /** Stops; networks, tasks and their names' sockets live on for the next agent. */
+  /** Stops; networks, tasks and their names live on for the next agent. */
   async close(): Promise<void> {
     await this.#plane.close();
     await this.#gateway.close();

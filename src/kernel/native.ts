@@ -28,6 +28,8 @@ export interface Native {
   raiseLoopback(): void;
   /** A copy of another process's file descriptor; undefined when it cannot be had. */
   takeFd(pid: number, fd: number): number | undefined;
+  /** Sends a datagram by a socket that something else may be reading. What cannot be sent is lost. */
+  sendTo(fd: number, bytes: Buffer, address: string, port: number): void;
   /** A named pipe. */
   makeFifo(path: string): void;
   /** A new pseudo-terminal; both descriptors belong to the caller. */
@@ -265,6 +267,11 @@ class KoffiNative implements Native {
     }
   }
 
+  sendTo(fd: number, bytes: Buffer, address: string, port: number): void {
+    const to = sockaddr(address, port);
+    this.#call['sendto']?.(fd, bytes, bytes.length, 0, to, to.length);
+  }
+
   makeFifo(path: string): void {
     this.#must('mkfifo', path, FIFO_MODE);
   }
@@ -315,6 +322,8 @@ export async function loadNative(): Promise<Native | undefined> {
       getsockname: 'int getsockname(int fd, void *address, void *size)',
       mkfifo: 'int mkfifo(const char *path, uint mode)',
       send: 'long send(int fd, void *bytes, size_t size, int flags)',
+      sendto:
+        'long sendto(int fd, void *bytes, size_t size, int flags, void *address, uint length)',
       recv: 'long recv(int fd, void *bytes, size_t size, int flags)',
       ioctl: 'int ioctl(int fd, ulong request, void *argument)',
       setsockopt: 'int setsockopt(int fd, int level, int name, void *value, uint size)',

@@ -64,8 +64,12 @@ export class SiteHost extends DockerDaemon {
 
   /** Process ids of its agent: one, or none while it is started anew. */
   get agents(): number[] {
-    const all = processesOf(this.#exec).filter(({ line }) => /\/agent\.[jt]s\0/.test(line));
-    return all.map(({ pid }) => pid);
+    return this.#running(/\/agent\.[jt]s\0/);
+  }
+
+  /** Process ids of its agent's resolver: two while the next one takes over. */
+  get resolvers(): number[] {
+    return this.#running(/\/resolver-main\.[jt]s\0/);
   }
 
   /** Process ids of its gateway's workers. */
@@ -165,6 +169,11 @@ export class SiteHost extends DockerDaemon {
     }
     const { code, err } = await this.run('nft', orders.join('\n'));
     if (code !== 0) throw new Error(`${this.name} cannot be parted: ${err}`);
+  }
+
+  #running(program: RegExp): number[] {
+    const all = processesOf(this.#exec).filter(({ line }) => program.test(line));
+    return all.map(({ pid }) => pid);
   }
 
   get #exec(): string {

@@ -13,6 +13,7 @@ import type {
   SandboxIntent,
 } from '../../src/model/host-intent.ts';
 import type { PeerOrder } from './netns-peer.ts';
+import { isAlive } from './processes.ts';
 
 const AGENT = new URL('../../src/main/agent.ts', import.meta.url).pathname;
 const PEER = new URL('./netns-peer.ts', import.meta.url).pathname;
@@ -231,6 +232,14 @@ export class TestHost {
     return this.#agent?.pid ?? 0;
   }
 
+  /** Process ids of its resolver: one, two while the next one takes over, or none. */
+  get resolverPids(): number[] {
+    const pids = readdirSync(join(this.root, 'resolvers')).flatMap((name) =>
+      name.startsWith('process.') ? [Number(name.slice('process.'.length))] : [],
+    );
+    return pids.filter(isAlive);
+  }
+
   async startAgent(...further: readonly string[]): Promise<void> {
     const argv = [
       `--net=/run/netns/${this.host}`,
@@ -269,7 +278,7 @@ export class TestHost {
 
   async killAgent(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const agent = this.#agent;
-    if (!agent || agent.exitCode !== null) return;
+    if (!agent || agent.exitCode !== null || agent.signalCode !== null) return;
     const ended = new Promise((resolve) => agent.once('exit', resolve));
     agent.kill(signal);
     await ended;
@@ -299,9 +308,8 @@ export class TestHost {
     const folder = join(this.root, 'resolvers');
     if (!existsSync(folder)) return;
     for (const name of readdirSync(folder)) {
-      const pid = Number.parseInt(readFileSync(join(folder, name), 'utf8'), 10);
       try {
-        process.kill(pid, 'SIGKILL');
+        process.kill(Number.parseInt(readFileSync(join(folder, name), 'utf8'), 10), 'SIGKILL');
       } catch {
         // It has ended.
       }

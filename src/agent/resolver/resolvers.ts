@@ -1,42 +1,37 @@
 import { fork } from 'node:child_process';
 import { createSocket, Socket as UdpSocket } from 'node:dgram';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, Server } from 'node:net';
 import { extname, join } from 'node:path';
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { errorText, SluiceError } from '../../base/errors.ts';
 import { systemRng } from '../../base/rng.ts';
-import { must } from '../../kernel/exec.ts';
-import { execIn, netnsPath } from '../../kernel/netns.ts';
-import type { SandboxIntent } from '../../model/host-intent.ts';
-import type { SandboxServices } from '../plane/host-plane.ts';
-import type { Change, IntentStore } from '../plane/intent-store.ts';
-import { type AgentTools, eachOf } from '../plane/tools.ts';
+import type { Native } from '../../kernel/native.ts';
+import { netnsPath } from '../../kernel/netns.ts';
+import type { NameRecord } from '../../model/host-intent.ts';
+import { eachOf } from '../plane/tools.ts';
 import { heldFd, holdOpen, isAlive, type ProcessId, signalProcess } from '../runtime/holder.ts';
 import { firstOf, NameIndex } from './answer.ts';
 import { Forwarder } from './forwarder.ts';
+import {
+  RESOLVER_ADDRESS,
+  type ResolvedSandbox,
+  type ResolverAnswer,
+  type ResolverOrder,
+  type ResolverPorts,
+} from './resolver-orders.ts';
 import { type ResolverView, SandboxResolver } from './sandbox-resolver.ts';
 
-/** Where the resolver of every sandbox answers. */
-const ADDRESS = '127.0.0.11';
 const BIND_TIMEOUT_MS = 10_000;
 const WIDTH = 4;
 
 type Sockets = { readonly udp: UdpSocket; readonly tcp: Server };
-type Active = { readonly resolver: SandboxResolver; readonly holder: ProcessId | undefined };
-
-/** Leads the well-known port to the sockets, and leaves port 53 itself to the sandbox. */
-function redirectTable(name: string, ports: { udp: number; tcp: number }): string {
-  return `table ip ${name}
-delete table ip ${name}
-table ip ${name} {
-  chain out {
-    type nat hook output priority -110;
-    ip daddr ${ADDRESS} udp dport 53 dnat to ${ADDRESS}:${ports.udp}
-    ip daddr ${ADDRESS} tcp dport 53 dnat to ${ADDRESS}:${ports.tcp}
-  }
-}
-`;
-}
+type Active = {
+  readonly resolver: SandboxResolver;
+  readonly holder: ProcessId | undefined;
+  readonly ports: ResolverPorts;
+};
+type Known = { readonly sandbox: ResolvedSandbox; readonly own: NameIndex };
 
 function adoptUdp(fd: number): Promise<UdpSocket> {
   const socket = createSocket('udp4');
@@ -56,78 +51,98 @@ function adoptTcp(fd: number): Promise<Server> {
   });
 }
 
-/** The resolvers of all sandboxes, in this one process. */
-export class Resolvers implements SandboxServices {
-  readonly #tools: AgentTools;
+function portsOf({ udp, tcp }: Sockets): ResolverPorts {
+  const address = tcp.address();
+  return {
+    udp: udp.address().port,
+    tcp: typeof address === 'object' && address ? address.port : 0,
+  };
+}
+
+/** Throws when there is no such file. */
+function readProcess(file: string): ProcessId {
+  const [pid, start = ''] = readFileSync(file, 'utf8').split(' ');
+  return { pid: Number(pid), start };
+}
+
+/** Notes a process in a file, by which another one finds it. */
+export function noteProcess(file: string, { pid, start }: ProcessId): void {
+  writeFileSync(file, `${pid} ${start}`);
+}
+
+/** Signals the process that a file names, if there is any, and removes the file. */
+export function endProcess(file: string, signal: NodeJS.Signals): void {
+  try {
+    signalProcess(readProcess(file), signal);
+    rmSync(file, { force: true });
+  } catch {
+    // There is none, or it has ended and removed it.
+  }
+}
+
+/** The resolvers of all sandboxes, in the one process that answers for them. */
+export class Resolvers {
+  readonly #native: Native | undefined;
+  readonly #folder: string;
+  readonly #clock: Clock = systemClock;
   readonly #active = new Map<string, Active>();
-  #intent: IntentStore | undefined;
-  #indexes = new Map<string, NameIndex>();
-  readonly #own = new Map<string, { of: SandboxIntent; index: NameIndex }>();
+  readonly #known = new Map<string, Known>();
+  readonly #records = new Map<string, readonly NameRecord[]>();
+  readonly #indexes = new Map<string, NameIndex>();
 
-  constructor(tools: AgentTools) {
-    this.#tools = tools;
-    mkdirSync(this.#root, { recursive: true });
+  /** `folder`: of the files that tell who holds a namespace's sockets. */
+  constructor(native: Native | undefined, folder: string) {
+    this.#native = native;
+    this.#folder = folder;
   }
 
-  get #root(): string {
-    return join(this.#tools.execRoot, 'resolvers');
+  /** Whether there is nobody to answer to. */
+  get idle(): boolean {
+    return this.#known.size === 0;
   }
 
-  async update(intent: IntentStore, change: Change | undefined): Promise<Map<string, string>> {
-    const failures = new Map<string, string>();
-    this.#intent = intent;
-    // Built again on first use: names change together, and are asked for much later.
-    this.#indexes = new Map();
-    const { naming } = this.#tools;
-    const wanted = new Map(
-      [...intent.sandboxes.values()]
-        .filter(({ resolver }) => resolver !== undefined)
-        .map((sandbox) => [naming.netns(sandbox.id), sandbox] as const),
-    );
-    for (const netns of this.#active.keys()) {
-      if (!wanted.has(netns)) await this.release(netns);
+  async take({ id, sandboxes, gone, names }: ResolverOrder): Promise<ResolverAnswer> {
+    for (const [network, records] of names) {
+      if (records.length === 0) this.#records.delete(network);
+      else this.#records.set(network, records);
+      // Built again on first use: names change together, and are asked for much later.
+      this.#indexes.delete(network);
     }
-    const missing = [...wanted].filter(
-      ([netns, { id }]) => !this.#active.has(netns) && (!change || change.sandboxes.has(id)),
-    );
-    await eachOf(missing, WIDTH, async ([netns, { id }]) => {
+    for (const netns of gone) this.#release(netns);
+    const ports: [string, ResolverPorts][] = [];
+    const failures: [string, string][] = [];
+    await eachOf(sandboxes, WIDTH, async ([netns, sandbox]) => {
+      this.#known.set(netns, { sandbox, own: new NameIndex(sandbox.records) });
       try {
-        await this.#open(netns, id);
+        const active = this.#active.get(netns) ?? (await this.#open(netns));
+        ports.push([netns, active.ports]);
       } catch (error) {
-        failures.set(id, `the resolver cannot be set up: ${errorText(error)}`);
+        this.#known.delete(netns);
+        failures.push([netns, errorText(error)]);
       }
     });
-    return failures;
+    return { id, ports, failures };
   }
 
-  async #open(netns: string, sandbox: string): Promise<void> {
-    const { native, clock, exec, naming } = this.#tools;
-    const taken = await this.#takeBack(netns);
-    const { sockets, holder } = taken ?? (await this.#bind(netns));
-    const forwarder = new Forwarder(native, netnsPath(netns), clock);
-    const view = () => this.#view(sandbox);
-    const resolver = new SandboxResolver(sockets, view, forwarder, systemRng);
-    this.#active.set(netns, { resolver, holder });
-    const address = sockets.tcp.address();
-    const ports = {
-      udp: sockets.udp.address().port,
-      tcp: typeof address === 'object' && address ? address.port : 0,
-    };
-    const inside = execIn(exec, native, netns);
-    await must(inside, ['nft', '-f', '-'], {
-      input: redirectTable(`${naming.table}_resolver`, ports),
-    });
+  async #open(netns: string): Promise<Active> {
+    const { sockets, holder } = (await this.#takeBack(netns)) ?? (await this.#bind(netns));
+    const forwarder = new Forwarder(this.#native, netnsPath(netns), this.#clock);
+    const resolver = new SandboxResolver(sockets, () => this.#view(netns), forwarder, systemRng);
+    const active = { resolver, holder, ports: portsOf(sockets) };
+    this.#active.set(netns, active);
+    return active;
   }
 
-  /** The sockets of an earlier agent, with the queries that came since. */
+  #file(netns: string): string {
+    return join(this.#folder, netns);
+  }
+
+  /** The sockets of an earlier process, with the queries that came since. */
   async #takeBack(netns: string): Promise<{ sockets: Sockets; holder: ProcessId } | undefined> {
-    const { native } = this.#tools;
     try {
-      const [pid, start = ''] = readFileSync(join(this.#root, netns), 'utf8').split(' ');
-      const holder = { pid: Number(pid), start };
-      if (!native || !isAlive(holder)) return undefined;
-      const fds = [0, 1].map((index) => native.takeFd(holder.pid, heldFd(index)));
-      const [udp, tcp] = fds;
+      const holder = readProcess(this.#file(netns));
+      if (!this.#native || !isAlive(holder)) return undefined;
+      const [udp, tcp] = [0, 1].map((index) => this.#native?.takeFd(holder.pid, heldFd(index)));
       if (udp === undefined || tcp === undefined) return undefined;
       return { sockets: { udp: await adoptUdp(udp), tcp: await adoptTcp(tcp) }, holder };
     } catch {
@@ -136,14 +151,14 @@ export class Resolvers implements SandboxServices {
   }
 
   async #bind(netns: string): Promise<{ sockets: Sockets; holder: ProcessId | undefined }> {
-    const { native } = this.#tools;
+    const native = this.#native;
     if (!native) return { sockets: await this.#bindByChild(netns), holder: undefined };
     const { udp, tcp } = native.inNamespace(netnsPath(netns), () => ({
-      udp: native.socket('udp', ADDRESS, 0).fd,
-      tcp: native.socket('listener', ADDRESS, 0).fd,
+      udp: native.socket('udp', RESOLVER_ADDRESS, 0).fd,
+      tcp: native.socket('listener', RESOLVER_ADDRESS, 0).fd,
     }));
     const holder = holdOpen([udp, tcp]);
-    if (holder) writeFileSync(join(this.#root, netns), `${holder.pid} ${holder.start}`);
+    if (holder) noteProcess(this.#file(netns), holder);
     return { sockets: { udp: await adoptUdp(udp), tcp: await adoptTcp(tcp) }, holder };
   }
 
@@ -161,7 +176,7 @@ export class Resolvers implements SandboxServices {
         child.kill('SIGKILL');
         reject(new SluiceError('E_AGENT_COMMAND', `no sockets could be bound in ${netns}`));
       };
-      const timer = this.#tools.clock.after(BIND_TIMEOUT_MS, fail);
+      const timer = this.#clock.after(BIND_TIMEOUT_MS, fail);
       child.on('message', (_, handle) => {
         if (handle instanceof UdpSocket) udp = handle;
         if (handle instanceof Server && udp) {
@@ -176,59 +191,51 @@ export class Resolvers implements SandboxServices {
     });
   }
 
+  #view(netns: string): ResolverView {
+    const known = this.#known.get(netns);
+    if (!known) return { names: new NameIndex([]), servers: [], ndots: undefined };
+    const { networks, servers, ndots } = known.sandbox;
+    const indexes = networks.map((network) => this.#indexOf(network));
+    return { names: firstOf([known.own, ...indexes]), servers, ndots };
+  }
+
   #indexOf(network: string): NameIndex {
     const there = this.#indexes.get(network);
     if (there) return there;
-    const index = new NameIndex(this.#intent?.names.get(network) ?? []);
+    const index = new NameIndex(this.#records.get(network) ?? []);
     this.#indexes.set(network, index);
     return index;
   }
 
-  #ownIndex(sandbox: SandboxIntent): NameIndex {
-    const there = this.#own.get(sandbox.id);
-    if (there?.of === sandbox) return there.index;
-    const index = new NameIndex(sandbox.resolver?.records ?? []);
-    this.#own.set(sandbox.id, { of: sandbox, index });
-    return index;
-  }
-
-  #view(id: string): ResolverView {
-    const sandbox = this.#intent?.sandboxes.get(id);
-    if (!sandbox) {
-      return { names: new NameIndex([]), servers: [], ndots: undefined, forwards: false };
-    }
-    const networks = sandbox.attachments.map(({ network }) => network);
-    return {
-      names: firstOf([
-        this.#ownIndex(sandbox),
-        ...networks.map((network) => this.#indexOf(network)),
-      ]),
-      servers: sandbox.resolver?.servers ?? [],
-      ndots: sandbox.resolver?.ndots,
-      forwards: networks.some((network) => this.#intent?.networks.get(network)?.internal === false),
-    };
-  }
-
-  async release(netns: string): Promise<void> {
-    const active = this.#active.get(netns);
-    active?.resolver.close();
+  /** Lets go of a namespace, and ends what holds its sockets. */
+  #release(netns: string): void {
+    this.#active.get(netns)?.resolver.close();
     this.#active.delete(netns);
-    const file = join(this.#root, netns);
-    try {
-      const [pid, start = ''] = readFileSync(file, 'utf8').split(' ');
-      signalProcess({ pid: Number(pid), start }, 'SIGKILL');
-      rmSync(file, { force: true });
-    } catch {
-      // Nothing was held.
-    }
-    for (const id of this.#own.keys()) {
-      if (this.#tools.naming.netns(id) === netns) this.#own.delete(id);
+    this.#known.delete(netns);
+    endProcess(this.#file(netns), 'SIGKILL');
+  }
+
+  /** Lets go of namespaces that somebody has removed while there was no agent to tell. */
+  prune(): void {
+    for (const netns of this.#known.keys()) {
+      if (!existsSync(netnsPath(netns))) this.#release(netns);
     }
   }
 
-  /** Lets go of the sockets; their holders keep them for the next agent. */
-  close(): void {
-    for (const { resolver } of this.#active.values()) resolver.close();
-    this.#active.clear();
+  /**
+   * Takes no further queries; resolves when those that came are answered. The sockets stay with
+   * their holders, and with whoever shares them.
+   */
+  async drain(): Promise<void> {
+    await Promise.all(
+      [...this.#active.values()].map(({ resolver, holder }) => {
+        const native = this.#native;
+        const fd = holder && native?.takeFd(holder.pid, heldFd(0));
+        if (!native || fd === undefined) return resolver.drain();
+        return resolver.drain((answer, { address, port }) => {
+          native.sendTo(fd, answer, address, port);
+        });
+      }),
+    );
   }
 }

@@ -1,4 +1,4 @@
-import type { Socket as UdpSocket } from 'node:dgram';
+import type { RemoteInfo, Socket as UdpSocket } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
 import type { Rng } from '../../base/rng.ts';
 import { localAnswer, type NameView, parseQuery, type Query, respond } from './answer.ts';
@@ -10,16 +10,17 @@ const MAX_TCP_CLIENTS = 64;
 const TCP_IDLE_MS = 10_000;
 /** Queries of one TCP client that wait for an answer. */
 const MAX_TCP_WAITING = 64;
+/** How long one may be silent that is the last of its resolver's. */
+const LAST_IDLE_MS = 1000;
 
 const NOTHING = { answers: [], additionals: [] };
 
 /** How a sandbox's names are resolved at the moment. */
 export type ResolverView = {
   readonly names: NameView;
+  /** None: nobody outside is asked. */
   readonly servers: readonly string[];
   readonly ndots: number | undefined;
-  /** False where no network leads outside. */
-  readonly forwards: boolean;
 };
 
 /** Figures since the start. */
@@ -30,6 +31,9 @@ export type ResolverCounts = {
   malformed: number;
 };
 
+/** Sends an answer to the UDP client that asked. */
+export type Reply = (answer: Buffer, to: RemoteInfo) => void;
+
 /** The resolver of one sandbox; the sockets tell whose queries they are. */
 export class SandboxResolver {
   readonly #view: () => ResolverView;
@@ -38,6 +42,10 @@ export class SandboxResolver {
   readonly #udp: UdpSocket;
   readonly #tcp: Server;
   readonly #clients = new Set<Socket>();
+  #reply: Reply = (answer, to) => this.#udp.send(answer, to.port, to.address, () => {});
+  /** UDP queries that wait for their answer, and who is told when none does. */
+  #waiting = 0;
+  #answered: () => void = () => {};
   readonly counts: ResolverCounts = { local: 0, forwarded: 0, failed: 0, malformed: 0 };
 
   /** Owns the sockets. */
@@ -54,8 +62,11 @@ export class SandboxResolver {
     this.#tcp = sockets.tcp;
     this.#udp.on('error', () => {});
     this.#udp.on('message', async (bytes, from) => {
+      this.#waiting += 1;
       const answer = await this.answer(bytes, true);
-      if (answer) this.#udp.send(answer, from.port, from.address, () => {});
+      if (answer) this.#reply(answer, from);
+      this.#waiting -= 1;
+      if (this.#waiting === 0) this.#answered();
     });
     this.#tcp.maxConnections = MAX_TCP_CLIENTS;
     this.#tcp.on('error', () => {});
@@ -66,7 +77,9 @@ export class SandboxResolver {
     let got = Buffer.alloc(0);
     let waiting = 0;
     this.#clients.add(client);
-    client.setTimeout(TCP_IDLE_MS, () => client.destroy());
+    client.setTimeout(TCP_IDLE_MS, () => {
+      if (waiting === 0) client.destroy();
+    });
     client.on('error', () => client.destroy());
     client.on('close', () => this.#clients.delete(client));
     client.on('data', async (data: Buffer) => {
@@ -108,7 +121,7 @@ export class SandboxResolver {
     if (view.ndots !== undefined && view.ndots > 0 && isBareName(query)) {
       return respond(query, { ...NOTHING, rcode: 'missing', own: false }, udp);
     }
-    const answer = view.forwards ? await this.#forwarder.ask(bytes, view.servers, udp) : undefined;
+    const answer = await this.#forwarder.ask(bytes, view.servers, udp);
     if (answer) {
       this.counts.forwarded += 1;
       return answer;
@@ -117,7 +130,26 @@ export class SandboxResolver {
     return respond(query, { ...NOTHING, rcode: 'failed', own: false }, udp);
   }
 
+  /**
+   * Takes no further clients, and resolves when those that came have their answers. `reply` sends
+   * those by UDP: without it the socket is kept, and what still comes there is answered.
+   */
+  async drain(reply?: Reply): Promise<void> {
+    const left = new Promise((resolve) => this.#tcp.close(resolve));
+    for (const client of this.#clients) client.setTimeout(LAST_IDLE_MS);
+    if (reply) {
+      this.#udp.close();
+      this.#reply = reply;
+    }
+    const answered = new Promise<void>((resolve) => {
+      this.#answered = resolve;
+      if (this.#waiting === 0) resolve();
+    });
+    await Promise.all([left, answered]);
+  }
+
   close(): void {
+    this.#reply = () => {};
     this.#udp.close();
     this.#tcp.close();
     for (const client of this.#clients) client.destroy();
