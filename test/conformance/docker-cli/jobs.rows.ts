@@ -88,7 +88,7 @@ swarmRows([
     assert.equal(await replicas(lab, 'once'), 'replicated job 0/1 (0/2 completed)');
   }),
   row(
-    'JO-06',
+    'JO-05',
     'a stack has jobs, which are not done again as it is deployed again',
     async (lab) => {
       const path = join(lab.folder, 'jobs.yml');
@@ -107,7 +107,7 @@ swarmRows([
       await lab.ok('stack', 'rm', 's');
     },
   ),
-  row('JO-05', 'what jobs do not have is refused', async (lab) => {
+  row('JO-06', 'what jobs do not have is refused', async (lab) => {
     const words = /update and rollback configuration is not supported for jobs/;
     for (const flag of ['--update-delay', '--rollback-delay']) {
       const flags = [...JOB, flag, '1s'];

@@ -107,6 +107,41 @@ swarmRows(
       const seen = async () => lab.ok('exec', await container(lab, 'web'), ...colour);
       await eventually(() => seen().catch(String), /^blue$/);
     }),
+    registryRow('DS-12', 'an image for several platforms is pinned as a whole', async (lab) => {
+      await buildImage(lab, 'other:1', 'ENV COLOUR=blue');
+      await lab.podman('manifest', 'create', 'localhost/multi:1');
+      for (const [name, architecture] of [
+        ['bb:1', 'amd64'],
+        ['other:1', 'arm64'],
+      ]) {
+        const stored = await lab.podman('image', 'inspect', '-f', '{{.Id}}', name ?? '');
+        const how = ['--arch', architecture ?? '', '--os', 'linux', 'localhost/multi:1'];
+        await lab.podman('manifest', 'add', ...how, `containers-storage:${stored}`);
+      }
+      const file = join(lab.folder, 'digest');
+      const flags = ['--all', '--tls-verify=false', `--digestfile=${file}`];
+      await lab.podman('manifest', 'push', ...flags, 'localhost/multi:1', `docker://${NAME}:multi`);
+      const digest = readFileSync(file, 'utf8').trim();
+      await lab.podman('manifest', 'rm', 'localhost/multi:1');
+      await forget(lab);
+      const made = await lab.docker(
+        'service',
+        'create',
+        '--name',
+        'web',
+        `${NAME}:multi`,
+        'sleep',
+        '600',
+      );
+      assert.deepEqual([made.code, made.err], [0, '']);
+      assert.equal(await image(lab, 'web'), `${NAME}:multi@${digest}`);
+      const platforms = '{{range .Spec.TaskTemplate.Placement.Platforms}}{{.Architecture}} {{end}}';
+      const shown = await lab.ok('service', 'inspect', '-f', platforms, 'web');
+      assert.deepEqual(shown.split(' ').sort(), ['amd64', 'arm64']);
+      await runs(lab, 'web', '1/1');
+      await update(lab, 'update', '-d', '--force', 'web');
+      await eventually(() => ps(lab, 'web', '{{.CurrentState}}'), /^Running[^\n]*\nShutdown/);
+    }),
     registryRow('DS-12', 'what its registry does not tell is warned of, and kept', async (lab) => {
       const made = await lab.docker(
         ...['service', 'create', '-d', '--name', 'none', `${NAME}:none`, 'sleep', '600'],

@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { findImage } from '../../../src/control/container-order.ts';
 import { inspectDistribution, isInsecure } from '../../../src/control/distribution/distribution.ts';
 import { imageReference } from '../../../src/model/image-name.ts';
 import type { ImageInfo } from '../../../src/model/task-spec.ts';
+import { makeCertificates, noCertificates } from '../../support/certs.ts';
 
 const digestOf = (text: string) => `sha256:${createHash('sha256').update(text).digest('hex')}`;
 const CONFIG = JSON.stringify({ os: 'linux', architecture: 'arm64', variant: 'v8' });
@@ -121,6 +126,25 @@ test('what a registry does not have, and one that goes round in circles', async 
   await assert.rejects(ask(`${host}/huge`), /is larger than 4194304 bytes/);
   const strict = inspectDistribution(`${host}/app`, { login: '', insecure: false });
   await assert.rejects(strict, { code: 'E_HOST_FAILED', message: /cannot be asked/ });
+});
+
+test('a certificate that nobody signed is refused, unless the registry is not to be checked', {
+  skip: noCertificates(),
+}, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-registry-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  makeCertificates(folder);
+  const [cert, key] = ['pem', 'key'].map((end) => readFileSync(join(folder, `example.com.${end}`)));
+  const server = createTlsServer({ cert, key }, (_, response) => {
+    response.writeHead(200, { 'content-type': INDEX_TYPE }).end(INDEX);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  // exempt(as): it listens on a port
+  const name = `127.0.0.1:${(server.address() as AddressInfo).port}/app`;
+  assert.equal((await ask(name)).digest, digestOf(INDEX));
+  const strict = inspectDistribution(name, { login: '', insecure: false });
+  await assert.rejects(strict, /cannot be asked: self-signed certificate/);
 });
 
 test('names lead to registries, tags and digests', () => {
