@@ -174,10 +174,11 @@ swarmRows(
         await update(lab, 'update', '-d', ...flags, 'half');
         assert.equal(await image(lab, 'half'), `${NAME}:1@${pinned}`);
         await runs(lab, 'half', '1/1');
+        await update(lab, 'scale', '-d', 'half=0');
+        await eventually(async () => `[${await lab.ok('ps', '-aq')}]`, /^\[\]$/);
         await forget(lab);
         rmSync(file);
-        await update(lab, 'update', '-d', '--force', 'half');
-        await eventually(() => ps(lab, 'half', '{{.CurrentState}}'), /^Running[^\n]*\nShutdown/);
+        await update(lab, 'scale', '-d', 'half=1');
         await runs(lab, 'half', '1/1');
         assert.doesNotMatch(await lab.ok('service', 'inspect', 'half'), /secret/);
         const root = join(lab.folder, 'g0');
