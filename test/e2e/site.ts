@@ -173,7 +173,9 @@ export class SiteHost extends DockerDaemon {
 
   #running(program: RegExp): number[] {
     const all = processesOf(this.#exec).filter(({ line }) => program.test(line));
-    return all.map(({ pid }) => pid);
+    // A child that it has just forked for a command still looks like it.
+    const pids = all.map(({ pid }) => pid);
+    return pids.filter((pid) => !pids.includes(parentOf(pid)));
   }
 
   get #exec(): string {
@@ -414,6 +416,15 @@ export class Site {
         // It has ended by itself.
       }
     }
+  }
+}
+
+/** The parent of a process, 0 when it has ended. */
+function parentOf(pid: number): number {
+  try {
+    return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+  } catch {
+    return 0;
   }
 }
 

@@ -19,6 +19,12 @@ const ROUNDS = Number(process.env['CHURN_ROUNDS'] ?? 1000);
 const AGENT_KILLS = 5;
 const LOOK_EVERY_MS = 100;
 const MAX_SILENCE_MS = 1000;
+const STILL_MS = 30_000;
+const REPLACING_RATE = 500;
+const REPLACEMENTS = 100;
+const REPLACED_EVERY_MS = 200;
+const REMOVALS = 30;
+const REPAIRED_MS = 2000;
 const AT_ONCE = 4;
 /** Of how many rounds one kills the daemon. */
 const KILLED_OF = 40;
@@ -56,8 +62,8 @@ describe('one host and its engine', { skip, timeout: 1_800_000 }, () => {
   });
 
   /** New connections and a kept one, from another host. */
-  const asking = () => {
-    const loads = [site.load(RATE, ECHO_PORT, host.address), site.steady(host, 'web', PORT)];
+  const asking = (rate = RATE) => {
+    const loads = [site.load(rate, ECHO_PORT, host.address), site.steady(host, 'web', PORT)];
     return async () => {
       const [fresh, kept] = await Promise.all(loads.map((one) => one.end()));
       assert.ok(fresh && kept);
@@ -179,6 +185,100 @@ describe('one host and its engine', { skip, timeout: 1_800_000 }, () => {
     await host.ok('rm', '-f', 'looker');
   });
 
+  test('the resolver stands still', async (t) => {
+    const [resolver] = host.resolvers;
+    assert.ok(resolver);
+    process.kill(resolver, 'SIGSTOP');
+    const from = performance.now();
+    await until('there is another', () => host.resolvers.some((pid) => pid !== resolver), 60_000);
+    const found = async () =>
+      (await host.docker('exec', 'web', 'getent', 'hosts', 'web')).code === 0;
+    await until('names are answered', found);
+    const tookMs = performance.now() - from;
+    figure(t, {
+      experiment: '14',
+      what: 'the resolver stands still',
+      measured: `another answers after ${ms(tookMs)}`,
+      wanted: 'within a minute; the one that stood still is gone',
+    });
+    await until('it is gone', () => !host.resolvers.includes(resolver));
+  });
+
+  test('the agent stands still', async (t) => {
+    await look();
+    const had = await kernel();
+    const end = asking();
+    const [agent] = host.agents;
+    assert.ok(agent);
+    process.kill(agent, 'SIGSTOP');
+    await delay(STILL_MS);
+    process.kill(agent, 'SIGCONT');
+    await works();
+    const seen = await end();
+    const silenceMs = await longestSilenceMs();
+    figure(t, {
+      experiment: '14',
+      what: `the agent stands still for ${STILL_MS / 1000} s, ${RATE} new connections/s, names asked for all the time`,
+      measured: `${said(seen)}; no lookup failed, the longest took ${ms(silenceMs)}`,
+      wanted:
+        '0 failed, names gone for less than 1 s; the same agent; rules, links and sockets as before',
+    });
+    unharmed(seen);
+    assert.ok(silenceMs < MAX_SILENCE_MS, `a lookup took ${silenceMs} ms`);
+    assert.deepEqual(host.agents, [agent]);
+    assert.deepEqual(await kernel(), had);
+    await host.ok('rm', '-f', 'looker');
+  });
+
+  const tables = async () => (await host.run('nft', 'list', 'tables', 'inet')).out;
+  /** What the daemon's table is called. */
+  const tableName = async () => {
+    const name = /^table inet (sl[0-9a-f]+)$/m.exec(await tables())?.[1];
+    assert.ok(name);
+    return name;
+  };
+
+  test('the firewall table is replaced by an equal one, with flows', async (t) => {
+    const had = await kernel();
+    const name = await tableName();
+    const replace = `{ echo "delete table inet ${name}"; nft list table inet ${name}; } | nft -f -`;
+    const end = asking(REPLACING_RATE);
+    for (let time = 0; time < REPLACEMENTS; time++) {
+      const { code, err } = await host.run('sh', '-c', replace);
+      assert.equal(code, 0, err);
+      await delay(REPLACED_EVERY_MS);
+    }
+    const seen = await end();
+    figure(t, {
+      experiment: '15',
+      what: `the firewall table replaced ${REPLACEMENTS} times, ${REPLACING_RATE} new connections/s`,
+      measured: said(seen),
+      wanted: '0 failed; rules as before',
+    });
+    unharmed(seen);
+    assert.deepEqual(await kernel(), had);
+  });
+
+  test('the firewall table is removed by somebody', async (t) => {
+    const had = await kernel();
+    const name = await tableName();
+    let worstMs = 0;
+    for (let time = 0; time < REMOVALS; time++) {
+      assert.equal((await host.run('nft', 'delete', 'table', 'inet', name)).code, 0);
+      const from = performance.now();
+      await until('the table is back', async () => (await tables()).includes(name));
+      worstMs = Math.max(worstMs, performance.now() - from);
+    }
+    figure(t, {
+      experiment: '3.6',
+      what: `the firewall table removed ${REMOVALS} times`,
+      measured: `back after ${ms(worstMs)} at most`,
+      wanted: 'back in 2 s; rules as before',
+    });
+    assert.ok(worstMs < REPAIRED_MS, `it took ${worstMs} ms`);
+    assert.deepEqual(await kernel(), had);
+  });
+
   test('the disk of its state is full', async (t) => {
     const pid = host.pid;
     const end = asking();
@@ -208,45 +308,61 @@ describe('one host and its engine', { skip, timeout: 1_800_000 }, () => {
     await host.ok('network', 'prune', '-f');
   });
 
-  test('networks and containers come and go, and the daemon is killed', async (t) => {
-    const rng = seeded(t);
-    const had = await kernel();
-    const end = asking();
-    let [kills, refused] = [0, 0];
-    const round = async (name: string) => {
-      const orders = [
-        ['network', 'create', name],
-        ['run', '-d', '--name', name, '--network', name, '-p', '80', 'host', 'sleep', '600'],
-        ['kill', name],
-        ['rm', '-f', name],
-        ['network', 'rm', name],
-      ];
-      for (const order of orders) if ((await host.docker(...order)).code !== 0) refused++;
-    };
-    for (let at = 0; at < ROUNDS; at += AT_ONCE) {
-      const names = Array.from({ length: AT_ONCE }, (_, index) => `churn${at + index}`);
-      const going = Promise.all(names.map(round));
-      if (rng.below(KILLED_OF / AT_ONCE) === 0) {
-        await delay(rng.below(1000));
-        await host.stop('SIGKILL');
-        kills++;
-        await host.start();
+  const victims = {
+    daemon: async () => {
+      await host.stop('SIGKILL');
+      await host.start();
+    },
+    agent: async () => {
+      const [agent] = host.agents;
+      assert.ok(agent);
+      process.kill(agent, 'SIGKILL');
+      await until('there is another', () => host.agents.some((pid) => pid !== agent));
+      await works();
+    },
+  };
+  for (const [victim, kill] of Object.entries(victims)) {
+    test(`networks and containers come and go, and the ${victim} is killed`, async (t) => {
+      const rng = seeded(t);
+      const had = await kernel();
+      const end = asking();
+      let [kills, refused] = [0, 0];
+      const round = async (name: string) => {
+        const orders = [
+          ['network', 'create', name],
+          ['run', '-d', '--name', name, '--network', name, '-p', '80', 'host', 'sleep', '600'],
+          ['kill', name],
+          ['rm', '-f', name],
+          ['network', 'rm', name],
+        ];
+        for (const order of orders) if ((await host.docker(...order)).code !== 0) refused++;
+      };
+      for (let at = 0; at < ROUNDS; at += AT_ONCE) {
+        const names = Array.from({ length: AT_ONCE }, (_, index) => `churn${at + index}`);
+        const going = Promise.all(names.map(round));
+        if (rng.below(KILLED_OF / AT_ONCE) === 0) {
+          await delay(rng.below(1000));
+          await kill();
+          kills++;
+        }
+        await going;
       }
-      await going;
-    }
-    const left = (await host.ok('ps', '-aq', '--filter', 'name=churn')).split('\n').filter(Boolean);
-    if (left.length > 0) await host.ok('rm', '-f', ...left);
-    await host.ok('network', 'prune', '-f');
-    const seen = await end();
-    const has = await kernel();
-    figure(t, {
-      experiment: '36',
-      what: `${ROUNDS} networks with a container each, made and removed; the daemon killed ${kills} times`,
-      measured: `${refused} orders met no daemon or came too late; ${said(seen)}; kernel as before: ${JSON.stringify(has) === JSON.stringify(had)}`,
-      wanted: '0 failed; no namespace, link, rule, address or socket left',
+      const left = (await host.ok('ps', '-aq', '--filter', 'name=churn'))
+        .split('\n')
+        .filter(Boolean);
+      if (left.length > 0) await host.ok('rm', '-f', ...left);
+      await host.ok('network', 'prune', '-f');
+      const seen = await end();
+      const has = await kernel();
+      figure(t, {
+        experiment: '36',
+        what: `${ROUNDS} networks with a container each, made and removed; the ${victim} killed ${kills} times`,
+        measured: `${refused} orders met no ${victim} or came too late; ${said(seen)}; kernel as before: ${JSON.stringify(has) === JSON.stringify(had)}`,
+        wanted: '0 failed; no namespace, link, rule, address or socket left',
+      });
+      assert.ok(kills > 0);
+      assert.deepEqual(has, had);
+      unharmed(seen);
     });
-    assert.ok(kills > 0);
-    assert.deepEqual(has, had);
-    unharmed(seen);
-  });
+  }
 });

@@ -95,7 +95,9 @@ export class ResolverKeeper implements SandboxServices {
       const fresh = this.#process === undefined;
       this.#process ??= this.#start();
       const news = this.#difference(intent, fresh ? undefined : change, gone);
-      if (!fresh && Object.values(news).every((parts) => parts.length === 0)) return new Map();
+      const none = Object.values(news).every((parts) => parts.length === 0);
+      // Where all is looked at, it has to answer, too: one that stands still is replaced.
+      if (none && change && !fresh) return new Map();
       const answer = this.#process.order(news);
       // Nobody to answer to: nobody waits.
       if (this.#known.sandboxes.size === 0) return new Map();

@@ -8,8 +8,9 @@ import type { ResolverAnswer, ResolverOrder } from './resolver-orders.ts';
 const ENTRY = fileURLToPath(new URL(`./resolver-main${extname(import.meta.url)}`, import.meta.url));
 /** To enter namespaces, to take sockets from their holders, to read the program wherever it is. */
 const RIGHTS = ['sys_admin', 'sys_ptrace', 'dac_read_search'];
-/** How long an order may take; a process that takes longer is ended. */
-const ORDER_TIMEOUT_MS = 30_000;
+/** How long an order may take, and each sandbox in it; a process that takes longer is ended. */
+const ORDER_TIMEOUT_MS = 10_000;
+const SANDBOX_TIMEOUT_MS = 1000;
 
 /** The process that answers names, as the agent that started it sees it. */
 export class ResolverProcess {
@@ -46,7 +47,8 @@ export class ResolverProcess {
   /** Undefined: it ended before it had answered. */
   order(order: Omit<ResolverOrder, 'id'>): Promise<ResolverAnswer | undefined> {
     const id = this.#next++;
-    const timer = this.#clock.after(ORDER_TIMEOUT_MS, () => this.#child.kill('SIGKILL'));
+    const timeoutMs = ORDER_TIMEOUT_MS + order.sandboxes.length * SANDBOX_TIMEOUT_MS;
+    const timer = this.#clock.after(timeoutMs, () => this.#child.kill('SIGKILL'));
     return new Promise((resolve) => {
       this.#waiting.set(id, (answer) => {
         this.#waiting.delete(id);

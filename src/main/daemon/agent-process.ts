@@ -43,7 +43,9 @@ export class AgentKeeper implements AgentEvents {
   readonly #logger: Logger;
   readonly #client: AgentClient;
   #pid: number | undefined;
+  /** Whether that is a child of this process, and lives. */
   #child = false;
+  #revival: NodeJS.Timeout | undefined;
   #fault = '';
   #seen = false;
   #closed = false;
@@ -106,7 +108,14 @@ export class AgentKeeper implements AgentEvents {
     if (up) return;
     // Of one that is no child of this process nothing else tells that it has ended.
     if (!this.#child) this.#pid = undefined;
-    setTimeout(() => void this.#revive(), RESTART_AFTER_MS).unref();
+    this.#reviveLater();
+  }
+
+  #reviveLater(): void {
+    this.#revival ??= setTimeout(() => {
+      this.#revival = undefined;
+      void this.#revive();
+    }, RESTART_AFTER_MS).unref();
   }
 
   /** The process that this daemon, or one before it, has started. */
@@ -149,11 +158,14 @@ export class AgentKeeper implements AgentEvents {
     );
   }
 
+  /** Goes on until an agent answers: one may end before it has. */
   async #revive(): Promise<void> {
-    if (this.#closed || this.#client.connected || (await answers(this.#socket))) return;
-    if (process.getuid?.() !== 0) return;
-    this.#logger.warn('the agent is started again');
-    this.#spawn();
+    if (this.#closed || this.#client.connected || process.getuid?.() !== 0) return;
+    if (!this.#child && !(await answers(this.#socket))) {
+      this.#logger.warn('the agent is started again');
+      this.#spawn();
+    }
+    this.#reviveLater();
   }
 
   #spawn(): void {
@@ -172,6 +184,7 @@ export class AgentKeeper implements AgentEvents {
     this.#child = true;
     this.#pid = child.pid;
     child.once('exit', (code) => {
+      this.#child = false;
       this.#pid = undefined;
       if (code === 1) this.#fault = 'the agent cannot work on this host; its reasons are above';
     });

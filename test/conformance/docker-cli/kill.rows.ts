@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { seededRng } from '../../../src/base/rng.ts';
+import { endAll } from '../../support/processes.ts';
 import { HOST, type Lab } from './lab.ts';
 import { eventually, row, rows } from './rows.ts';
 
@@ -116,8 +117,15 @@ rows(
       await lab.ok('run', '-d', '--name', 'other', '--network', 'na', 'host', 'sleep', '120');
       await eventually(() => lab.ask('client', 'tcp', HOST, 8080), /^steady /);
       const pid = await lab.inspect('steady', '{{.State.Pid}}');
-      for (const agent of lab.agents()) process.kill(agent, 'SIGKILL');
+      endAll(lab.agents());
       assert.match(await lab.ask('client', 'tcp', HOST, 8080), /^steady /, 'while it is gone');
+      // The next one as well, before it takes orders.
+      const another = async () => {
+        const agents = lab.agents();
+        endAll(agents);
+        return String(agents.length);
+      };
+      await eventually(another, /[1-9]/);
       await eventually(() => lab.ask('other', 'tcp', 'steady', 80), /^steady /, 10_000);
       assert.equal(await lab.inspect('steady', '{{.State.Pid}}'), pid);
       await check(lab);
