@@ -11,6 +11,8 @@ export type MetricFamily = {
   readonly buckets?: readonly number[];
   /** What the counts of a tally are. */
   readonly columns?: readonly string[];
+  /** What the highest values of a tally are. */
+  readonly peaks?: readonly string[];
   /** How workers' values combine; `sum` unless said. */
   readonly merge?: 'sum' | 'max';
 };
@@ -55,8 +57,32 @@ export class LevelCell {
   }
 }
 
-/** Several counts that are told in one sample, in the order of the family's `columns`. */
-export type TallyCell = { readonly counts: number[] };
+/**
+ * Several counts that are told in one sample, in the order of the family's `columns`; and highest
+ * values, in the order of its `peaks`, kept as a level keeps them.
+ */
+export class TallyCell {
+  readonly counts: number[];
+  /** Of this second. */
+  readonly highest: number[];
+  #before: number[];
+
+  constructor({ columns = [], peaks = [] }: Pick<MetricFamily, 'columns' | 'peaks'>) {
+    this.counts = columns.map(() => 0);
+    this.highest = peaks.map(() => 0);
+    this.#before = [...this.highest];
+  }
+
+  get peaks(): number[] {
+    return this.highest.map((value, at) => Math.max(value, this.#before[at] ?? 0));
+  }
+
+  /** A second is over. */
+  turn(): void {
+    this.#before = [...this.highest];
+    this.highest.fill(0);
+  }
+}
 
 /** One series of a histogram. */
 export class HistogramCell {
@@ -90,6 +116,8 @@ export type SeriesSample = {
   readonly value?: number;
   /** Of a level: its highest value in the last two seconds; at least `value`. */
   readonly peak?: number;
+  /** The same of a tally. */
+  readonly peaks?: readonly number[];
   readonly counts?: readonly number[];
   readonly sum?: number;
 };
@@ -101,7 +129,9 @@ function sampleOf(family: string, labels: readonly string[], cell: AnyCell): Ser
   if (cell instanceof HistogramCell) {
     return { family, labels, counts: [...cell.counts], sum: cell.sum };
   }
-  if ('counts' in cell) return { family, labels, counts: [...cell.counts] };
+  if (cell instanceof TallyCell) {
+    return { family, labels, counts: [...cell.counts], peaks: cell.peaks };
+  }
   return { family, labels, value: cell.value };
 }
 
@@ -132,14 +162,13 @@ export class MetricRegistry {
 
   /** The cell of a tally, created with every count at 0 when it is new. */
   tally(family: string, ...labels: string[]): TallyCell {
-    const make = ({ columns = [] }: MetricFamily) => ({ counts: columns.map(() => 0) });
-    return this.#get(family, labels, make) as TallyCell;
+    return this.#get(family, labels, (of) => new TallyCell(of)) as TallyCell;
   }
 
-  /** A second is over for all levels. */
+  /** A second is over for all levels and tallies. */
   turnPeaks(): void {
     for (const { cell } of this.#series.values()) {
-      if (cell instanceof LevelCell) cell.turn();
+      if (cell instanceof LevelCell || cell instanceof TallyCell) cell.turn();
     }
   }
 

@@ -1,7 +1,7 @@
 import { systemClock } from '../base/clock.ts';
 import { openAccessLog } from '../gateway/access-log/access-log.ts';
 import type { FromWorker, ToWorker } from '../gateway/ipc.ts';
-import { startLagMeter } from '../gateway/metrics/worker-lag.ts';
+import { startLoadMeter } from '../gateway/metrics/worker-load.ts';
 import { Worker } from '../gateway/worker/worker.ts';
 import { loadNative } from '../kernel/native.ts';
 import type { NativeHandle } from '../net/handles.ts';
@@ -25,7 +25,7 @@ const worker = new Worker({
   },
   openAccessLog,
   setLogLevel: (level) => logger.setLevel(level),
-  lagMs: startLagMeter(),
+  load: startLoadMeter(),
   resources: processResources(),
 });
 

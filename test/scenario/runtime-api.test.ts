@@ -173,6 +173,39 @@ test('the table has the columns of HAProxy, and filters as it does', { skip }, a
   assert.ok(told.length >= 30, told.join());
 });
 
+/** What HAProxy says of a value: where it stands, what it is and how it is written. */
+function shapes(text: string): Map<string, string> {
+  const found = text.matchAll(/^((?:[FSB]\.\d+\.\d+\.)?\d+\.[^.]+\.1):(\w+:\w+):/gm);
+  return new Map([...found].map(([, name = '', shape = '']) => [name, shape]));
+}
+
+test('typed and JSON figures say of each what HAProxy says', { skip }, async (t) => {
+  const { haproxy, ask, web } = await both(t);
+  await fetch(`http://127.0.0.1:${web}/`).then((answer) => answer.text());
+  for (const command of ['show info', 'show stat app 6 -1']) {
+    const [own, real] = [await ask(`${command} typed`), await haproxy.ask(`${command} typed`)];
+    const known = shapes(real);
+    const told = shapes(own);
+    assert.ok(told.size > 40, own);
+    // Without a limit HAProxy leaves it out, and without a code of a check.
+    const extra = /\.(src_ilim|check_code|slim|algo)\.1$/;
+    for (const [name, shape] of told) {
+      if (known.has(name) || !extra.test(name)) {
+        assert.deepEqual([name, shape], [name, known.get(name)]);
+      }
+    }
+    const form = async (asked: typeof ask) => {
+      const parsed = JSON.parse(await asked(`${command} json`)).flat();
+      return parsed.find(({ field }: { field: { name: string } }) =>
+        ['Nbproc', 'check_fall'].includes(field.name),
+      );
+    };
+    const theirs = await form((line) => haproxy.ask(line));
+    assert.deepEqual(await form(ask), theirs);
+    assert.match(await ask(`${command} json typed`), /^(0\.Name|S\.)/);
+  }
+});
+
 test('orders hold for traffic, after a reload and after an upgrade', { skip }, async (t) => {
   const { gateway, ask, web, ports } = await both(t);
   const [one, two, three] = ports;

@@ -1,6 +1,7 @@
 import type { EndpointInfo } from '../../client/admin-types.ts';
 import { STAT_TYPE, type StatRow, statCsv } from '../../model/stat-row.ts';
 import { LEVELS, type RuntimeCall, type RuntimeCommand } from './command.ts';
+import { jsonInfo, jsonStat, typedInfo, typedStat } from './typed.ts';
 
 const STATE_FIELDS = [
   ...['be_id', 'be_name', 'srv_id', 'srv_name', 'srv_addr', 'srv_op_state', 'srv_admin_state'],
@@ -22,20 +23,30 @@ const CHECK_STATE = { none: 0, configured: 6, paused: 14 } as const;
 
 const KIND_BITS = { [STAT_TYPE.frontend]: 1, [STAT_TYPE.backend]: 2, [STAT_TYPE.server]: 4 };
 
+const FORMS = { json: jsonStat, typed: typedStat } as const;
+const INFO_FORMS = { json: jsonInfo, typed: typedInfo } as const;
+
+function isForm(word: string): word is keyof typeof FORMS {
+  return Object.hasOwn(FORMS, word);
+}
+
 /** Filters of `show stat`: a proxy by name or number, kinds as bits and a server by number, all three. */
 async function showStat({ backend, words }: RuntimeCall): Promise<string> {
-  const flags: string[] = words.filter((word) => word === 'up' || word === 'no-maint');
+  if (words.includes('desc')) return "'show stat desc' is not known here.\n";
+  const flags: string[] = words.filter(
+    (word) => word === 'up' || word === 'no-maint' || isForm(word),
+  );
   const [proxy = '-1', kindsWord = '-1', sidWord] = words.filter((word) => !flags.includes(word));
-  if (['json', 'typed', 'desc'].includes(proxy)) {
-    return `'show stat ${proxy}' is not known here.\n`;
-  }
+  // The last one holds.
+  const form = words.findLast(isForm);
+  const write = form ? FORMS[form] : statCsv;
   const { rows } = await backend.statistics();
   const shown = rows.filter((row) => passes(row, flags));
-  if (sidWord === undefined) return statCsv(shown);
+  if (sidWord === undefined) return write(shown);
   const [iid, kinds, sid] = [proxy, kindsWord, sidWord].map(Number);
   const isProxy = ({ pxname, iid: own }: StatRow) =>
     Number.isNaN(iid) ? pxname === proxy : iid === -1 || own === iid;
-  return statCsv(
+  return write(
     shown.filter(
       (row) =>
         isProxy(row) &&
@@ -53,8 +64,11 @@ function passes({ status, type }: StatRow, flags: readonly string[]): boolean {
 }
 
 async function showInfo({ backend, words }: RuntimeCall): Promise<string> {
-  if (words.length > 0) return `'show info ${words[0]}' is not known here.\n`;
+  const unknown = words.find((word) => !isForm(word));
+  if (unknown !== undefined) return `'show info ${unknown}' is not known here.\n`;
   const { info } = await backend.statistics();
+  const form = words.findLast(isForm);
+  if (form) return INFO_FORMS[form](info);
   return `${Object.entries(info)
     .map(([name, value]) => `${name}: ${value}`)
     .join('\n')}\n`;
@@ -148,7 +162,7 @@ export const SHOW_COMMANDS: readonly RuntimeCommand[] = [
   },
   {
     name: 'show info',
-    usage: 'show info',
+    usage: 'show info [json|typed]*',
     help: 'report information about the running process',
     level: 'user',
     run: showInfo,
@@ -162,7 +176,7 @@ export const SHOW_COMMANDS: readonly RuntimeCommand[] = [
   },
   {
     name: 'show stat',
-    usage: 'show stat [no-maint|up]*',
+    usage: 'show stat [json|typed|no-maint|up]*',
     help: 'report counters for each proxy and server',
     level: 'user',
     run: showStat,

@@ -27,7 +27,8 @@ export class MetricAggregator {
       ({ family }) => this.#families.get(family)?.type !== 'gauge',
     );
     this.#live.delete(source);
-    for (const sample of counted) this.#add(this.#retired, sample);
+    // Highest values are of the last seconds, which a dead process has none of.
+    for (const { peaks: _, ...sample } of counted) this.#add(this.#retired, sample);
   }
 
   /** Forgets what ended processes counted of objects that are gone. */
@@ -54,7 +55,9 @@ export class MetricAggregator {
 function combine(a: SeriesSample, b: SeriesSample, max: boolean): SeriesSample {
   if (a.counts && b.counts) {
     const counts = a.counts.map((count, index) => count + (b.counts?.[index] ?? 0));
-    return { ...a, counts, sum: (a.sum ?? 0) + (b.sum ?? 0) };
+    const sum = (a.sum ?? 0) + (b.sum ?? 0);
+    const peaks = a.peaks?.map((peak, index) => Math.max(peak, b.peaks?.[index] ?? 0)) ?? b.peaks;
+    return { ...a, counts, sum, ...(peaks && { peaks }) };
   }
   const [left, right] = [a.value ?? 0, b.value ?? 0];
   const value = max ? Math.max(left, right) : left + right;

@@ -149,6 +149,12 @@ export const METRICS: readonly MetricFamily[] = [
     'endpoint',
   ),
   gauge(
+    'sluice_endpoint_idle_connections',
+    'Connections to an endpoint that are kept and idle.',
+    'service',
+    'endpoint',
+  ),
+  gauge(
     'sluice_metrics_endpoints_omitted',
     'Endpoints without series of their own: `metrics.maxEndpoints`, or `perEndpoint: false`.',
   ),
@@ -216,6 +222,18 @@ export const METRICS: readonly MetricFamily[] = [
   {
     name: 'sluice_event_loop_lag_seconds',
     help: "Longest stall of a worker's event loop in the last second.",
+    type: 'gauge',
+    labels: [],
+    merge: 'max',
+  },
+  gauge(
+    'sluice_event_loop_busy_ratio',
+    'Share of the last second in which event loops worked, summed over the workers.',
+  ),
+  gauge('sluice_worker_heap_bytes', 'JavaScript heap of the workers: used, reserved.', 'state'),
+  {
+    name: 'sluice_worker_max_fds',
+    help: 'Most files that a worker may have open.',
     type: 'gauge',
     labels: [],
     merge: 'max',

@@ -66,6 +66,21 @@ const PLAIN: readonly Row[] = [
   ['conn_tot', 'connections_total', FRONT, 'Connections accepted.'],
   ['dcon', 'denied_connections_total', FRONT, 'Refused by access rules.'],
   ['dses', 'denied_sessions_total', FRONT, 'Always 0.'],
+  ['qlimit', 'queue_limit', SERVERS, 'Always NaN: requests wait for a service.'],
+  [
+    'throttle',
+    'current_throttle',
+    SERVERS,
+    'Percent of its weight while it starts slowly; else NaN.',
+  ],
+  ['srv_icur', 'idle_connections_current', SERVERS, 'Kept and idle; of HTTP/1 only.'],
+  [
+    'src_ilim',
+    'idle_connections_limit',
+    SERVERS,
+    'The most that are kept by all workers; of HTTP/1 only.',
+  ],
+  ['used_conn_cur', 'used_connections_current', SERVERS, 'At work; not of HTTP/2.'],
 ];
 
 const HTTP: readonly Row[] = [
@@ -85,6 +100,10 @@ const TIMES: readonly Row[] = [
   ['ctime', 'connect_time_average_seconds', BEHIND, 'Mean since the start.'],
   ['rtime', 'response_time_average_seconds', BEHIND, 'Mean since the start.'],
   ['ttime', 'total_time_average_seconds', BEHIND, 'Mean since the start.'],
+  ['qtime_max', 'max_queue_time_seconds', BEHIND, 'The longest wait for an endpoint.'],
+  ['ctime_max', 'max_connect_time_seconds', BEHIND, 'The longest.'],
+  ['rtime_max', 'max_response_time_seconds', BEHIND, 'The longest.'],
+  ['ttime_max', 'max_total_time_seconds', BEHIND, 'The longest.'],
 ];
 
 function columnFamilies(rows: readonly Row[], more: Pick<ColumnFamily, 'http' | 'ms'> = {}) {
@@ -126,6 +145,30 @@ const PROCESS: readonly (readonly [string, string, string])[] = [
   ['DroppedLogs', 'dropped_logs_total', 'Access log lines dropped.'],
   ['TotalBytesOut', 'bytes_out_total', 'Bytes to clients.'],
   ['BytesOutRate', 'bytes_out_rate', 'In the last second.'],
+  ['Memmax_bytes', 'max_memory_bytes', '`memory`; 0: no limit is set.'],
+  ['PoolAlloc_bytes', 'pool_allocated_bytes', 'JavaScript heap of the workers, reserved.'],
+  ['PoolUsed_bytes', 'pool_used_bytes', 'The same, used.'],
+  ['Ulimit-n', 'max_fds', 'Files that a worker may have open; 0: no limit.'],
+  ['Maxsock', 'max_sockets', 'The same.'],
+  ['Idle_pct', 'idle_time_percent', 'Time in the last second that event loops waited.'],
+  ['MaxSslConns', 'max_ssl_connections', 'Always 0: there is no limit of its own.'],
+  ['CurrSslConns', 'current_ssl_connections', 'Connections of clients by TLS open now.'],
+  ['SslCacheLookups', 'ssl_cache_lookups_total', 'Always 0: sessions are resumed by tickets.'],
+  ['SslCacheMisses', 'ssl_cache_misses_total', 'Always 0.'],
+  ['Maxpipes', 'max_pipes', 'Always 0: pipes are not used.'],
+  ['PipesUsed', 'pipes_used_total', 'Always 0.'],
+  ['PipesFree', 'pipes_free_total', 'Always 0.'],
+  ['TotalSplicdedBytesOut', 'spliced_bytes_out_total', 'Always 0.'],
+  ['CompressBpsIn', 'http_comp_bytes_in_total', 'Always 0: nothing is compressed.'],
+  ['CompressBpsOut', 'http_comp_bytes_out_total', 'Always 0.'],
+  ['CompressBpsRateLim', 'limit_http_comp', 'Always 0.'],
+  ['ZlibMemUsage', 'current_zlib_memory', 'Always NaN, as of an HAProxy without zlib.'],
+  ['MaxZlibMemUsage', 'max_zlib_memory', 'Always NaN.'],
+  ['ActivePeers', 'active_peers', 'Always 0: there are no peers of stick tables.'],
+  ['ConnectedPeers', 'connected_peers', 'Always 0.'],
+  ['BusyPolling', 'busy_polling_enabled', 'Always 0: event loops wait in the kernel.'],
+  ['CumRecvLogs', 'recv_logs_total', 'Always 0: logs are not received.'],
+  ['Unstoppable Jobs', 'unstoppable_jobs', 'Always 0: a drain ends every connection.'],
 ];
 
 const LABELS: Readonly<Record<Kind, readonly string[]>> = {

@@ -1,10 +1,17 @@
+import { slowStartFactor } from '../../health/slow-start.ts';
 import { formatEndpointAddress } from '../../model/address.ts';
 import type { EndpointState } from '../../model/endpoint-state.ts';
+import type { Service } from '../../model/service.ts';
 import { STAT_TYPE, type StatRow } from '../../model/stat-row.ts';
 import type { ProbeVerdict } from '../../net/probes/probe.ts';
 import type { CheckReport } from '../health/check-log.ts';
 import { reasonWord } from '../metrics/endpoint-series.ts';
-import { countIn, type EndpointCount } from '../upstream/endpoint-tally.ts';
+import {
+  countIn,
+  type EndpointCount,
+  type EndpointPeak,
+  peakIn,
+} from '../upstream/endpoint-tally.ts';
 import type { Figures } from './figures.ts';
 import type { StatHistory } from './stat-history.ts';
 
@@ -43,6 +50,10 @@ export type ServerSource = {
   readonly history: StatHistory;
   readonly checks: (service: string, endpoint: string) => CheckReport | undefined;
   readonly now: number;
+  /** Unix ms. */
+  readonly wall: number;
+  readonly workers: number;
+  readonly config: Service | undefined;
 };
 
 /** What an endpoint is called where HAProxy's names stand. */
@@ -96,6 +107,20 @@ function checkColumns(endpoint: EndpointState, checks: CheckReport | undefined) 
   };
 }
 
+/** Share of its weight that a starting endpoint has, in percent; undefined when it has it all. */
+function throttleOf(endpoint: EndpointState, { config, wall }: ServerSource): number | undefined {
+  if (!config?.slowStart || serverState(endpoint) !== 'UP') return undefined;
+  const factor = slowStartFactor(wall - endpoint.upSince, config.slowStart);
+  return factor < 1 ? Math.round(factor * 100) : undefined;
+}
+
+/** Its kept connections; of HTTP/2 several requests share one, so those in use are not known. */
+function connectionColumns(idle: number, active: number, { config, mode, workers }: ServerSource) {
+  if (mode === 'tcp') return { used_conn_cur: active };
+  if (config?.protocol !== 'http1') return { srv_icur: idle };
+  return { srv_icur: idle, src_ilim: config.keepAlive.maxIdle * workers, used_conn_cur: active };
+}
+
 /** The row of one endpoint, as HAProxy tells of a server. */
 export function serverRow(endpoint: EndpointState, sid: number, source: ServerSource): StatRow {
   const { service, iid, mode, figures, history, now } = source;
@@ -107,6 +132,8 @@ export function serverRow(endpoint: EndpointState, sid: number, source: ServerSo
   const count = (name: EndpointCount) => countIn(tally?.counts, name);
   const mean = (spent: EndpointCount, of: EndpointCount) =>
     count(of) === 0 ? 0 : Math.round(count(spent) / count(of));
+  const highest = history.peaks('endpoint_tally', service, id);
+  const peak = (name: EndpointPeak) => Math.round(peakIn(highest, name));
   const rate = history.rate('endpoint_requests_total', service, id);
   const sent = sum('requests_total');
   const http = mode === 'http';
@@ -131,6 +158,7 @@ export function serverRow(endpoint: EndpointState, sid: number, source: ServerSo
     bck: endpoint.backup ? 1 : 0,
     lastchg: checks && Math.floor(checks.sinceChangeMs / 1000),
     ...checkColumns(endpoint, checks),
+    throttle: throttleOf(endpoint, source),
     lbtot: sent,
     rate: rate.now,
     rate_max: rate.most,
@@ -141,6 +169,11 @@ export function serverRow(endpoint: EndpointState, sid: number, source: ServerSo
     ctime: mean('connectMs', 'connects'),
     rtime: mean('responseMs', 'answered'),
     ttime: mean('totalMs', 'finished'),
+    qtime_max: peak('waitMs'),
+    ctime_max: peak('connectMs'),
+    rtime_max: peak('responseMs'),
+    ttime_max: peak('totalMs'),
+    ...connectionColumns(sum('idle_connections'), sum('active'), source),
     addr: formatEndpointAddress(endpoint.address),
     connect: count('connects'),
     reuse: http ? Math.max(0, sent - count('connects')) : 0,

@@ -40,11 +40,13 @@ function keyOf(family: string, labels: readonly string[]): string {
 export class StatHistory {
   readonly #rates = new Map<string, Rated>();
   readonly #peaks = new Map<string, Series & { peak: number }>();
+  readonly #tallies = new Map<string, Series & { peaks: readonly number[] }>();
   #lookedAt: number | undefined;
 
   /** Takes all series as they are now, in ms. */
   take(samples: readonly SeriesSample[], now: number): void {
-    for (const { family, labels, peak } of samples) {
+    for (const { family, labels, peak, peaks } of samples) {
+      if (peaks) this.#takePeaks({ family, labels, peaks });
       if (peak === undefined) continue;
       const key = keyOf(family, labels);
       const before = this.#peaks.get(key)?.peak ?? 0;
@@ -61,7 +63,7 @@ export class StatHistory {
 
   /** Forgets what is of objects that are gone. */
   prune(keep: (series: Series) => boolean): void {
-    for (const known of [this.#peaks, this.#rates]) {
+    for (const known of [this.#peaks, this.#tallies, this.#rates]) {
       for (const [key, series] of known) {
         if (series.labels.length > 0 && !keep(series)) known.delete(key);
       }
@@ -71,12 +73,18 @@ export class StatHistory {
   /** Highest values and rates begin anew. */
   clear(): void {
     this.#peaks.clear();
+    this.#tallies.clear();
     for (const rated of this.#rates.values()) rated.most = 0;
   }
 
   /** The highest value that a level has had. */
   peak(family: string, ...labels: string[]): number {
     return this.#peaks.get(keyOf(`sluice_${family}`, labels))?.peak ?? 0;
+  }
+
+  /** The highest values of a tally. */
+  peaks(family: string, ...labels: string[]): readonly number[] | undefined {
+    return this.#tallies.get(keyOf(`sluice_${family}`, labels))?.peaks;
   }
 
   /** Of one object; without labels, of all that the family is about. */
@@ -88,6 +96,13 @@ export class StatHistory {
   idleSeconds(now: number, family: string, ...labels: string[]): number {
     const movedAt = this.#rates.get(keyOf(`sluice_${family}`, labels))?.movedAt;
     return movedAt === undefined ? -1 : Math.max(0, Math.floor((now - movedAt) / 1000));
+  }
+
+  #takePeaks(of: Series & { peaks: readonly number[] }): void {
+    const key = keyOf(of.family, of.labels);
+    const before = this.#tallies.get(key)?.peaks;
+    const peaks = of.peaks.map((peak, at) => Math.max(peak, before?.[at] ?? 0));
+    this.#tallies.set(key, { ...of, peaks });
   }
 
   #see(key: string, of: Total, first: boolean, now: number): void {

@@ -18,6 +18,9 @@ export type StatSource = {
   readonly checks: (service: string, endpoint: string) => CheckReport | undefined;
   /** Monotonic ms. */
   readonly now: number;
+  /** Unix ms. */
+  readonly wall: number;
+  readonly workers: number;
   /** Since the start, in ms. */
   readonly uptimeMs: number;
 };
@@ -154,6 +157,10 @@ function backend(
     ctime: ms('connect_duration'),
     rtime: own.http ? ms('request_duration') : 0,
     ttime: averageOf(servers, 'ttime'),
+    qtime_max: highestOf(servers, 'qtime_max'),
+    ctime_max: highestOf(servers, 'ctime_max'),
+    rtime_max: highestOf(servers, 'rtime_max'),
+    ttime_max: highestOf(servers, 'ttime_max'),
     algo: ALGORITHMS[config?.balance.algorithm ?? ''] ?? config?.balance.algorithm,
     connect: total('connect'),
     reuse: total('reuse'),
@@ -170,6 +177,12 @@ function averageOf(servers: readonly StatRow[], column: 'qtime' | 'ttime'): numb
     0,
   );
   return sessions === 0 ? 0 : Math.round(spent / sessions);
+}
+
+type Highest = 'qtime_max' | 'ctime_max' | 'rtime_max' | 'ttime_max';
+
+function highestOf(servers: readonly StatRow[], column: Highest): number {
+  return Math.max(0, ...servers.map((row) => Number(row[column] ?? 0)));
 }
 
 /**
@@ -190,7 +203,8 @@ export function statRows(source: StatSource): StatRow[] {
     const state = states.get(name);
     if (!state) return rows;
     const mode = http.has(name) ? 'http' : 'tcp';
-    const shared: ServerSource = { service: name, iid, mode, figures: all, ...source };
+    const of = { service: name, iid, mode, figures: all, config: services[name] } as const;
+    const shared: ServerSource = { ...source, ...of };
     const servers = state.endpoints.map((endpoint, index) =>
       serverRow(endpoint, index + 1, shared),
     );

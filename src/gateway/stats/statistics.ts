@@ -63,11 +63,11 @@ export class Statistics {
     const history = this.#history;
     const uptimeMs = now - this.#begunAt;
     const checks = (service: string, endpoint: string) => board.checks(service, endpoint);
-    const rows = statRows({ samples, states: states(), config, history, checks, now, uptimeMs });
+    const about = { samples, config, history, uptimeMs, workers: workers() };
+    const rows = statRows({ ...about, states: states(), checks, now, wall: clock.wall() });
     const info = processInfo({
-      ...{ samples, config, history, version, startedAtMs, uptimeMs },
+      ...{ ...about, version, startedAtMs },
       pid: process.pid,
-      workers: workers(),
       draining: draining(),
       node: hostname(),
     });

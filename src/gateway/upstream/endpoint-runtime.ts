@@ -18,6 +18,7 @@ const SILENT_MS = 700;
 export type EndpointCells = {
   readonly requests: Cell;
   readonly active: LevelCell;
+  readonly idle: Cell;
   readonly tally: EndpointTally;
   readonly outcome: NoteOutcome;
 };
@@ -53,6 +54,11 @@ export class EndpointRuntime implements UpstreamEndpoint {
   pool(): HttpClientPool {
     this.#pool ??= this.#makePool();
     return this.#pool;
+  }
+
+  /** Counts the connections that are kept and idle. */
+  countIdle(): void {
+    this.cells.idle.value = this.#pool?.idle ?? 0;
   }
 
   /** Forgets the kept connections: the next request opens new ones. */

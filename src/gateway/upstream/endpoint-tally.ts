@@ -6,6 +6,11 @@ const COLUMNS = [
   ...['1xx', '2xx', '3xx', '4xx', '5xx'],
 ] as const;
 
+const PEAKS = ['waitMs', 'connectMs', 'responseMs', 'totalMs'] as const;
+
+/** A highest value of one endpoint, in ms. */
+export type EndpointPeak = (typeof PEAKS)[number];
+
 /** A count of one endpoint: bytes, sessions, milliseconds summed up, answers by class. */
 export type EndpointCount = (typeof COLUMNS)[number];
 
@@ -19,12 +24,23 @@ export const ENDPOINT_TALLY: MetricFamily = {
   type: 'tally',
   labels: ['service', 'endpoint'],
   columns: COLUMNS,
+  peaks: PEAKS,
 };
 
 const AT = Object.fromEntries(COLUMNS.map((name, at) => [name, at])) as Record<
   EndpointCount,
   number
 >;
+
+const PEAK_AT = Object.fromEntries(PEAKS.map((name, at) => [name, at])) as Record<
+  EndpointPeak,
+  number
+>;
+
+/** A highest value of those that were told; 0 when there are none. */
+export function peakIn(peaks: readonly number[] | undefined, name: EndpointPeak): number {
+  return peaks?.[PEAK_AT[name]] ?? 0;
+}
 
 /** A count of a tally that was told; 0 when there is none. */
 export function countIn(counts: readonly number[] | undefined, name: EndpointCount): number {
@@ -47,14 +63,16 @@ export type FinishedSession = {
 /** The tally of one endpoint in one worker. */
 export class EndpointTally {
   readonly #counts: number[];
+  readonly #highest: number[];
 
-  constructor({ counts }: TallyCell) {
+  constructor({ counts, highest }: TallyCell) {
     this.#counts = counts;
+    this.#highest = highest;
   }
 
   connected(ms: number): void {
     this.#add('connects', 1);
-    this.#add('connectMs', ms);
+    this.#spend('connectMs', ms);
   }
 
   responded(status: number): void {
@@ -72,14 +90,20 @@ export class EndpointTally {
     this.#add('received', session.received);
     this.#add('sent', session.sent);
     this.#add('finished', 1);
-    this.#add('waitMs', session.waitMs);
-    this.#add('totalMs', session.totalMs);
+    this.#spend('waitMs', session.waitMs);
+    this.#spend('totalMs', session.totalMs);
     if (session.responseMs !== undefined) {
       this.#add('answered', 1);
-      this.#add('responseMs', session.responseMs);
+      this.#spend('responseMs', session.responseMs);
     }
     if (session.outcome.startsWith('client-')) this.#add('clientAborts', 1);
     else if (session.outcome.startsWith('endpoint-')) this.#add('endpointAborts', 1);
+  }
+
+  #spend(name: EndpointPeak, ms: number): void {
+    this.#add(name, ms);
+    const at = PEAK_AT[name];
+    if (ms > (this.#highest[at] ?? 0)) this.#highest[at] = ms;
   }
 
   #add(name: EndpointCount, value: number): void {

@@ -311,6 +311,7 @@ export class ServiceRuntime implements ServiceHandle, Lessor {
     const cells = {
       requests: metrics.cell('sluice_endpoint_requests_total', this.name, state.id),
       active: metrics.level('sluice_endpoint_active', this.name, state.id),
+      idle: metrics.cell('sluice_endpoint_idle_connections', this.name, state.id),
       tally: new EndpointTally(metrics.tally(ENDPOINT_TALLY.name, this.name, state.id)),
       outcome: outcomes.of(this.name, state.id),
     };

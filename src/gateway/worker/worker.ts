@@ -25,6 +25,7 @@ import type {
 import { ListenerRuntime } from '../listener/listener-runtime.ts';
 import { listeningSockets } from '../listening-sockets.ts';
 import { SERIES } from '../metrics/catalog.ts';
+import type { WorkerLoad } from '../metrics/worker-load.ts';
 import type { HandoverMessage } from '../supervisor/handover.ts';
 import { OutcomeReporter } from '../upstream/outcome-reporter.ts';
 import { makePool } from '../upstream/pools.ts';
@@ -46,8 +47,7 @@ export type WorkerDeps = {
   /** Opens the access log that a configuration asks for; called again when it changes. */
   readonly openAccessLog: (config: GatewayConfig, deps: AccessLogDeps) => AccessLog | undefined;
   readonly setLogLevel: (level: GatewayConfig['log']['level']) => void;
-  /** Longest stall of the event loop since the last call, in ms. */
-  readonly lagMs: () => number;
+  readonly load: () => WorkerLoad;
   readonly resources: Resources;
 };
 
@@ -381,12 +381,20 @@ export class Worker {
   #report(id: number): void {
     const usage: EndpointUsage[] = [];
     for (const service of this.#services.values()) {
-      for (const { id: endpoint, load } of service.endpoints) {
+      for (const runtime of service.endpoints) {
+        const { id: endpoint, load } = runtime;
+        runtime.countIdle();
         if (load.active > 0) usage.push({ service: service.name, endpoint, active: load.active });
       }
     }
-    const lagMs = this.#deps.lagMs();
+    const { lagMs, busy, heap } = this.#deps.load();
     this.#metrics.cell('sluice_event_loop_lag_seconds').value = lagMs / 1000;
+    this.#metrics.cell('sluice_event_loop_busy_ratio').value = busy;
+    this.#metrics.cell('sluice_worker_heap_bytes', 'used').value = heap.used;
+    this.#metrics.cell('sluice_worker_heap_bytes', 'reserved').value = heap.reserved;
+    const { descriptors } = this.#deps.resources;
+    if (Number.isFinite(descriptors))
+      this.#metrics.cell('sluice_worker_max_fds').value = descriptors;
     const all = this.#metrics.samples();
     const samples = this.#config?.config.metrics.perEndpoint
       ? all

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LevelCell } from '../../../src/base/metrics.ts';
+import { LevelCell, MetricRegistry } from '../../../src/base/metrics.ts';
+import { MetricAggregator } from '../../../src/gateway/metrics/aggregator.ts';
 import { StatHistory } from '../../../src/gateway/stats/stat-history.ts';
+import {
+  ENDPOINT_TALLY,
+  EndpointTally,
+  peakIn,
+} from '../../../src/gateway/upstream/endpoint-tally.ts';
 
 const FAMILY = 'sluice_listener_connections_total';
 const OPEN = 'sluice_listener_connections_active';
@@ -60,4 +66,46 @@ test('a level that was read in between keeps its highest value for the next look
   assert.deepEqual([cell.value, cell.peak], [2, 5]);
   cell.turn();
   assert.equal(cell.peak, 2);
+});
+
+test('the longest time of an endpoint is that of any worker, until it is cleared', () => {
+  const workers = [150, 400].map((ms) => {
+    const registry = new MetricRegistry([ENDPOINT_TALLY]);
+    const tally = new EndpointTally(registry.tally(ENDPOINT_TALLY.name, 'app', 's1'));
+    tally.connected(ms);
+    tally.connected(20);
+    return registry;
+  });
+  const all = new MetricAggregator([ENDPOINT_TALLY]);
+  const history = new StatHistory();
+  const look = (at: number) => {
+    for (const [index, one] of workers.entries()) all.update(`${index}`, one.samples());
+    history.take(all.samples(), at);
+    return peakIn(history.peaks('endpoint_tally', 'app', 's1'), 'connectMs');
+  };
+  const turn = () => {
+    for (const one of workers) one.turnPeaks();
+  };
+  assert.equal(look(0), 400);
+  turn();
+  turn();
+  assert.equal(look(1000), 400, 'it stays');
+  history.clear();
+  assert.equal(look(2000), 0, 'what was before is forgotten');
+  history.prune(() => false);
+  assert.equal(history.peaks('endpoint_tally', 'app', 's1'), undefined);
+});
+
+test('a worker that has ended leaves its counts, and no highest values', () => {
+  const registry = new MetricRegistry([ENDPOINT_TALLY]);
+  new EndpointTally(registry.tally(ENDPOINT_TALLY.name, 'app', 's1')).connected(90);
+  const all = new MetricAggregator([ENDPOINT_TALLY]);
+  all.update('0', registry.samples());
+  all.retire('0');
+  const [left] = all.samples();
+  assert.equal(left?.peaks, undefined);
+  assert.equal(
+    left?.counts?.reduce((sum, count) => sum + count, 0),
+    91,
+  );
 });
