@@ -73,14 +73,19 @@ const PLAIN: readonly Row[] = [
     SERVERS,
     'Percent of its weight while it starts slowly; else NaN.',
   ],
-  ['srv_icur', 'idle_connections_current', SERVERS, 'Kept and idle; of HTTP/1 only.'],
+  ['srv_icur', 'idle_connections_current', SERVERS, 'Kept and idle.'],
   [
     'src_ilim',
     'idle_connections_limit',
     SERVERS,
     'The most that are kept by all workers; of HTTP/1 only.',
   ],
-  ['used_conn_cur', 'used_connections_current', SERVERS, 'At work; not of HTTP/2.'],
+  [
+    'used_conn_cur',
+    'used_connections_current',
+    SERVERS,
+    'At work; not of HTTP/2 and of pipelines.',
+  ],
 ];
 
 const HTTP: readonly Row[] = [

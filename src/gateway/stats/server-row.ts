@@ -114,11 +114,12 @@ function throttleOf(endpoint: EndpointState, { config, wall }: ServerSource): nu
   return factor < 1 ? Math.round(factor * 100) : undefined;
 }
 
-/** Its kept connections; of HTTP/2 several requests share one, so those in use are not known. */
+/** Its connections, where requests that share one do not hide how many there are. */
 function connectionColumns(idle: number, active: number, { config, mode, workers }: ServerSource) {
   if (mode === 'tcp') return { used_conn_cur: active };
   if (config?.protocol !== 'http1') return { srv_icur: idle };
-  return { srv_icur: idle, src_ilim: config.keepAlive.maxIdle * workers, used_conn_cur: active };
+  const used = config.http.pipelining === 1 ? active : undefined;
+  return { srv_icur: idle, src_ilim: config.keepAlive.maxIdle * workers, used_conn_cur: used };
 }
 
 /** The row of one endpoint, as HAProxy tells of a server. */
