@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { SluiceError } from '../base/errors.ts';
+import { unreadable } from '../base/unreadable.ts';
 import { foreignSource, toYaml } from '../config/foreign.ts';
 import { type ConfigIo, formatDiagnostics, loadConfig } from '../config/load.ts';
 import { FORMAT_NAMES, FORMATS, type FormatName, recognise } from '../importers/catalog.ts';
@@ -49,7 +50,7 @@ function convert(file: string, options: Options, { io, json }: Context): void {
 
 function read(file: string, from: FormatName | undefined, io: ConfigIo): ImportResult {
   const text = io.readFile(file);
-  if (text === undefined) throw new SluiceError('E_CONFIG_INVALID', `${file} cannot be read`);
+  if (text === undefined) throw new SluiceError('E_CONFIG_INVALID', unreadable(file, file, io));
   const format = from ?? recognise(file, text);
   if (format) return FORMATS[format].read(text, file, io);
   const names = FORMAT_NAMES.join(' or ');

@@ -1,4 +1,5 @@
 import { didYouMean } from '../base/did-you-mean.ts';
+import { unreadable } from '../base/unreadable.ts';
 import { type Bind, formatBind, formatEndpointAddress } from '../model/address.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
 import type { Listener } from '../model/listener.ts';
@@ -262,6 +263,6 @@ function storedPasswordFault(stored: string): string | undefined {
 
 function checkFiles(config: GatewayConfig, io: ConfigIo, report: Report): void {
   for (const { path, file } of filePlaces(config)) {
-    if (io.readFile(file) === undefined) report(path, `${file} cannot be read`);
+    if (io.readFile(file) === undefined) report(path, unreadable(file, file, io));
   }
 }

@@ -2,6 +2,8 @@
 export type ConfigIo = {
   /** A file's text, or undefined when it cannot be read. */
   readonly readFile: (path: string) => string | undefined;
+  /** Why a file cannot be read, such as "permission denied". */
+  readonly whyUnreadable?: (path: string) => string | undefined;
   /** Names in a directory, or undefined when it is none. */
   readonly listDirectory?: (path: string) => readonly string[] | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -1,4 +1,5 @@
 import { dirname, join, resolve } from 'node:path';
+import { unreadable } from '../base/unreadable.ts';
 import { type GatewayConfig, gatewayConfig } from '../model/gateway-config.ts';
 import { checkCertificates } from './certificates.ts';
 import { checkConfig } from './check.ts';
@@ -30,7 +31,7 @@ export function loadConfig(paths: readonly string[], io: ConfigIo): LoadResult {
   for (const path of expandPaths(paths, io, diagnostics)) {
     const text = io.readFile(path);
     if (text === undefined) {
-      const message = 'the file cannot be read';
+      const message = unreadable('the file', path, io);
       diagnostics.push({ file: path, line: 1, column: 1, path: '', message });
       continue;
     }

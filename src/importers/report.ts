@@ -4,6 +4,8 @@ import type { GatewayConfigInput } from '../model/gateway-config.ts';
 export type ImportIo = {
   /** A file's text, or undefined when it cannot be read. */
   readonly readFile: (path: string) => string | undefined;
+  /** Why a file cannot be read, such as "permission denied". */
+  readonly whyUnreadable?: (path: string) => string | undefined;
   /** Names in a directory, or undefined when it is none. */
   readonly listDirectory?: (path: string) => readonly string[] | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;

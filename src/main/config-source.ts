@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { SluiceError } from '../base/errors.ts';
+import { errorText, SluiceError } from '../base/errors.ts';
 import { type ConfigIo, formatDiagnostic, formatDiagnostics, loadConfig } from '../config/load.ts';
 import { loadMaterial } from '../config/material.ts';
 import type { ConfigMaterial } from '../gateway/ipc.ts';
@@ -19,6 +19,14 @@ function orUndefined<T>(read: () => T): T | undefined {
 export function fileIo(env: ConfigIo['env']): ConfigIo {
   return {
     readFile: (path) => orUndefined(() => readFileSync(path, 'utf8')),
+    whyUnreadable: (path) => {
+      try {
+        readFileSync(path);
+        return undefined;
+      } catch (error) {
+        return errorText(error).replace(/^\w+: |, \w+( '.*')?$/g, '');
+      }
+    },
     listDirectory: (path) => orUndefined(() => readdirSync(path)),
     env,
     wallMs: Date.now,

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { evaluate } from '../../src/importers/haproxy/preprocessor.ts';
 import { makeCertificates, noCertificates } from '../support/certs.ts';
 import { DnsServer } from '../support/dns-server.ts';
 import { eventually } from '../support/gateway.ts';
@@ -69,6 +71,21 @@ function makeSite(directory: string): string {
   writeFileSync(join(directory, 'site.pem'), pem);
   return pem;
 }
+
+test('conditions of the preprocessor are as HAProxy decides them', { skip }, () => {
+  const env = { PATH: process.env['PATH'], SET: 'x' };
+  for (const condition of [
+    ...['0', '1', '10', '!1', '!!1', '1 && 0', '1 || 0 && 0', '(1 || 0) && 0', '!(0) && 1'],
+    ...['defined(SET)', 'defined(UNSET)', '!defined(UNSET) && defined(SET)', '1 &&', '1 x', '(1'],
+    ...['streq(a,a)', 'streq(a,b)', 'strneq(a,b)', 'nothing(a)', 'words', ''],
+    ...['version_atleast(2.4)', 'version_atleast(99.0)', 'version_before(2.0)'],
+    ...['version_before(99.1)', 'version_atleast(1)'],
+  ]) {
+    const { status } = spawnSync('haproxy', ['-cc', condition], { env });
+    const verdict = evaluate(condition, (name) => name in env);
+    assert.equal(verdict === true, status === 0, condition);
+  }
+});
 
 test('RM-21 the example of the documentation: by turns, past a server that ends', {
   skip,

@@ -22,6 +22,8 @@ export type AclSource = {
   readonly named: (name: string) => readonly (readonly string[])[] | undefined;
   /** The lines of a file with patterns. */
   readonly readLines: (path: string) => readonly string[] | undefined;
+  /** That a file, called `what`, cannot be read, and why. */
+  readonly unreadable: (what: string, path: string) => string;
   readonly situation: Situation;
   /** The expression that a variable was set to, when that is always so. */
   readonly variable: (name: string) => string | undefined;
@@ -137,7 +139,7 @@ function parseCriterion(words: readonly string[], source: AclSource): Criterion 
     else if (word === '-f') {
       const path = rest[++at] ?? '';
       const lines = source.readLines(path);
-      if (!lines) return `the file ${path} cannot be read`;
+      if (!lines) return source.unreadable(`the file ${path}`, path);
       patterns.push(...lines);
     } else if (word === '--') {
       patterns.push(...rest.slice(at + 1));

@@ -103,7 +103,7 @@ function returned(args: readonly string[], source: RuleSource): { end: Ending } 
   const lf = args.includes('lf-string') || args.includes('lf-file');
   const body = file === undefined ? text : source.readFile(file);
   if (file !== undefined && body === undefined) {
-    throw new Inexpressible(`the file ${file} cannot be read`);
+    throw new Inexpressible(source.unreadable(`the file ${file}`, file));
   }
   if (body === undefined && type === undefined) {
     return {

@@ -36,13 +36,13 @@ function readPage(words: readonly string[], work: Work): Page | string {
   const raw = words[0] === 'errorfile' ? words[2] : after('errorfile');
   if (raw !== undefined) {
     const text = work.readFile(raw);
-    return text === undefined ? `the file ${raw} cannot be read` : cutAnswer(text);
+    return text === undefined ? work.unreadable(`the file ${raw}`, raw) : cutAnswer(text);
   }
   const contentType = after('content-type') ?? DEFAULT_TYPE;
   const file = after('file') ?? after('lf-file');
   const body = file === undefined ? (after('string') ?? after('lf-string')) : work.readFile(file);
   if (body === undefined)
-    return file === undefined ? 'it has no body' : `the file ${file} cannot be read`;
+    return file === undefined ? 'it has no body' : work.unreadable(`the file ${file}`, file);
   return { body, contentType };
 }
 

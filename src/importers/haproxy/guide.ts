@@ -72,6 +72,10 @@ what HAProxy would refuse, too.
 \`-i\`, \`-m\`, \`-f FILE\`, \`!\`, \`or\` and named ACLs work as before.
 Expressions are RE2: without back references and look-around.
 
+\`.if\`, \`.elif\`, \`.else\` and \`.endif\` choose lines while the file is read, by \`defined\`,
+\`streq\`, \`strneq\`, \`version_atleast\` and \`version_before\` (the version is 2.6). What asks for
+HAProxy's own build, such as \`feature\`, is taken as false and reported as unsupported.
+
 `;
 
 function table(title: string, rows: readonly Directive[]): string {

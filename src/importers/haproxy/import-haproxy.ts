@@ -1,4 +1,5 @@
 import { dirname, isAbsolute, join } from 'node:path';
+import { unreadable } from '../../base/unreadable.ts';
 import type { GatewayConfigInput } from '../../model/gateway-config.ts';
 import { type ImportIo, type ImportResult, Reporter } from '../report.ts';
 import { globalSettings } from './global.ts';
@@ -32,6 +33,7 @@ export function importHaproxy(text: string, file: string, io: ImportIo): ImportR
       const beside = isAbsolute(path) ? undefined : io.readFile(join(dirname(file), path));
       return beside ?? io.readFile(path);
     },
+    unreadable: (what, path) => unreadable(what, path, io),
     place: (path, line) => lines.set(path, line),
   };
   reportSupport(sections, reporter);

@@ -74,6 +74,8 @@ export type Work = {
   readonly pages: ReadonlyMap<string, Section>;
   /** Reads a file that a line names, relative to the file that it stands in. */
   readonly readFile: (path: string) => string | undefined;
+  /** That a file, called `what`, cannot be read, and why. */
+  readonly unreadable: (what: string, path: string) => string;
   /** Notes where an object comes from. */
   readonly place: (path: string, line: number) => void;
 };

@@ -17,6 +17,7 @@ export function ruleSource(
     },
     readLines: (path) => work.readFile(path)?.split(/\r?\n/).map(bareLine).filter(Boolean),
     readFile: work.readFile,
+    unreadable: work.unreadable,
     situation,
     variable: (name) => variableOf(proxy, name),
     users: (list) => usersOf(list, { work }),

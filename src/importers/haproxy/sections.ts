@@ -1,5 +1,6 @@
 import type { Reporter } from '../report.ts';
 import { lexLine } from './lexer.ts';
+import { Branches, evaluate } from './preprocessor.ts';
 
 /** One line that says something. */
 export type Statement = {
@@ -32,6 +33,8 @@ export type SectionKind = (typeof SECTION_KINDS)[number];
 
 const NAMELESS: readonly SectionKind[] = ['global', 'defaults', 'traces', 'dynamic-update'];
 const PROXIES: readonly SectionKind[] = ['frontend', 'backend', 'listen'];
+const CONDITIONALS: readonly string[] = ['.if', '.elif', '.else', '.endif'];
+const MESSAGES: readonly string[] = ['.notice', '.warning', '.diag'];
 const MAX_BYTES = 16 * 1024 * 1024;
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -54,6 +57,7 @@ class SectionReader {
   readonly #env: Map<string, string>;
   readonly #reporter: Reporter;
   readonly #sections: Section[] = [];
+  readonly #branches = new Branches();
 
   constructor(env: Env, reporter: Reporter) {
     const known = Object.entries(env).filter(([, value]) => value !== undefined);
@@ -68,6 +72,9 @@ class SectionReader {
       .entries()) {
       this.#line(raw, index + 1);
     }
+    if (this.#branches.depth > 0) {
+      this.#reporter.error('', text.split('\n').length, 'an .endif is missing');
+    }
     return this.#sections;
   }
 
@@ -81,10 +88,28 @@ class SectionReader {
     const statement: Statement = { words: words.map((word) => word.text), text, line };
     const [first = ''] = statement.words;
     if (statement.words.length === 0) return;
-    if (first.startsWith('.')) {
-      this.#reporter.unsupported(text, line, 'directives of the preprocessor are not carried out');
-    } else if (isSectionKind(first)) this.#open(first, statement);
+    if (CONDITIONALS.includes(first)) this.#conditional(first, statement);
+    else if (!this.#branches.on) return;
+    else if (first.startsWith('.')) this.#message(first, statement);
+    else if (isSectionKind(first)) this.#open(first, statement);
     else this.#add(statement);
+  }
+
+  #conditional(keyword: string, { words, text, line }: Statement): void {
+    const condition = words.slice(1).join(' ');
+    const doubt = this.#branches.step(keyword, () =>
+      evaluate(condition, (name) => this.#env.has(name)),
+    );
+    if (!doubt) this.#reporter.translated(text, line);
+    else if (doubt.refused) this.#reporter.error(text, line, doubt.reason);
+    else this.#reporter.unsupported(text, line, doubt.reason);
+  }
+
+  #message(keyword: string, { words, text, line }: Statement): void {
+    const message = words.slice(1).join(' ');
+    if (keyword === '.alert') this.#reporter.error(text, line, message);
+    else if (MESSAGES.includes(keyword)) this.#reporter.translated(text, line);
+    else this.#reporter.error(text, line, 'the preprocessor has no such directive');
   }
 
   #add(statement: Statement): void {

@@ -95,7 +95,9 @@ function certificatesOf(options: Options, { text, line }: Statement, work: Work)
   const crt = options.get('crt')?.split('\n') ?? [];
   const list = options.get('crt-list');
   const listed = list === undefined ? [] : listOf(list, work);
-  if (!listed) work.reporter.error(text, line, `the crt-list ${list} cannot be read`);
+  if (list !== undefined && !listed) {
+    work.reporter.error(text, line, work.unreadable(`the crt-list ${list}`, list));
+  }
   const pairs = [...crt, ...(listed ?? [])].flatMap((path) =>
     pairsOf(under('crt-base', path, work), work),
   );

@@ -19,7 +19,7 @@ export function readUseBackend(name: string, source: RuleSource): Case[] {
     throw new Inexpressible('a backend is chosen by a name, or by a map of hosts or paths');
   const [, prefix = '', fetch = '', way = '_str', path = '', fallback] = shape;
   const lines = source.readLines(path);
-  if (!lines) throw new Inexpressible(`the map ${path} cannot be read`);
+  if (!lines) throw new Inexpressible(source.unreadable(`the map ${path}`, path));
   if (lines.length > MAX_LINES) throw new Inexpressible(`the map has more than ${MAX_LINES} lines`);
   const cases = lines.flatMap((line): Case[] => {
     const [, key = '', value = ''] = /^(\S+)\s+(.*?)\s*$/.exec(line) ?? [];

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { unreadable } from '../../base/unreadable.ts';
 import type { ImportIo } from '../report.ts';
 import type { Directive, Scope } from './directive.ts';
 import type { Findings } from './findings.ts';
@@ -40,7 +41,7 @@ export function errorPagesOf(
     if (io.readFile(found.file) === undefined) {
       findings.approximated(
         one,
-        `${found.file} cannot be read: Sluice answers with a page of its own`,
+        `${unreadable(found.file, found.file, io)}: Sluice answers with a page of its own`,
       );
       return [];
     }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import { unreadable } from '../../base/unreadable.ts';
 import type { ImportIo } from '../report.ts';
 import type { Directive, Scope } from './directive.ts';
 import type { Findings } from './findings.ts';
@@ -112,7 +113,7 @@ export function basicAuthOf(
     else users[name] = plain;
   }
   if (text === undefined) {
-    findings.unsupported(file ?? realm, `${path} cannot be read, so that nobody comes in`);
+    findings.unsupported(file ?? realm, `${unreadable(path, path, io)}: nobody comes in`);
   } else if (lost.length > 0) {
     const names = lost.slice(0, 5).join(', ');
     findings.unsupported(

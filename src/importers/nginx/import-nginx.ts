@@ -1,5 +1,6 @@
 import { posix } from 'node:path';
 import { didYouMean } from '../../base/did-you-mean.ts';
+import { unreadable } from '../../base/unreadable.ts';
 import type { ImportIo, ImportResult } from '../report.ts';
 import { type Outcome, readBlock } from './block.ts';
 import { type Directive, Scope } from './directive.ts';
@@ -20,7 +21,10 @@ export function importNginx(text: string, file: string, io: ImportIo): ImportRes
   for (const { at, message } of errors) findings.error(at, message);
   for (const one of missing) {
     if (/(^|\/)(mime\.types|[a-z]+_params)$/.test(one.args[0] ?? '')) findings.translated(one);
-    else findings.unsupported(one, 'the file cannot be read');
+    else {
+      const path = posix.resolve(posix.dirname(file), one.args[0] ?? '');
+      findings.unsupported(one, unreadable('the file', path, io));
+    }
   }
   const outcome: Outcome = { listeners: new Map(), services: new Map(), lines: new Map() };
   if (errors.length === 0) {

@@ -43,3 +43,14 @@ test('what HAProxy would refuse is an error with its line, and nothing is writte
   assert.deepEqual([status, out], [1, '']);
   assert.match(err, /haproxy\.cfg:3:1: default_backend nobody: there is no backend "nobody"/);
 });
+
+test('a file that cannot be read is told with the reason', async (t) => {
+  const text = 'frontend f\n mode http\n bind :80\n use_backend %[path,map(/no/such.map)]\n';
+  const [none, map] = await Promise.all([
+    sluice(NOWHERE, 'convert', '/no/such.cfg'),
+    sluice(NOWHERE, 'convert', scratch(t, text)),
+  ]);
+  assert.equal(none.status, 1);
+  assert.match(none.err, /\/no\/such\.cfg cannot be read: no such file or directory\n/);
+  assert.match(map.err, /the map \/no\/such\.map cannot be read: no such file or directory\n/);
+});

@@ -45,6 +45,24 @@ test('words are cut at blanks, but for quotes and escapes; variables stand in we
   assert.match(lexLine('a "b', () => undefined).error ?? '', /not closed/);
 });
 
+test('.if and its like choose lines; what only a build can answer is left out', () => {
+  const choose = (lines: string) => imported(`${DEFAULTS}${lines}\n`);
+  const ports = (lines: string) => Object.keys(choose(lines).config.listeners ?? {});
+  const listen = (name: string) => `listen ${name}\n bind :80\n server s 127.0.0.1:1`;
+  const [a, b, c] = ['a', 'b', 'c'].map(listen);
+  assert.deepEqual(ports(`.if 0\n${a}\n.elif 1\n${b}\n.else\n${c}\n.endif`), ['b']);
+  assert.deepEqual(ports(`.if 0\n.if 1\n${a}\n.else\n${b}\n.endif\n.else\n${c}\n.endif`), ['c']);
+  assert.deepEqual(ports(`global\n setenv X 1\n.if defined(X)\n${a}\n.endif`), ['a']);
+  const reasons = (lines: string) => choose(lines).errors.map(({ reason }) => reason);
+  assert.deepEqual(reasons('.else'), ['there is no .if before it']);
+  assert.deepEqual(reasons('.if 1'), ['an .endif is missing']);
+  assert.match(reasons('.if lua()\n.endif')[0] ?? '', /"lua\(\)" cannot be asked/);
+  const { errors, report } = choose(`.if feature(LUA)\n${a}\n.endif`);
+  assert.deepEqual(errors, []);
+  assert.match(report.unsupported[0]?.reason ?? '', /HAProxy's own build: taken as false/);
+  assert.deepEqual(reasons('.alert "not here"\n.if 0\n.alert no\n.endif'), ['not here']);
+});
+
 test('a first rule that ends a request is the first route; others make two cases', () => {
   const { routes: list } = routes(
     [
