@@ -226,6 +226,8 @@ describe('rewrites.conf: redirects, rewrites, conditions and maps', { skip }, ()
 
   test('conditions of a server', async () => {
     await same({ path: '/x?y', headers: { host: 'old.example.com' } }, { status: 301 });
+    await same({ path: '/Index.PHP?a=b' }, { status: 410 });
+    await same({ path: '/1.php' }, { status: 200 });
     for (const agent of ['Mozilla', 'A Crawler/1', 'curl/bad', 'CURL/BAD', 'curl/good']) {
       await same({ path: '/x', headers: { 'user-agent': agent } });
     }

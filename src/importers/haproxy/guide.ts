@@ -73,8 +73,8 @@ what HAProxy would refuse, too.
 Expressions are RE2: without back references and look-around.
 
 \`.if\`, \`.elif\`, \`.else\` and \`.endif\` choose lines while the file is read, by \`defined\`,
-\`streq\`, \`strneq\`, \`version_atleast\` and \`version_before\` (the version is 2.6). What asks for
-HAProxy's own build, such as \`feature\`, is taken as false and reported as unsupported.
+\`streq\`, \`strneq\`, \`version_atleast\` and \`version_before\` (the version is 2.6). A condition
+that asks for HAProxy's own build, such as \`feature\`, is taken as false and reported as unsupported.
 
 `;
 

@@ -25,7 +25,7 @@ export function evaluate(condition: string, isSet: IsSet): Verdict {
   const error = parser.error ?? (parser.rest === '' ? undefined : `"${parser.rest}" is left over`);
   if (error !== undefined) return refused(error);
   if (parser.unknown === undefined) return value;
-  const reason = `${parser.unknown} asks for HAProxy's own build: taken as false`;
+  const reason = `${parser.unknown} asks for HAProxy's own build: the condition is taken as false`;
   return { reason, refused: false };
 }
 

@@ -70,6 +70,9 @@ function ifRoutes(one: Directive, match: MatchInput, around: Surroundings): Rout
   if (route && inner.length === 1) {
     const maps = variablesOf(one.args.join(' ')).map((name) => around.maps.get(name)?.directive);
     findings.translated(one, ...maps);
+    if (/\$request_uri\s*!?~/.test(one.args.join(' '))) {
+      findings.approximated(one, 'the expression is tried on the path without the query');
+    }
     return [route];
   }
   return leaveOut(

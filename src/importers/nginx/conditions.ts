@@ -98,10 +98,15 @@ export function matchOf(name: string, test: Test): MatchInput | undefined {
   }
   if (name === 'request_method') return methodMatch(value);
   if (name === 'uri' || name === 'document_uri' || name === 'request_uri') {
-    if (!value || (JSON.stringify(value).includes('?') && name === 'request_uri')) return undefined;
+    if (!value || (name === 'request_uri' && asksForQuery(value))) return undefined;
     return { path: 'equals' in value ? exactPath(value.equals) : value };
   }
   return undefined;
+}
+
+function asksForQuery(value: Exclude<Test, 'true'>): boolean {
+  const text = 'equals' in value ? value.equals : value.regex.replace('(?i)', '');
+  return text.includes('?');
 }
 
 function methodMatch(value: Exclude<Test, 'true'> | undefined): MatchInput | undefined {
