@@ -52,7 +52,9 @@ function resolved({ sandbox, outside }: Told): ResolvedSandbox {
   const { servers = [], records = [], ndots } = sandbox.resolver ?? {};
   return {
     networks: sandbox.attachments.map(({ network }) => network),
-    ...{ records, servers: outside ? servers : [], ndots },
+    records,
+    servers: outside ? servers : [],
+    ndots,
   };
 }
 
