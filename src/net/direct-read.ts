@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 const BUFFER_BYTES = 65_536;
 /** A read of more than this is taken for bulk, and the next one gets memory of its own. */
 const BULK_BYTES = 16_384;
+const MAX_SPARE = 64;
 
 /** Every socket that is not in bulk is read into this; what was read is copied out at once. */
 const shared = Buffer.allocUnsafeSlow(BUFFER_BYTES);
@@ -26,10 +27,22 @@ function findInternals(socket: Socket): Internals | undefined {
   return internals;
 }
 
-function copyOf(buffer: Buffer, size: number): Buffer {
-  const copy = Buffer.allocUnsafe(size);
-  buffer.copy(copy, 0, 0, size);
-  return copy;
+/** Memory for bulk that nobody needs at the moment. */
+const spare: Buffer[] = [];
+
+function takeMemory(): Buffer {
+  return spare.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+}
+
+/** New memory for every read has V8 look through its whole heap all the time. */
+function giveBack(memory: Buffer): void {
+  if (spare.length < MAX_SPARE) spare.push(memory);
+}
+
+/** The first bytes of a buffer in memory of their own. */
+function copyOf(buffer: Buffer, size: number, memory: Buffer = Buffer.allocUnsafe(size)): Buffer {
+  buffer.copy(memory, 0, 0, size);
+  return memory.subarray(0, size);
 }
 
 function readInto(
@@ -48,17 +61,21 @@ function readInto(
   fields[found.buffer] = shared;
   fields[found.callback] = (size: number, buffer: Buffer): boolean => {
     bulk = size > BULK_BYTES;
-    const data = buffer === shared ? copyOf(buffer, size) : buffer.subarray(0, size);
+    const own = buffer === shared ? undefined : buffer;
+    const memory = own ?? (bulk ? takeMemory() : undefined);
+    const data = own ? own.subarray(0, size) : copyOf(buffer, size, memory);
     free = false;
     if (released || socket.readableLength > 0) return socket.push(data);
     onData(data);
     free = passedOn();
+    if (free && memory && !own) giveBack(memory);
     return true;
   };
   fields[found.next] = (): Buffer | undefined => {
-    const own = fields[found.buffer] !== shared;
-    if (!bulk) return own ? shared : undefined;
-    return own && free ? undefined : Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    const own = fields[found.buffer] === shared ? undefined : (fields[found.buffer] as Buffer);
+    if (bulk) return own && free ? undefined : takeMemory();
+    if (own && free) giveBack(own);
+    return own && shared;
   };
   handle.useUserBuffer(shared);
   return () => {

@@ -50,6 +50,8 @@ export type ExchangeFailure =
 /** Takes a body piece by piece. `data` returns false to ask for a pause until `resume` is called. */
 export interface BodySink {
   data(chunk: Buffer): boolean;
+  /** Whether nobody needs the memory of what `data` got any more; default: it may be needed. */
+  passedOn?(): boolean;
   end(trailers: RawHeaders): void;
   fail(failure: ExchangeFailure): void;
 }
@@ -68,6 +70,8 @@ export interface ServerExchange {
   respond(head: ResponseHead): void;
   /** False: full, wait for `onDrain`. */
   write(chunk: Buffer): boolean;
+  /** Whether nothing that was written waits in this process. */
+  readonly hasGoneOut: boolean;
   end(trailers?: RawHeaders): void;
   /** Ends the answer unclean: resets the stream or closes the connection. */
   abort(): void;
@@ -93,6 +97,8 @@ export interface ResponseSink {
   head(head: ResponseHead): void;
   /** False asks for a pause until `ClientExchange.resumeBody`. */
   data(chunk: Buffer): boolean;
+  /** Whether nobody needs the memory of what `data` got any more; default: it may be needed. */
+  passedOn?(): boolean;
   end(trailers: RawHeaders): void;
   /** The endpoint agreed to the upgrade; `tunnel` carries what follows. */
   upgraded(headers: RawHeaders, tunnel: Duplex): void;
@@ -105,6 +111,8 @@ export interface ResponseSink {
 export interface ClientExchange {
   /** False: full, wait for `drain`. */
   write(chunk: Buffer): boolean;
+  /** Whether nothing that was written waits in this process; default: it may. */
+  readonly hasGoneOut?: boolean;
   end(trailers?: RawHeaders): void;
   resumeBody(): void;
   /** Gives up; no callback follows. */

@@ -5,7 +5,7 @@ import { BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
 import { parseResponseHead, type ResponseHead1 } from '../wire/http1-head.ts';
 import { endToEnd, requestHead } from '../wire/http1-write.ts';
 import { websocketAccept } from '../wire/websocket-handshake.ts';
-import { writeDirectly } from './direct-write.ts';
+import { hasGoneOut, writeDirectly } from './direct-write.ts';
 import type {
   BodyLength,
   ClientExchange,
@@ -31,6 +31,8 @@ export interface CallConnection {
   release(clean: boolean, rest: Buffer): void;
   /** The call's answer is not wanted any more; true: it has to be read all the same. */
   abandon(call: Http1Call): boolean;
+  /** Something that came is still needed. */
+  keeps(): void;
   /** Gives the socket away, with nothing listening to it. */
   detach(): Socket;
 }
@@ -40,6 +42,7 @@ const NOBODY: ResponseSink = {
   inform() {},
   head() {},
   data: () => true,
+  passedOn: () => true,
   end() {},
   upgraded() {},
   fail() {},
@@ -126,6 +129,10 @@ export class Http1Call implements ClientExchange {
     return room;
   }
 
+  get hasGoneOut(): boolean {
+    return this.#connection !== undefined && hasGoneOut(this.#connection.socket);
+  }
+
   end(trailers: string[] = []): void {
     if (this.#over || this.#request.length === 0) return;
     if (!this.#connection) {
@@ -157,6 +164,11 @@ export class Http1Call implements ClientExchange {
 
   drained(): void {
     this.#sink.drain();
+  }
+
+  /** Whether something that came is to be read on. */
+  get unread(): boolean {
+    return this.#buffer.length > 0;
   }
 
   received(data: Buffer): void {
@@ -230,7 +242,10 @@ export class Http1Call implements ClientExchange {
     this.#over = true;
     const socket = this.#connection?.detach();
     if (!socket) return;
-    if (this.#buffer.length > 0) socket.unshift(this.#buffer);
+    if (this.#buffer.length > 0) {
+      this.#connection?.keeps();
+      socket.unshift(this.#buffer);
+    }
     this.#sink.upgraded(endToEnd(headers, false), socket);
   }
 
@@ -270,11 +285,16 @@ export class Http1Call implements ClientExchange {
         step.consumed === this.#buffer.length ? EMPTY : this.#buffer.subarray(step.consumed);
       if (step.kind === 'need-more') return;
       if (step.kind === 'end') this.#finish(step.trailers);
-      else if (!this.#sink.data(step.data) && !this.#over) {
-        this.#paused = true;
-        this.#connection?.socket.pause();
-      }
+      else this.#pass(step.data);
     }
+  }
+
+  #pass(data: Buffer): void {
+    const room = this.#sink.data(data);
+    if (!this.#sink.passedOn?.()) this.#connection?.keeps();
+    if (room || this.#over) return;
+    this.#paused = true;
+    this.#connection?.socket.pause();
   }
 
   #finish(trailers: string[]): void {

@@ -139,12 +139,14 @@ class ClientConnection implements CallConnection, Timed {
   #unsent = '';
   #rest: Buffer = EMPTY;
   #reading = false;
+  /** Whether the memory of what came last is needed on. */
+  #kept = false;
   readonly #stopReading: () => void;
 
   constructor(socket: Socket, pool: Http1Pool) {
     this.socket = socket;
     this.#pool = pool;
-    this.#stopReading = readDirectly(socket, this.#onData);
+    this.#stopReading = readDirectly(socket, this.#onData, () => !this.#kept);
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
@@ -195,6 +197,10 @@ class ClientConnection implements CallConnection, Timed {
     else this.#behind.splice(this.#behind.indexOf(call), 1);
     this.destroy();
     return false;
+  }
+
+  keeps(): void {
+    this.#kept = true;
   }
 
   detach(): Socket {
@@ -257,7 +263,9 @@ class ClientConnection implements CallConnection, Timed {
       return;
     }
     this.#rest = data;
+    this.#kept = false;
     this.#read();
+    this.#kept ||= this.#call?.unread === true;
   };
 
   readonly #onEnd = () => {

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import type { Duplex } from 'node:stream';
 import { type BodyDecoder, chunkHeader, lastChunk } from '../wire/http1-body.ts';
 import { fieldLines, responseHead } from '../wire/http1-write.ts';
-import { writeDirectly } from './direct-write.ts';
+import { hasGoneOut, writeDirectly } from './direct-write.ts';
 import type {
   BodySink,
   RawHeaders,
@@ -119,6 +119,10 @@ export class Http1Exchange implements ServerExchange {
     return this.#flowing(room);
   }
 
+  get hasGoneOut(): boolean {
+    return hasGoneOut(this.connection.socket);
+  }
+
   /** Notes when the client has to take something before more can be written. */
   #flowing(room: boolean): boolean {
     if (!room) this.#owner.deadline = performance.now() + this.#owner.options.writeMs;
@@ -223,7 +227,9 @@ export class Http1Exchange implements ServerExchange {
       if (this.#dropped > EARLY_ANSWER_DRAIN_BYTES) this.#owner.done(false);
       return;
     }
-    if (this.#sink?.data(data) === false) {
+    const room = this.#sink?.data(data);
+    if (!this.#sink?.passedOn?.()) this.#owner.keeps();
+    if (room === false) {
       this.#paused = true;
       this.connection.socket.pause();
     }

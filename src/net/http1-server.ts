@@ -77,6 +77,8 @@ export class Http1Connection implements Timed, Waiter {
   #waiting = false;
   #admitted = true;
   #quietUntil = 0;
+  /** Whether the memory of what came last is needed on. */
+  #kept = false;
   readonly #stopReading: () => void;
 
   constructor(connection: StreamConnection, options: Http1Options, events: Http1Events) {
@@ -85,7 +87,11 @@ export class Http1Connection implements Timed, Waiter {
     this.#events = events;
     this.deadline = performance.now() + options.headerMs;
     const { socket } = connection;
-    this.#stopReading = readDirectly(socket, this.#onData);
+    this.#stopReading = readDirectly(
+      socket,
+      this.#onData,
+      () => !this.#kept && this.#buffer.length === 0,
+    );
     socket.on('end', this.#onEnd);
     socket.on('drain', this.#onDrain);
     socket.on('error', this.#onClose);
@@ -179,7 +185,10 @@ export class Http1Connection implements Timed, Waiter {
     socket.off('close', this.#onClose);
     deadlines.delete(this);
     socket.pause();
-    if (this.#buffer.length > 0) socket.unshift(this.#buffer);
+    if (this.#buffer.length > 0) {
+      this.#kept = true;
+      socket.unshift(this.#buffer);
+    }
     this.#buffer = EMPTY;
     return socket;
   }
@@ -187,6 +196,11 @@ export class Http1Connection implements Timed, Waiter {
   /** Takes `used` bytes off what is buffered. */
   consume(used: number): void {
     this.#buffer = used >= this.#buffer.length ? EMPTY : this.#buffer.subarray(used);
+  }
+
+  /** Something that came is still needed. */
+  keeps(): void {
+    this.#kept = true;
   }
 
   get buffered(): Buffer {
@@ -214,6 +228,7 @@ export class Http1Connection implements Timed, Waiter {
 
   readonly #onData = (data: Buffer) => {
     if (this.#ended) return;
+    this.#kept = false;
     this.#buffer = this.#buffer.length === 0 ? data : Buffer.concat([this.#buffer, data]);
     if (this.#exchange) this.#exchange.received();
     else if (this.#searched > 0) this.#serve();

@@ -91,6 +91,11 @@ export class Http2Exchange implements ServerExchange, StreamEvents, Waiter {
     this.#stream.sendHead(fields, this.#bodiless || length === 0);
   }
 
+  /** Frames wait for their stream's and connection's windows: nobody asks how long. */
+  get hasGoneOut(): boolean {
+    return false;
+  }
+
   write(chunk: Buffer): boolean {
     if (this.#bodiless || this.#answered || chunk.length === 0) return true;
     if (chunk.length > this.#left) {

@@ -97,6 +97,10 @@ export class RequestBody implements BodySink {
     return room;
   }
 
+  passedOn(): boolean {
+    return this.#call?.hasGoneOut === true;
+  }
+
   end(trailers: RawHeaders): void {
     if (this.#over) return;
     this.#trailers = trailers;

@@ -141,6 +141,10 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
     return room;
   }
 
+  passedOn(): boolean {
+    return this.#exchange.hasGoneOut;
+  }
+
   end(trailers: RawHeaders): void {
     if (!this.#headSent) return;
     this.#grpc?.note(trailers);

@@ -100,6 +100,8 @@ class UdpFlow implements Timed {
   readonly #client: RemoteInfo;
   readonly #onEnd: () => void;
   #upstream: Upstream | undefined;
+  /** Whether the endpoint has answered nothing since the last datagram. */
+  #waits = false;
   #connected = false;
   #picking = false;
   #giveUp: () => void = () => {};
@@ -185,7 +187,10 @@ class UdpFlow implements Timed {
       return;
     }
     const socket = dgram.createSocket(isIPv6(address.host) ? 'udp6' : 'udp4');
-    lease.onDown = () => this.#leave('ok');
+    lease.onDown = () => {
+      this.#leave('ok');
+      if (this.#waits) this.#sendAgain();
+    };
     const upstream = { socket, lease };
     this.#endpoint = lease.endpoint;
     this.#upstream = upstream;
@@ -200,6 +205,7 @@ class UdpFlow implements Timed {
   }
 
   #send(upstream: Upstream, data: Buffer): void {
+    this.#waits = true;
     upstream.socket.send(data, (error) => {
       if (error) this.#refused(upstream);
     });
@@ -208,6 +214,7 @@ class UdpFlow implements Timed {
   #reply(upstream: Upstream, data: Buffer): void {
     if (this.#upstream !== upstream) return;
     this.#touch();
+    this.#waits = false;
     this.#tried = NO_TRIES;
     upstream.lease.answered(performance.now());
     const { deps, name } = this.#listener;
@@ -224,6 +231,11 @@ class UdpFlow implements Timed {
     this.#tried = new Set(this.#tried).add(upstream.lease.endpoint.id);
     this.#retries++;
     this.#leave('refused');
+    this.#sendAgain();
+  }
+
+  /** Nothing has answered the last datagram: another endpoint gets it. */
+  #sendAgain(): void {
     if (this.#pending.length === 0 && this.#last) this.#pending.push(this.#last);
     this.#pick();
   }

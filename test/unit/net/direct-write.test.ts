@@ -31,7 +31,7 @@ async function pair(t: TestContext, path?: string): Promise<{ near: Socket; far:
 
 function collect(far: Socket): () => string {
   const parts: Buffer[] = [];
-  far.on('data', (data) => parts.push(data));
+  far.on('data', (data: Buffer) => parts.push(data));
   far.resume();
   return () => Buffer.concat(parts).toString('latin1');
 }
@@ -53,10 +53,11 @@ test('what is written arrives in order, whichever way it is written', async (t) 
 test('what the kernel does not take waits, and drain tells when it has gone', async (t) => {
   const { near, far } = await pair(t);
   const piece = 'x'.repeat(60_000);
+  const bytes = Buffer.from(piece);
   let sent = 0;
   let room = true;
   while (room && sent < 1000) {
-    room = writeDirectly(near, sent % 2 === 0 ? piece : Buffer.from(piece));
+    room = writeDirectly(near, sent % 2 === 0 ? piece : bytes);
     sent++;
   }
   assert.equal(room, false);
