@@ -1,3 +1,4 @@
+import { isCryptHash } from '../base/crypt.ts';
 import { didYouMean } from '../base/did-you-mean.ts';
 import { unreadable } from '../base/unreadable.ts';
 import { type Bind, formatBind, formatEndpointAddress } from '../model/address.ts';
@@ -159,6 +160,11 @@ function checkListener(
       checkService(services, route.service, [...place, 'service'], report);
     }
     checkSplit(services, route, place, report);
+    for (const match of [route.match ?? {}, ...(route.match?.not ?? [])]) {
+      for (const one of Object.keys(match.live ?? {})) {
+        checkService(services, one, [...place, 'match', 'live', one], report);
+      }
+    }
     checkRoute(protocol, route, place, report);
   }
 }
@@ -256,9 +262,9 @@ const MAX_SCRYPT_COST = 2 ** 17;
 function storedPasswordFault(stored: string): string | undefined {
   const cost = Number(SCRYPT.exec(stored)?.[1] ?? 0);
   const scrypt = cost > 1 && cost <= MAX_SCRYPT_COST && Number.isInteger(Math.log2(cost));
-  if (SHA256.test(stored) || scrypt) return undefined;
+  if (SHA256.test(stored) || scrypt || isCryptHash(stored)) return undefined;
   if (!/^\{[A-Z0-9-]+\}|^\$\w+\$/.test(stored)) return undefined;
-  return 'is a hash of a kind that is not known: `{SHA256}base64`, or `{SCRYPT}N:salt:hash` in base64 with N a power of 2 up to 131072';
+  return 'is a hash of a kind that is not known: `{SHA256}base64`, or `{SCRYPT}N:salt:hash` in base64 with N a power of 2 up to 131072, or one of crypt(3) or htpasswd: `$2y$` up to a cost of 10, `$6$` and `$5$` up to 100000 rounds, `$1$`, `$apr1$`, `{SHA}`, `{SSHA}`';
 }
 
 function checkFiles(config: GatewayConfig, io: ConfigIo, report: Report): void {

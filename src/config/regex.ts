@@ -1,7 +1,7 @@
 import { errorText } from '../base/errors.ts';
 import { linearRegex } from '../base/regex.ts';
 import type { HealthCheck } from '../model/health-check.ts';
-import type { Match, Route } from '../model/route.ts';
+import type { HeaderEdits, Match, Route } from '../model/route.ts';
 
 type Report = (path: PropertyKey[], message: string) => void;
 
@@ -42,10 +42,24 @@ export function checkRouteRegexes(route: Route, path: PropertyKey[], report: Rep
   if (redirect !== undefined) checkRegex(redirect, [...path, 'redirect', 'regex'], report);
   const rewrite = route.rewrite?.regex;
   if (rewrite) checkRegex(rewrite.match, [...path, 'rewrite', 'regex', 'match'], report);
+  const { request, response = [] } = route.headers ?? {};
+  checkReplace(request, [...path, 'headers', 'request'], report);
+  for (const one of response) checkReplace(one, [...path, 'headers', 'response'], report);
+}
+
+function checkReplace(edits: HeaderEdits | undefined, path: PropertyKey[], report: Report): void {
+  for (const [name, { match }] of Object.entries(edits?.replace ?? {})) {
+    checkRegex(match, [...path, 'replace', name, 'match'], report);
+  }
 }
 
 /** The same for what a health check expects. */
 export function checkHealthRegex(health: HealthCheck, path: PropertyKey[], report: Report): void {
+  const turns = 'more' in health ? (health.more ?? []) : [];
+  for (const [index, { expect }] of turns.entries()) {
+    if (typeof expect !== 'object') continue;
+    checkRegex(expect.regex, [...path, 'more', index, 'expect'], report);
+  }
   if (!('expect' in health)) return;
   const { expect } = health;
   if (typeof expect === 'object' && 'regex' in expect) {

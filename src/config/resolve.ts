@@ -122,9 +122,11 @@ export function secretPlaces(
       const at = ['listeners', name, 'routes', index];
       const users = basicAuth?.users;
       for (const user of Object.keys(users ?? {})) add([...at, 'basicAuth', 'users'], users, user);
-      for (const side of ['request', 'response'] as const) {
-        for (const how of ['set', 'add'] as const)
-          addHeaders([...at, 'headers', side, how], headers?.[side]?.[how]);
+      for (const how of ['set', 'add'] as const) {
+        addHeaders([...at, 'headers', 'request', how], headers?.request?.[how]);
+        for (const [place, edits] of (headers?.response ?? []).entries()) {
+          addHeaders([...at, 'headers', 'response', place, how], edits[how]);
+        }
       }
       addHeaders([...at, 'respond', 'headers'], respond?.headers);
     }

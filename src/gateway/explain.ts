@@ -19,6 +19,7 @@ export type Question = {
   readonly source?: string | undefined;
 };
 
+const NO_PANIC = { panic: 'none' } as const;
 const WILDCARDS = ['0.0.0.0', '::'];
 const ENCRYPTED = ['https', 'tls', 'tls-passthrough'];
 
@@ -101,6 +102,8 @@ function explainListener(
     headers: [],
     source,
     sni: question.sni?.toLowerCase(),
+    live: (service: string) =>
+      eligible(states.find((one) => one.service === service)?.endpoints ?? [], NO_PANIC).length,
   };
   for (const { route, failed } of matcher.explain(info)) {
     const why = failed.length === 0 ? 'matches' : `does not match: ${failed.join(', ')}`;
@@ -130,7 +133,9 @@ function explainRoute(
   if (basicAuth) steps.push('a password is required, else the answer is 401');
   if (rateLimit) {
     const by = rateLimit.by === 'source' ? 'source' : rateLimit.by.header;
-    steps.push(`at most ${rateLimit.requests} in ${rateLimit.per} ms by ${by}, else 429`);
+    steps.push(
+      `at most ${rateLimit.requests} in ${rateLimit.per} ms by ${by}, else ${rateLimit.status}`,
+    );
   }
   if (redirect) return [...steps, `answers a redirect to ${redirect.to}`];
   if (respond) return [...steps, `answers ${respond.status}`];

@@ -63,10 +63,27 @@ export const headerValue = scalar(
 
 /** What of a request keeps it with others of the same value. */
 export const balanceKey = z.union([
-  z.enum(['source', 'path']),
+  z.enum(['source', 'path', 'uri']).describe('uri: the path with its query.'),
   z.strictObject({ header: headerName.describe('Its value.') }),
   z.strictObject({ cookie: z.string().min(1).describe('Its value.') }),
+  z.strictObject({ query: z.string().min(1).describe('Value of the parameter, as it is sent.') }),
 ]);
+
+/** Status codes. */
+export const statusRange = z
+  .union([
+    z.int().min(100).max(599).transform(String),
+    z.string().regex(/^\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*$/),
+  ])
+  .describe('Codes and ranges: 200, "200-399", "200,204".');
+
+/** Whether a code is among those that `statusRange` names. */
+export function isStatusOf(ranges: string, status: number): boolean {
+  return ranges.split(',').some((range) => {
+    const [from = 0, to = from] = range.split('-').map(Number);
+    return status >= from && status <= to;
+  });
+}
 
 /** A path to a file, absolute or relative to the file that names it. */
 export const filePath = z.string().min(1);

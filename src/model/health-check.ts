@@ -1,5 +1,13 @@
 import { z } from 'zod';
-import { count, duration, headerName, headerValue, oneOrMore, percent } from './fields.ts';
+import {
+  count,
+  duration,
+  headerName,
+  headerValue,
+  oneOrMore,
+  percent,
+  statusRange,
+} from './fields.ts';
 
 const timing = {
   interval: duration.prefault('2s').describe('From check to check.'),
@@ -18,13 +26,6 @@ const timing = {
     .default('up')
     .describe('hold: no traffic before the first good check.'),
 };
-
-const statusRange = z
-  .union([
-    z.int().min(100).max(599).transform(String),
-    z.string().regex(/^\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*$/),
-  ])
-  .describe('Codes and ranges: 200, "200-399", "200,204".');
 
 const text = z.union([
   z.string(),
@@ -76,6 +77,16 @@ export const healthCheck = z.discriminatedUnion('type', [
     ...timing,
     send: z.string().optional().describe('\\r, \\n, \\t and \\xHH are read as such.'),
     expect: text.describe('What must come.'),
+    more: z
+      .array(
+        z.strictObject({
+          send: z.string().optional().describe('As above.'),
+          expect: text.describe('What must come after that.'),
+        }),
+      )
+      .max(16)
+      .optional()
+      .describe('What is said and must come afterwards, on the same connection.'),
   }),
   z
     .strictObject({ type: z.literal('h2'), ...timing })

@@ -10,6 +10,7 @@ import {
   oneOrMore,
   secret,
   size,
+  statusRange,
 } from './fields.ts';
 import { timeouts } from './timeouts.ts';
 
@@ -67,6 +68,16 @@ const conditions = {
     .describe('Name → exact value or pattern; all must hold.'),
   source: oneOrMore(cidr).optional().describe("The client's address."),
   sni: oneOrMore(hostPattern).optional().describe('Server name of the TLS handshake.'),
+  live: z
+    .record(
+      z.string(),
+      z.strictObject({
+        atLeast: z.int().min(0).optional().describe('That many or more.'),
+        below: z.int().min(1).optional().describe('Fewer than that.'),
+      }),
+    )
+    .optional()
+    .describe('Service → how many of its endpoints can take requests now.'),
 };
 
 /** What a request must have for a route to take it; every given condition must hold. */
@@ -89,9 +100,16 @@ export const split = z.strictObject({
 
 /** What a template may name, in words for the reference. */
 export const TEMPLATE_NAMES =
-  '{scheme} {host} {port} {authority} {method} {path} {query} {search} {uri} {client} {forwardedFor} {header.NAME}';
+  '{scheme} {host} {port} {authority} {method} {path} {query} {search} {uri} {client} {clientPort} {forwardedFor} {requestId} {header.NAME} {cookie.NAME} {query.NAME}';
 
-const headerEdits = z.strictObject({
+const replacement = z.strictObject({
+  match: z.string().describe('Linear-time regular expression, unanchored.'),
+  replace: z
+    .string()
+    .describe('What stands for the match; `$1` is its first group. May hold names as `set`.'),
+});
+
+const edits = {
   set: z
     .record(headerName, headerValue)
     .optional()
@@ -101,6 +119,17 @@ const headerEdits = z.strictObject({
     .optional()
     .describe('Beside fields of the same name; as `set`.'),
   remove: z.array(headerName).optional().describe('Names; comes before `set` and `add`.'),
+  replace: z
+    .record(headerName, replacement)
+    .optional()
+    .describe('Changes the value of every field of the name; comes first of all.'),
+};
+
+const headerEdits = z.strictObject(edits);
+
+const responseEdits = z.strictObject({
+  ...edits,
+  status: statusRange.optional().describe('Only for answers of these statuses.'),
 });
 
 /** Own bodies for refusals, by status or class (`"503"`, `"5xx"`). */
@@ -152,6 +181,10 @@ export const route = z.strictObject({
     .strictObject({
       status: z.int().min(200).max(599).default(200).describe('Status of the answer.'),
       body: z.string().default('').describe('Text of the answer.'),
+      template: z
+        .string()
+        .optional()
+        .describe(`In place of \`body\`: a text that may hold ${TEMPLATE_NAMES}.`),
       file: filePath.optional().describe('A file with the body, in place of `body`.'),
       headers: z.record(headerName, headerValue).optional().describe('Fields of the answer.'),
     })
@@ -197,11 +230,16 @@ export const route = z.strictObject({
     })
     .optional(),
   headers: z
-    .strictObject({ request: headerEdits.optional(), response: headerEdits.optional() })
+    .strictObject({
+      request: headerEdits.optional(),
+      response: oneOrMore(responseEdits)
+        .optional()
+        .describe('Of a list, all are done in their order.'),
+    })
     .optional(),
   rateLimit: z
     .strictObject({
-      requests: count.describe('Let through in a span of `per`; then 429 with Retry-After.'),
+      requests: count.describe('Let through in a span of `per`; then `status` with Retry-After.'),
       per: duration.prefault('1s').describe('The span.'),
       burst: count.optional().describe('Default: `requests`.'),
       by: z
@@ -213,6 +251,7 @@ export const route = z.strictObject({
         ])
         .default('source')
         .describe('Who is counted for himself.'),
+      status: z.int().min(400).max(599).default(429).describe('Of the answer to the others.'),
     })
     .optional(),
   access: access.optional(),
@@ -221,7 +260,9 @@ export const route = z.strictObject({
       realm: headerValue.default('restricted').describe('What the browser shows.'),
       users: z
         .record(z.string().min(1), secret)
-        .describe('Name → `{SHA256}base64`, `{SCRYPT}N:salt:hash` or the plain password.'),
+        .describe(
+          'Name → `{SHA256}base64`, `{SCRYPT}N:salt:hash`, a hash of crypt(3) or htpasswd (`$2y$`, `$6$`, `$5$`, `$1$`, `$apr1$`, `{SHA}`, `{SSHA}`), or the plain password.',
+        ),
     })
     .optional(),
   timeouts: timeouts.pick({ request: true, tunnel: true }).optional(),
@@ -232,6 +273,7 @@ export const route = z.strictObject({
 export type Match = z.output<typeof match>;
 export type Pattern = z.output<typeof pattern>;
 export type HeaderEdits = z.output<typeof headerEdits>;
+export type ResponseEdits = z.output<typeof responseEdits>;
 export type ErrorPages = z.output<typeof errorPages>;
 export type Access = z.output<typeof access>;
 export type Split = z.output<typeof split>;

@@ -41,7 +41,7 @@ function rateRefusal(
   tools: SessionTools,
 ): Refusal | undefined {
   if (!rate || !route.rateLimit) return undefined;
-  const { by } = route.rateLimit;
+  const { by, status } = route.rateLimit;
   const key = by === 'source' ? client : (headerValue(headers, by.header) ?? '');
   const taken = rate.buckets.take(key, performance.now());
   if (taken.allowed) {
@@ -50,5 +50,5 @@ function rateRefusal(
   }
   limited.value++;
   const seconds = Math.max(1, Math.ceil(taken.retryAfterMs / 1000));
-  return { status: 429, reason: 'rate-limit', headers: ['retry-after', String(seconds)] };
+  return { status, reason: 'rate-limit', headers: ['retry-after', String(seconds)] };
 }

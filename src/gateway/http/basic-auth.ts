@@ -1,4 +1,5 @@
 import { createHash, scryptSync, timingSafeEqual } from 'node:crypto';
+import { cryptHash, isSlowHash } from '../../base/crypt.ts';
 import type { Route } from '../../model/route.ts';
 
 type BasicAuth = NonNullable<Route['basicAuth']>;
@@ -24,7 +25,8 @@ function passwordFits(password: string, stored: string): boolean {
       return false;
     }
   }
-  return timingSafeEqual(digest(password), digest(stored));
+  const hashed = cryptHash(password, stored);
+  return timingSafeEqual(digest(hashed ?? password), digest(stored));
 }
 
 function padded(value: Buffer): Buffer {
@@ -35,10 +37,12 @@ function padded(value: Buffer): Buffer {
 
 /** Passwords of one worker that are computed in a second; the others are told to come again. */
 const MAX_COMPUTED = 5;
+/** After so much time in a second, too. */
+const MAX_COMPUTING_MS = 100;
 const MAX_KNOWN = 10_000;
 
 /**
- * Judges Authorization values. A stored scrypt hash takes tens of milliseconds, in which nothing
+ * Judges Authorization values. A slow hash (scrypt, bcrypt, crypt) takes tens of milliseconds, in which nothing
  * else is served: what has been computed is kept, and how much is computed in a second is bounded.
  */
 export class PasswordGate {
@@ -46,6 +50,7 @@ export class PasswordGate {
   readonly #known = new Map<string, boolean>();
   #second = 0;
   #computed = 0;
+  #computingMs = 0;
 
   /** `busy`: to be asked again in a second. Source: RFC 7617. */
   judge(
@@ -61,9 +66,10 @@ export class PasswordGate {
     // Secrets have been read when the configuration was loaded.
     if (typeof stored !== 'string' || encoded === undefined || colon < 0) return 'refused';
     const password = text.slice(colon + 1);
-    const fits = stored.startsWith('{SCRYPT}')
-      ? this.#computedOnce(password, stored, nowMs)
-      : passwordFits(password, stored);
+    const fits =
+      stored.startsWith('{SCRYPT}') || isSlowHash(stored)
+        ? this.#computedOnce(password, stored, nowMs)
+        : passwordFits(password, stored);
     return fits === undefined ? 'busy' : fits ? 'authorized' : 'refused';
   }
 
@@ -76,10 +82,14 @@ export class PasswordGate {
       return known;
     }
     const second = Math.floor(nowMs / 1000);
-    if (second !== this.#second) [this.#second, this.#computed] = [second, 0];
-    if (this.#computed >= MAX_COMPUTED) return undefined;
+    if (second !== this.#second) {
+      [this.#second, this.#computed, this.#computingMs] = [second, 0, 0];
+    }
+    if (this.#computed >= MAX_COMPUTED || this.#computingMs >= MAX_COMPUTING_MS) return undefined;
     this.#computed++;
+    const startedAt = performance.now();
     const fits = passwordFits(password, stored);
+    this.#computingMs += performance.now() - startedAt;
     this.#known.set(key, fits);
     const oldest = this.#known.size > MAX_KNOWN ? this.#known.keys().next().value : undefined;
     if (oldest !== undefined) this.#known.delete(oldest);

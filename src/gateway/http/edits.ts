@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { keptRegex } from '../../base/regex.ts';
 import type { HeaderEdits, Route } from '../../model/route.ts';
 import type { OutgoingRequest, RequestHead } from '../../net/http-exchange.ts';
 import type { ServiceHandle } from '../upstream/service-handle.ts';
-import { headerValue, hostOf } from './matcher.ts';
+import { headerValue, hostOf, queryValue } from './matcher.ts';
+import { cookieValue } from './sticky-cookie.ts';
 
 /** Takes every field of a name out of a flat list, in place. */
 export function removeHeader(headers: string[], name: string): void {
@@ -16,10 +18,13 @@ export function removeHeader(headers: string[], name: string): void {
 export type TemplateSource = {
   readonly head: RequestHead;
   readonly client: string;
+  readonly clientPort: number;
   readonly localPort: number;
+  /** 32 hex digits, drawn when a template asks for it first. */
+  requestId?: string;
 };
 
-/** Changes a flat list in place: removes, then sets, then adds. */
+/** Changes a flat list in place: replaces in values, then removes, sets and adds. */
 export function editHeaders(
   headers: string[],
   edits: HeaderEdits | undefined,
@@ -31,12 +36,35 @@ export function editHeaders(
   const values = (fields: Record<string, string>) =>
     Object.entries(fields).map(([name, value]) => [name, fillTemplate(value, source)] as const);
   const [toSet, toAdd] = [values(set), values(add)];
+  for (const [name, replacement] of Object.entries(edits.replace ?? {})) {
+    replaceValues(headers, name.toLowerCase(), replacement, source);
+  }
   for (const name of edits.remove ?? []) removeHeader(headers, name);
   for (const [name, value] of toSet) {
     removeHeader(headers, name);
     headers.push(name, value);
   }
   for (const [name, value] of toAdd) headers.push(name, value);
+}
+
+type Replacement = NonNullable<HeaderEdits['replace']>[string];
+
+function replaceValues(
+  headers: string[],
+  name: string,
+  { match, replace }: Replacement,
+  source: TemplateSource,
+): void {
+  const filled = fillTemplate(replace, source, literally);
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at]?.toLowerCase() !== name) continue;
+    headers[at + 1] = keptRegex(match).replace(headers[at + 1] ?? '', filled);
+  }
+}
+
+/** What a client sends names neither a group nor a template. */
+function literally(value: string): string {
+  return value.replaceAll('$', '$$$$');
 }
 
 /** The path that an endpoint sees. */
@@ -96,7 +124,14 @@ function templateValue(name: string, source: TemplateSource): string | undefined
   if (name === 'search') return query ? `?${query}` : '';
   if (name === 'uri') return query === undefined ? path : `${path}?${query}`;
   if (name === 'client') return source.client;
+  if (name === 'clientPort') return String(source.clientPort);
+  if (name === 'requestId') {
+    source.requestId ??= randomBytes(16).toString('hex');
+    return source.requestId;
+  }
   if (name === 'forwardedFor') return forwardedFor(headers, source.client);
+  if (name.startsWith('cookie.')) return cookieValue(headers, name.slice(7)) ?? '';
+  if (name.startsWith('query.')) return queryValue(query, name.slice(6)) ?? '';
   if (name.startsWith('header.')) return headerValue(headers, name.slice(7).toLowerCase()) ?? '';
   return undefined;
 }
@@ -122,8 +157,7 @@ export function redirectTarget(
   let target: string;
   if (regex === undefined) target = fillTemplate(to, source);
   else {
-    // What a client sends names neither a group nor a template.
-    const filled = fillTemplate(to, source, (value) => value.replaceAll('$', '$$$$'));
+    const filled = fillTemplate(to, source, literally);
     target = keptRegex(regex).expand(source.head.path, filled);
   }
   // Two slashes at the start would name a host that the client chose.

@@ -13,6 +13,7 @@ import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import { errorPage } from './error-page.ts';
 import type { HttpDeps } from './http-deps.ts';
 import { ListenerPlan } from './listener-plan.ts';
+import { liveCount } from './matcher.ts';
 import { HttpSession } from './session.ts';
 import type { SessionTools } from './session-tools.ts';
 import { StickyCookies } from './sticky-cookie.ts';
@@ -24,6 +25,7 @@ const RATE_REPORT_MS = 100;
 export class HttpHandler implements SessionTools {
   readonly deps: HttpDeps;
   readonly cookies: StickyCookies;
+  readonly live = (service: string) => liveCount(this.deps.services(service)?.endpoints);
   readonly #plans = new Map<string, ListenerPlan>();
   readonly #options = new WeakMap<Timeouts, Http1Options & Http2ServerOptions>();
   readonly #rateUses = new Map<string, RateUse & { tokens: number }>();

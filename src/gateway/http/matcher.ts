@@ -1,4 +1,5 @@
 import { keptRegex } from '../../base/regex.ts';
+import { type EndpointCondition, eligible } from '../../health/eligible.ts';
 import type { Match, Pattern, Route } from '../../model/route.ts';
 import { AddressSet } from '../listener/address-rules.ts';
 import { NameTree } from './name-tree.ts';
@@ -16,7 +17,17 @@ export type RouteInfo = {
   readonly headers: readonly string[];
   readonly source: string;
   readonly sni: string | undefined;
+  /** How many endpoints of a service can take requests. */
+  readonly live: (service: string) => number;
 };
+
+/** How many endpoints of a list can take requests: the primaries, else the backups. */
+export function liveCount(endpoints: readonly { state: EndpointCondition }[] = []): number {
+  return eligible(
+    endpoints.map(({ state }) => state),
+    { panic: 'none' },
+  ).length;
+}
 
 /** A condition of a route: its words, and whether a request meets it. */
 type Condition = { readonly words: string; readonly holds: (info: RouteInfo) => boolean };
@@ -54,6 +65,13 @@ function headerValues(headers: readonly string[], name: string): string[] {
     }
   }
   return values;
+}
+
+/** The first value of a parameter as it is sent, escapes and all, or undefined. */
+export function queryValue(query: string | undefined, name: string): string | undefined {
+  const prefix = `${name}=`;
+  const pair = query?.split('&').find((one) => one.startsWith(prefix) || one === name);
+  return pair?.slice(prefix.length);
 }
 
 function hostMatches(host: string, pattern: string): boolean {
@@ -105,7 +123,7 @@ function plainConditions(match: PlainMatch): Condition[] {
   return [...placeConditions(match), ...valueConditions(match)];
 }
 
-function placeConditions({ host, path, method, source, sni }: PlainMatch): Condition[] {
+function placeConditions({ host, path, method, source, sni, live }: PlainMatch): Condition[] {
   const conditions: Condition[] = [];
   const add = (words: string, holds: Condition['holds']) => conditions.push({ words, holds });
   if (host) {
@@ -132,6 +150,14 @@ function placeConditions({ host, path, method, source, sni }: PlainMatch): Condi
     add(`sni ${sni.join(' or ')}`, (info) =>
       names.some((name) => hostMatches(info.sni ?? '', name)),
     );
+  }
+  for (const [service, { atLeast = 0, below = Number.POSITIVE_INFINITY }] of Object.entries(
+    live ?? {},
+  )) {
+    add(`live ${service} ${JSON.stringify(live?.[service])}`, (info) => {
+      const count = info.live(service);
+      return count >= atLeast && count < below;
+    });
   }
   return conditions;
 }

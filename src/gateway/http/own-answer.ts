@@ -1,4 +1,4 @@
-import type { HeaderEdits } from '../../model/route.ts';
+import type { ResponseEdits } from '../../model/route.ts';
 import type { RawHeaders, ServerExchange } from '../../net/http-exchange.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import type { TemplateSource } from './edits.ts';
@@ -35,14 +35,14 @@ export function sendOwn(
   account: SessionAccount,
   { status, headers, text }: OwnAnswer,
   listener: ListenerRuntime,
-  edits: HeaderEdits | undefined,
+  edits: readonly ResponseEdits[] | undefined,
   source: TemplateSource,
 ): void {
   const body = Buffer.from(text);
   account.status = status;
   account.bytesOut = body.length;
   addOwnFields(headers, text !== '');
-  editResponse(headers, edits, listener.config.http.serverHeader, source);
+  editResponse(headers, status, edits, listener.config.http.serverHeader, source);
   exchange.respond({ status, headers, length: body.length });
   exchange.write(body);
   exchange.end();

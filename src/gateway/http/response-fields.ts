@@ -1,4 +1,5 @@
-import type { HeaderEdits } from '../../model/route.ts';
+import { isStatusOf } from '../../model/fields.ts';
+import type { ResponseEdits } from '../../model/route.ts';
 import { httpDate } from '../../net/http-date.ts';
 import type { RawHeaders } from '../../net/http-exchange.ts';
 import { editHeaders, removeHeader, type TemplateSource } from './edits.ts';
@@ -7,11 +8,15 @@ import { headerValue } from './matcher.ts';
 /** Changes an answer's fields in place, as route and listener say. */
 export function editResponse(
   headers: RawHeaders,
-  edits: HeaderEdits | undefined,
+  status: number,
+  all: readonly ResponseEdits[] | undefined,
   server: string | undefined,
   source: TemplateSource,
 ): void {
-  editHeaders(headers, edits, source);
+  for (const edits of all ?? []) {
+    const meant = edits.status === undefined || isStatusOf(edits.status, status);
+    if (meant) editHeaders(headers, edits, source);
+  }
   if (server === undefined) return;
   removeHeader(headers, 'server');
   headers.push('server', server);

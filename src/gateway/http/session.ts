@@ -26,7 +26,13 @@ import { refusalOf } from './admission.ts';
 import { Affinity } from './affinity.ts';
 import { outcomeOf, retryCause } from './attempt-outcome.ts';
 import { Attempts } from './attempts.ts';
-import { editHeaders, outgoingRequest, redirectTarget, type TemplateSource } from './edits.ts';
+import {
+  editHeaders,
+  fillTemplate,
+  outgoingRequest,
+  redirectTarget,
+  type TemplateSource,
+} from './edits.ts';
 import { GrpcCall } from './grpc-call.ts';
 import type { ListenerPlan, RoutePlan } from './listener-plan.ts';
 import { type OwnAnswer, refusalAnswer, sendOwn } from './own-answer.ts';
@@ -78,7 +84,12 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
     this.#handler = handler;
     const { head, connection } = exchange;
     this.#client = plan.forwarder.client(head, connection);
-    this.#source = { head, client: this.#client, localPort: connection.local.port };
+    this.#source = {
+      head,
+      client: this.#client,
+      clientPort: connection.client.port,
+      localPort: connection.local.port,
+    };
     this.#account = new SessionAccount(exchange, listener, plan, this.#client, handler.deps);
     this.#grpc = GrpcCall.of(exchange.head);
   }
@@ -99,6 +110,7 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
       headers: head.headers,
       source: this.#client,
       sni: connection.tls?.serverName,
+      live: this.#handler.live,
     };
     this.#route = this.#plan.plan(this.#plan.matcher.match(info));
     this.#account.route = this.#route;
@@ -122,7 +134,7 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
     const { headers } = head;
     const { serverHeader } = this.#listener.config.http;
     const edits = this.#route?.route.headers?.response;
-    editResponse(headers, edits, serverHeader, this.#source);
+    editResponse(headers, head.status, edits, serverHeader, this.#source);
     const encrypted = this.#exchange.connection.tls !== undefined;
     const { endpoint } = this.#account;
     const cookie = endpoint && this.#affinity?.setCookie(endpoint.id, encrypted);
@@ -250,8 +262,9 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
     }
     if (!route.respond) return false;
     const headers = Object.entries(route.respond.headers ?? {}).flat();
-    const { status, file, body } = route.respond;
-    this.#answer({ status, headers, text: file ? this.#listener.file(file) : body });
+    const { status, file, template, body } = route.respond;
+    const own = template === undefined ? body : fillTemplate(template, this.#source);
+    this.#answer({ status, headers, text: file ? this.#listener.file(file) : own });
     return true;
   }
 

@@ -2,16 +2,18 @@ import { hashKey } from '../../balance/hash.ts';
 import type { Split } from '../../model/route.ts';
 import type { BalanceKey } from '../../model/service.ts';
 import type { RequestHead } from '../../net/http-exchange.ts';
-import { headerValue } from './matcher.ts';
+import { headerValue, queryValue } from './matcher.ts';
 import { cookieValue } from './sticky-cookie.ts';
 
 /** The text of a request that keeps it with others of the same; undefined when it has none. */
 export function keyOf(key: BalanceKey, head: RequestHead, client: string): string | undefined {
   if (key === 'source') return client;
   if (key === 'path') return head.path;
-  return 'header' in key
-    ? headerValue(head.headers, key.header)
-    : cookieValue(head.headers, key.cookie);
+  if (key === 'uri') return head.query === undefined ? head.path : `${head.path}?${head.query}`;
+  if ('header' in key) return headerValue(head.headers, key.header);
+  return 'cookie' in key
+    ? cookieValue(head.headers, key.cookie)
+    : queryValue(head.query, key.query);
 }
 
 /**

@@ -24,7 +24,8 @@ export function turnAway(
   const grpc = GrpcCall.of(head);
   const retry = ['retry-after', String(RETRY_AFTER_MS / 1000)];
   const answer = refusalAnswer(503, 'overload', grpc, listener, undefined, retry);
-  const source = { head, client, localPort: connection.local.port };
+  const ports = { clientPort: connection.client.port, localPort: connection.local.port };
+  const source = { head, client, ...ports };
   sendOwn(exchange, account, answer, listener, undefined, source);
   account.grpcStatus = grpc?.statusName;
   account.close('overload');

@@ -41,13 +41,18 @@ export class L4Routes {
   #matcher = new Matcher([]);
   readonly #rules = new WeakMap<CompiledMatch, AddressRules>();
 
-  target(config: Listener, source: string, serverName: string | undefined): L4Target {
+  target(
+    config: Listener,
+    source: string,
+    serverName: string | undefined,
+    live: (service: string) => number,
+  ): L4Target {
     if (this.#config !== config) {
       this.#config = config;
       this.#matcher = l4Matcher(config);
     }
     const none = { method: '', authority: '', path: '', query: undefined, headers: [] };
-    const found = this.#matcher.match({ ...none, source, sni: serverName });
+    const found = this.#matcher.match({ ...none, source, sni: serverName, live });
     if (!found) return { service: config.service, route: undefined };
     const { name, route } = found;
     if (route.access && !this.#rulesOf(found).allows(source)) return 'access';

@@ -4,6 +4,7 @@ import type { ExchangeFailure } from '../../net/http-exchange.ts';
 import { Splice } from '../../net/splice.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
 import { encodeProxyHeader } from '../../wire/proxy-protocol.ts';
+import { liveCount } from '../http/matcher.ts';
 import type { OutcomeClass } from '../ipc.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import { upstreamTls } from '../upstream/pools.ts';
@@ -21,6 +22,7 @@ import { countSession } from './session-counts.ts';
 export class TcpSessions {
   readonly #listener: ListenerRuntime;
   readonly #routes = new L4Routes();
+  readonly #live = (service: string) => liveCount(this.#listener.deps.services(service)?.endpoints);
 
   constructor(listener: ListenerRuntime) {
     this.#listener = listener;
@@ -29,7 +31,7 @@ export class TcpSessions {
   /** Serves a connection whose server name, if it has one, is known. */
   serve(connection: StreamConnection, serverName = connection.tls?.serverName): void {
     const { config } = this.#listener;
-    const target = this.#routes.target(config, connection.client.address, serverName);
+    const target = this.#routes.target(config, connection.client.address, serverName, this.#live);
     if (target === 'access') {
       this.#listener.refused('access', connection.client);
       connection.socket.resetAndDestroy();
@@ -48,7 +50,7 @@ export class TcpSessions {
   /** Whether a connection with this server name has somewhere to go, or is refused by a rule. */
   knows(connection: StreamConnection, serverName: string | undefined): boolean {
     const { config } = this.#listener;
-    const target = this.#routes.target(config, connection.client.address, serverName);
+    const target = this.#routes.target(config, connection.client.address, serverName, this.#live);
     return target === 'access' || target.service !== undefined;
   }
 }

@@ -117,7 +117,8 @@ function guardsOf(scope: Scope, { io, pathOf, findings, place }: Around): Partia
   };
 }
 
-type Edits = NonNullable<NonNullable<RouteInput['headers']>['response']>;
+type Headers = NonNullable<RouteInput['headers']>;
+type Edits = Exclude<NonNullable<Headers['response']>, unknown[]>;
 
 /** `add_header` and `proxy_hide_header` at a place. */
 export function responseEdits(scope: Scope, place: Place, findings: Findings): Edits | undefined {

@@ -11,7 +11,7 @@ import { ExecProbe } from './exec-probe.ts';
 import { GrpcProbe } from './grpc-probe.ts';
 import { judgeHttp } from './http-judge.ts';
 import { failedProbe, type Probe, type ProbeResult, passedProbe } from './probe.ts';
-import { StreamProbe } from './stream-probe.ts';
+import { type Exchange, StreamProbe } from './stream-probe.ts';
 
 /**
  * The check of a service that configures none. For HTTP any answer counts, because a frozen or dead
@@ -106,18 +106,21 @@ export function createProbe(
   }
   if (check.type !== 'send-expect')
     return new StreamProbe({ ...base, send: undefined, judge: undefined });
+  return new StreamProbe({ ...base, ...exchangeOf(check), more: check.more?.map(exchangeOf) });
+}
+
+type Turn = Pick<Extract<HealthCheck, { type: 'send-expect' }>, 'send' | 'expect'>;
+
+function exchangeOf({ send, expect }: Turn): Exchange {
   const wanted =
-    typeof check.expect === 'string'
-      ? readEscapes(check.expect).toString('latin1')
-      : linearRegex(check.expect.regex);
-  return new StreamProbe({
-    ...base,
-    send: check.send === undefined ? undefined : readEscapes(check.send),
+    typeof expect === 'string' ? readEscapes(expect).toString('latin1') : linearRegex(expect.regex);
+  return {
+    send: send === undefined ? undefined : readEscapes(send),
     judge: (received, ended) => {
       const text = received.toString('latin1');
       const found = typeof wanted === 'string' ? text.includes(wanted) : wanted.test(text);
       if (found) return passedProbe('L7OK');
       return ended ? failedProbe('the answer is not what is expected') : undefined;
     },
-  });
+  };
 }

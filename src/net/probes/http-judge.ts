@@ -1,16 +1,9 @@
 import { linearRegex } from '../../base/regex.ts';
+import { isStatusOf } from '../../model/fields.ts';
 import type { HttpHealthCheck } from '../../model/health-check.ts';
 import { BodyDecoder } from '../../wire/http1-body.ts';
 import { parseResponseHead } from '../../wire/http1-head.ts';
 import { failedProbe, type ProbeResult, passedProbe } from './probe.ts';
-
-/** Whether a status is in a list such as `200-399,404`. */
-function statusMatches(status: number, ranges: string): boolean {
-  return ranges.split(',').some((range) => {
-    const [from, to = from] = range.split('-').map(Number);
-    return status >= (from ?? 0) && status <= (to ?? 0);
-  });
-}
 
 function bodyOf(buffer: Buffer, decoder: BodyDecoder): { text: string; complete: boolean } {
   const parts: Buffer[] = [];
@@ -35,7 +28,7 @@ export function judgeHttp(check: Pick<HttpHealthCheck, 'method' | 'expect'>) {
     if (head.kind === 'error') return failedProbe('answer is not HTTP');
     if (head.kind === 'need-more') return undefined;
     const { status, framing } = head.value;
-    if (!statusMatches(status, ranges)) {
+    if (!isStatusOf(ranges, status)) {
       return failedProbe(`status ${status}, expected ${ranges}`, 'L7STS', status);
     }
     if (wanted === undefined) return passedProbe('L7OK', status);

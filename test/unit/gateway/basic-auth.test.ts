@@ -12,6 +12,9 @@ const AUTH = {
     sha: `{SHA256}${createHash('sha256').update('word').digest('base64')}`,
     slow: `{SCRYPT}1024:${salt.toString('base64')}:${scrypt}`,
     broken: '{SCRYPT}3:x:y',
+    apache: '$apr1$saltsalt$Ua.aHJ08K0O47l6WPgqHn0',
+    crypt:
+      '$6$saltsalt$6HmnG.ehEMzgYMK0TCxOBULoMaNQNXyzFOT2qYch1YHPdYIj3P.88UVgCUtiy.ZlNcL02CwzdM1b.zOdo6qf30',
   },
 };
 
@@ -20,7 +23,7 @@ const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;
 test('plain, SHA-256 and scrypt passwords', () => {
   const gate = new PasswordGate();
   const judge = (given: string | undefined) => gate.judge(given, AUTH, 0);
-  for (const right of ['plain:word', 'sha:word', 'slow:slow:word']) {
+  for (const right of ['plain:word', 'sha:word', 'slow:slow:word', 'apache:word', 'crypt:word']) {
     assert.equal(judge(basic(right)), 'authorized', right);
   }
   const wrong = ['plain:', 'plain:words', 'sha:', 'slow:word', 'none:word', 'plain', 'broken:y'];

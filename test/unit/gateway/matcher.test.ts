@@ -30,7 +30,7 @@ const ASKED_PATHS = ['/', '/a', '/a/', '/a/b', '/a/b/c', '//', '//a', '/a//', '/
 
 function request(over: Partial<RouteInfo>): RouteInfo {
   const plain = { method: 'GET', authority: 'a.test', path: '/', query: undefined };
-  return { ...plain, headers: [], source: '127.0.0.1', sni: undefined, ...over };
+  return { ...plain, headers: [], source: '127.0.0.1', sni: undefined, live: () => 1, ...over };
 }
 
 function some<T>(items: T[]): fc.Arbitrary<T[] | undefined> {
@@ -168,6 +168,22 @@ test('a split keeps its weights, keys and what a smaller share had', () => {
   assert.ok(['a', 'b'].includes(splitService({ services: { a: 1, b: 1 } }, undefined) ?? ''));
 });
 
+test('a route can ask how many endpoints of a service are live', () => {
+  const conditions = route.array().parse([
+    { match: { live: { web: { atLeast: 3 } } }, service: 'web' },
+    { match: { live: { web: { atLeast: 1, below: 2 } }, path: '/x' }, service: 'web' },
+    { match: { not: { live: { web: { below: 1 } } } }, service: 'web' },
+  ]);
+  const matcher = new Matcher(conditions);
+  const taken = (count: number, path = '/x') =>
+    matcher.match(request({ path, live: () => count }))?.name;
+  assert.deepEqual(
+    [4, 3, 2, 1, 0].map((count) => taken(count)),
+    ['0', '0', '2', '1', undefined],
+  );
+  assert.equal(taken(1, '/y'), '2');
+});
+
 test('connections: by source from top to bottom, split, and denied', () => {
   const made = (over: object) =>
     listener.parse({ bind: ':80', protocol: 'tcp', service: 'rest', ...over });
@@ -178,7 +194,7 @@ test('connections: by source from top to bottom, split, and denied', () => {
     ],
   });
   const l4 = new L4Routes();
-  const to = (source: string) => l4.target(config, source, undefined);
+  const to = (source: string) => l4.target(config, source, undefined, () => 1);
   assert.deepEqual(to('10.1.1.1'), { service: 'inner', route: '0' });
   assert.equal(to('10.9.1.1'), 'access');
   assert.deepEqual(to('203.0.113.1'), { service: 'rest', route: undefined });

@@ -130,6 +130,24 @@ test('send-expect: escapes are read, an answer is awaited', async (t) => {
   assert.equal((await probe(check({ send: 'x', expect: '+PONG' }), port)).ok, false);
 });
 
+test('send-expect: a conversation of several turns, of which each must come', async (t) => {
+  const role = { value: 'role:master' };
+  const port = await serve(t, (socket) => {
+    socket.on('data', (data) =>
+      socket.write(data.toString() === 'PING\r\n' ? '+PONG' : role.value),
+    );
+  });
+  const more = [
+    { send: 'info\\r\\n', expect: 'role:master' },
+    { send: 'x', expect: 'role' },
+  ];
+  const turns = { send: 'PING\\r\\n', expect: '+PONG', more };
+  const check = healthCheck.parse({ type: 'send-expect', timeout: '300ms', ...turns });
+  assert.equal((await probe(check, port)).ok, true);
+  role.value = 'role:slave';
+  assert.equal((await probe(check, port)).reason, 'no answer in time');
+});
+
 test('exec: judged by exit status, told the endpoint, ended in time', async () => {
   const check = (script: string) =>
     healthCheck.parse({ type: 'exec', timeout: '300ms', command: ['/bin/sh', '-c', script] });
