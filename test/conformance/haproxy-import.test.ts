@@ -12,56 +12,16 @@ import { noHaproxy as skip } from '../support/haproxy.ts';
 import {
   type Ask,
   ask,
-  comparable,
-  type EchoOptions,
   HaproxyLab,
   type Reply,
+  sameAnswers,
+  serveAll,
   servedBy,
+  servedOnlyBy,
+  spread,
 } from '../support/haproxy-lab.ts';
 
 const skipTls = skip || noCertificates();
-
-async function sameAnswers(lab: HaproxyLab, asks: readonly Ask[]): Promise<void> {
-  for (const one of asks) {
-    const { haproxy, sluice } = await lab.both(one);
-    assert.deepEqual(comparable(sluice), comparable(haproxy), JSON.stringify(one));
-  }
-}
-
-/** Who answers `count` requests of each, by name. */
-async function spread(lab: HaproxyLab, one: Ask, count: number) {
-  const served = { haproxy: new Map<string, number>(), sluice: new Map<string, number>() };
-  const note = (map: Map<string, number>, reply: Reply) => {
-    const name = servedBy(reply);
-    map.set(name, (map.get(name) ?? 0) + 1);
-  };
-  for (let sent = 0; sent < count; sent++) {
-    const { haproxy, sluice } = await lab.both(one);
-    note(served.haproxy, haproxy);
-    note(served.sluice, sluice);
-  }
-  const sorted = (map: Map<string, number>) => Object.fromEntries([...map].sort());
-  return { haproxy: sorted(served.haproxy), sluice: sorted(served.sluice) };
-}
-
-/** Both let these servers alone answer. */
-function servedOnlyBy(lab: HaproxyLab, one: Ask, names: readonly string[]): Promise<void> {
-  return eventually(`served by ${names}`, async () => {
-    const { haproxy, sluice } = await spread(lab, one, 2 * names.length + 2);
-    return [haproxy, sluice].every((map) => Object.keys(map).join() === [...names].sort().join());
-  });
-}
-
-async function serveAll(
-  t: TestContext,
-  lab: HaproxyLab,
-  ports: readonly number[],
-  options?: EchoOptions,
-) {
-  const echoes = new Map<number, Awaited<ReturnType<HaproxyLab['serve']>>>();
-  for (const port of ports) echoes.set(port, await lab.serve(t, port, options));
-  return echoes;
-}
 
 /** Certificate and key of example.com in one file, as HAProxy has them. */
 function makeSite(directory: string): string {

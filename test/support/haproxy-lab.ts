@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
@@ -24,6 +25,7 @@ export type Ask = {
   readonly method?: string;
   readonly host?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
   /** Sent as SNI; then it is asked over TLS. */
   readonly serverName?: string;
 };
@@ -46,7 +48,7 @@ function withPorts(text: string, ports: Ports): string {
 
 /** One request to a port of 127.0.0.1; a connection that is refused or cut has status 0. */
 export function ask(port: number, one: Ask): Promise<Reply> {
-  const { path = '/', method = 'GET', host, headers, serverName } = one;
+  const { path = '/', method = 'GET', host, headers, body: sent, serverName } = one;
   const all = { host: host ?? 'www.example.com', ...headers };
   const plain = { host: '127.0.0.1', port, path, method, headers: all, agent: false };
   const options = { ...plain, servername: serverName, rejectUnauthorized: false };
@@ -63,7 +65,7 @@ export function ask(port: number, one: Ask): Promise<Reply> {
       });
     });
     request.on('error', lost);
-    request.end();
+    request.end(sent);
   });
 }
 
@@ -79,6 +81,8 @@ export class Echo {
   readonly #server: http.Server | https.Server;
   readonly #port: number;
   readonly #host: string;
+  /** More fields of its answers. */
+  fields: http.OutgoingHttpHeaders = {};
 
   constructor(name: string, port: number, { host = '127.0.0.1', pem }: EchoOptions = {}) {
     this.#port = port;
@@ -86,7 +90,8 @@ export class Echo {
     const answer: http.RequestListener = ({ method, headers, url = '' }, response) => {
       if (url.startsWith('/slow')) return;
       const status = Number(/^\/status\/(\d+)/.exec(url)?.[1] ?? 200);
-      response.writeHead(status, { 'content-type': 'application/json', 'x-powered-by': 'echo' });
+      const fields = { 'content-type': 'application/json', 'x-powered-by': 'echo' };
+      response.writeHead(status, { ...fields, ...this.fields });
       response.end(JSON.stringify({ name, method, url, headers }));
     };
     this.#server = pem
@@ -126,18 +131,27 @@ export class HaproxyLab {
 
   /**
    * Starts both on copies of a fixture whose ports are others: those from 9000 on and `more` are
-   * servers', all others listen. `prepare` may put files beside it; `alone`: without HAProxy.
+   * servers', all others listen. `prepare` may put files beside it; `alone`: without HAProxy;
+   * `theirs`: the fixture that HAProxy gets, where ours is in words that it no longer takes.
    */
   static async start(
     t: TestContext,
     fixture: string,
-    options: { prepare?: (directory: string) => void; servers?: Ports; alone?: boolean } = {},
+    options: {
+      prepare?: (directory: string) => void;
+      servers?: Ports;
+      alone?: boolean;
+      theirs?: string;
+    } = {},
   ): Promise<HaproxyLab> {
     const directory = mkdtempSync(join(tmpdir(), 'sluice-haproxy-'));
     t.after(() => rmSync(directory, { recursive: true, force: true }));
     cpSync(FIXTURES, directory, { recursive: true });
     options.prepare?.(directory);
-    const text = readFileSync(join(FIXTURES, fixture), 'utf8').replaceAll(HOST_LINES, '');
+    const read = (name: string) =>
+      readFileSync(join(FIXTURES, name), 'utf8').replaceAll(HOST_LINES, '');
+    const text = read(fixture);
+    const texts = { haproxy: read(options.theirs ?? fixture), sluice: text };
     const names = [...new Set(text.match(/(?<=[:,-]|PORT-)\d{4,5}\b/g)?.map(Number))];
     const fixed = options.servers ?? new Map<number, number>();
     const listening = names.filter((port) => port < 9000 && !fixed.has(port));
@@ -146,7 +160,7 @@ export class HaproxyLab {
     const sides = { haproxy: await freshPorts(listening), sluice: await freshPorts(listening) };
     const file = (side: keyof typeof sides) => {
       const path = join(directory, `${side}-${fixture}`);
-      writeFileSync(path, withPorts(text, new Map([...servers, ...sides[side]])));
+      writeFileSync(path, withPorts(texts[side], new Map([...servers, ...sides[side]])));
       return path;
     };
     const env = { CERTS: directory };
@@ -251,4 +265,48 @@ function told(body: string): object {
 /** The name of the server that answered. */
 export function servedBy({ body, status }: Reply): string {
   return body.startsWith('{') ? (JSON.parse(body) as { name: string }).name : `status ${status}`;
+}
+
+/** Both give the same answers, and endpoints the same requests. */
+export async function sameAnswers(lab: HaproxyLab, asks: readonly Ask[]): Promise<void> {
+  for (const one of asks) {
+    const { haproxy, sluice } = await lab.both(one);
+    assert.deepEqual(comparable(sluice), comparable(haproxy), JSON.stringify(one));
+  }
+}
+
+/** Who answers `count` requests of each, by name. */
+export async function spread(lab: HaproxyLab, one: Ask, count: number) {
+  const served = { haproxy: new Map<string, number>(), sluice: new Map<string, number>() };
+  const note = (map: Map<string, number>, reply: Reply) => {
+    const name = servedBy(reply);
+    map.set(name, (map.get(name) ?? 0) + 1);
+  };
+  for (let sent = 0; sent < count; sent++) {
+    const { haproxy, sluice } = await lab.both(one);
+    note(served.haproxy, haproxy);
+    note(served.sluice, sluice);
+  }
+  const sorted = (map: Map<string, number>) => Object.fromEntries([...map].sort());
+  return { haproxy: sorted(served.haproxy), sluice: sorted(served.sluice) };
+}
+
+/** Both let these servers alone answer. */
+export function servedOnlyBy(lab: HaproxyLab, one: Ask, names: readonly string[]): Promise<void> {
+  return eventually(`served by ${names}`, async () => {
+    const { haproxy, sluice } = await spread(lab, one, 2 * names.length + 2);
+    return [haproxy, sluice].every((map) => Object.keys(map).join() === [...names].sort().join());
+  });
+}
+
+/** Servers on ports of the fixture. */
+export async function serveAll(
+  t: TestContext,
+  lab: HaproxyLab,
+  ports: readonly number[],
+  options?: EchoOptions,
+) {
+  const echoes = new Map<number, Awaited<ReturnType<HaproxyLab['serve']>>>();
+  for (const port of ports) echoes.set(port, await lab.serve(t, port, options));
+  return echoes;
 }

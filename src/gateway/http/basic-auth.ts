@@ -38,7 +38,7 @@ function padded(value: Buffer): Buffer {
 /** Passwords of one worker that are computed in a second; the others are told to come again. */
 const MAX_COMPUTED = 5;
 /** After so much time in a second, too. */
-const MAX_COMPUTING_MS = 100;
+const MAX_COMPUTING_MS = 250;
 const MAX_KNOWN = 10_000;
 
 /**

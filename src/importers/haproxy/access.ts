@@ -1,5 +1,5 @@
 import type { GatewayConfigInput } from '../../model/gateway-config.ts';
-import { conjunctions, Inexpressible } from './formula.ts';
+import { type Conjunction, conjunctions, Inexpressible } from './formula.ts';
 import type { ProxySection, Work } from './proxy.ts';
 import { ruleSource } from './rule-source.ts';
 import { splitRule } from './rules.ts';
@@ -13,6 +13,8 @@ export type Admission = {
   readonly access: ListenerInput['access'];
   /** Only connections that begin with a ClientHello. */
   readonly tlsOnly: boolean;
+  /** Most connections of one client at the same time. */
+  readonly maxPerSource: number | undefined;
 };
 
 const RULES = ['tcp-request connection', 'tcp-request session', 'tcp-request content'];
@@ -25,17 +27,19 @@ export function admissionOf(frontend: ProxySection, work: Work): Admission {
   const reader = new AdmissionReader(frontend, work);
   for (const keyword of RULES) reader.read(frontend.statements.all(keyword));
   const { allow, deny } = reader.access;
-  if (!allow && deny.length === 0) return { access: undefined, tlsOnly: reader.tlsOnly };
+  const { tlsOnly, maxPerSource } = reader;
+  if (!allow && deny.length === 0) return { access: undefined, tlsOnly, maxPerSource };
   const access = {
     ...(allow && { allow: [...allow] }),
     ...(deny.length > 0 && { deny: [...deny] }),
   };
-  return { access, tlsOnly: reader.tlsOnly };
+  return { access, tlsOnly, maxPerSource };
 }
 
 class AdmissionReader {
   access: Access = { allow: undefined, deny: [] };
   tlsOnly = false;
+  maxPerSource: number | undefined;
   readonly #frontend: ProxySection;
   readonly #work: Work;
   /** Whom the rules before have let in. */
@@ -67,14 +71,16 @@ class AdmissionReader {
 
   /** Whether the rule decides about everybody who is left. */
   #rule(statement: Statement): boolean {
-    const hello = statement.words.some((word) => /^req[._]ssl_hello_type$/.test(word));
-    if (hello && statement.words.includes('accept')) {
-      this.#tls = true;
-      return false;
-    }
     const read = readRule(statement, this.#frontend, this.#work);
     if (read === undefined) return false;
-    if (read.kind === 'accept') this.#accepted = [...this.#accepted, ...read.source];
+    if (read.kind === 'hello') {
+      if (read.rejectsOthers) this.tlsOnly = true;
+      else this.#tls = true;
+    } else if (read.kind === 'connections') {
+      const why = 'each worker counts for itself, and all connections of the listener';
+      this.#work.reporter.approximated(statement.text, statement.line, why);
+      this.maxPerSource = read.above;
+    } else if (read.kind === 'accept') this.#accepted = [...this.#accepted, ...read.source];
     else if (read.kind === 'end') this.#end(read.rejects);
     else if (this.#accepted.length > 0 || this.#unclear || this.#tls) {
       throw new Inexpressible('it stands after an accept of others');
@@ -101,6 +107,10 @@ function narrowed(access: Access, allow: readonly string[]): Access {
 
 type Rule =
   | { readonly kind: 'accept' | 'reject' | 'rejectOthers'; readonly source: readonly string[] }
+  /** Lets in who begins with a ClientHello, or refuses who does not. */
+  | { readonly kind: 'hello'; readonly rejectsOthers: boolean }
+  /** Refuses a client that has more connections. */
+  | { readonly kind: 'connections'; readonly above: number }
   /** Decides about everybody who is left. */
   | { readonly kind: 'end'; readonly rejects: boolean };
 
@@ -121,6 +131,8 @@ function readRule(statement: Statement, frontend: ProxySection, work: Work): Rul
   const { match = {}, not = [], demands = [] } = first ?? {};
   const bare = Object.keys(match).length === 0 && not.length === 0 && demands.length === 0;
   if (bare) return { kind: 'end', rejects };
+  const asked = cases.length === 1 ? demandRule(cases[0], rejects) : undefined;
+  if (asked) return asked;
   const keys = cases.flatMap((one) => [...Object.keys(one.match), ...one.not.flatMap(Object.keys)]);
   if (keys.some((key) => key !== 'source') || demands.length > 0) {
     throw new Inexpressible('connections are let in by their address only');
@@ -132,4 +144,18 @@ function readRule(statement: Statement, frontend: ProxySection, work: Work): Rul
   }
   const others = not.map((one) => one.source ?? []);
   return { kind: 'rejectOthers', source: others.flat() };
+}
+
+/** What a rule asks of a connection beside its address; undefined: nothing that can be told. */
+function demandRule(one: Conjunction | undefined, rejects: boolean): Rule | undefined {
+  const [asked, ...more] = one?.demands ?? [];
+  if (!one || !asked || more.length > 0 || one.not.length > 0) return undefined;
+  const { demand, negated } = asked;
+  const others = Object.keys(one.match).filter((key) => key !== 'sni').length > 0;
+  if (demand.kind === 'hello' && rejects === negated && !others) {
+    return { kind: 'hello', rejectsOthers: rejects };
+  }
+  const bare = Object.keys(one.match).length === 0;
+  if (demand.kind !== 'connections' || !rejects || negated || !bare) return undefined;
+  return { kind: 'connections', above: demand.above };
 }

@@ -1,4 +1,3 @@
-import { linearRegex, quoted } from '../../base/regex.ts';
 import { isAddress } from '../../model/fields.ts';
 import {
   type Conditions,
@@ -8,6 +7,15 @@ import {
   TRUE,
   type ValuePattern,
 } from './formula.ts';
+import { type MapLookup, mapLookup } from './maps.ts';
+import {
+  type Criterion,
+  comparison,
+  expression,
+  isLinear,
+  literalFits,
+  rangeOf,
+} from './patterns.ts';
 
 /** What a condition can be asked about a listener before any request. */
 export type Situation = {
@@ -27,7 +35,18 @@ export type AclSource = {
   readonly situation: Situation;
   /** The expression that a variable was set to, when that is always so. */
   readonly variable: (name: string) => string | undefined;
+  /** What a variable is set to, rule by rule. */
+  readonly assignments: (name: string) => readonly Assignment[];
+  /** The expression of a capture, by its number. */
+  readonly captured: (slot: number) => string | undefined;
+  /** The condition of the rule that has a counter follow clients; undefined: there is not one. */
+  readonly tracking: (counter: number) => readonly string[] | undefined;
+  /** The service of a backend, or of this section; undefined: there is none. */
+  readonly serviceOf: (backend: string | undefined) => string | undefined;
 };
+
+/** One rule that sets a variable; `condition` are the words after `if` and that word. */
+export type Assignment = { readonly expression: string; readonly condition: readonly string[] };
 
 const METHODS = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'];
 
@@ -89,15 +108,6 @@ function readNamed(name: string, source: AclSource): Formula {
   return PREDEFINED[name] ?? unknown(`there is no acl "${name}"`);
 }
 
-type Criterion = {
-  readonly fetch: string;
-  readonly argument: string;
-  readonly converters: readonly string[];
-  readonly match: string;
-  readonly ignoreCase: boolean;
-  readonly patterns: readonly string[];
-};
-
 const ALIASES: Readonly<Record<string, string>> = {
   'req.hdr': 'hdr',
   'req.fhdr': 'hdr',
@@ -117,12 +127,14 @@ const ALIASES: Readonly<Record<string, string>> = {
 const SUFFIX = /^(.+)_(beg|end|sub|dir|dom|reg|str|len|ip|cnt|found)$/;
 const SUFFIXED = ['path', 'url', 'hdr', 'cook', 'urlp', 'base', 'req_ssl_sni', 'ssl_fc_sni'];
 
+/** A criterion whose patterns may be in files. */
+type Parsed = Omit<Criterion, 'patterns'> & {
+  readonly patterns: readonly (string | { readonly file: string })[];
+};
+
 /** Cuts `hdr_beg(host),lower -i -m end a b` into its parts; a reason when it cannot. */
-function parseCriterion(words: readonly string[], source: AclSource): Criterion | string {
-  const [written = '', ...rest] = words;
-  const variable = /^var\(([\w.]+)\)/.exec(written);
-  const meant = variable && source.variable(variable[1] ?? '');
-  const head = variable && meant ? meant + written.slice(variable[0].length) : written;
+function parseCriterion(words: readonly string[]): Parsed | string {
+  const [head = '', ...rest] = words;
   const shape = /^([\w.]+)(?:\(([^)]*)\))?((?:,[^,]+(?:\([^)]*\))?)*)$/.exec(head);
   if (!shape) return `"${head}" is not understood`;
   let fetch = ALIASES[shape[1] ?? ''] ?? shape[1] ?? '';
@@ -130,18 +142,14 @@ function parseCriterion(words: readonly string[], source: AclSource): Criterion 
   const suffix = SUFFIX.exec(fetch);
   const bare = suffix && (ALIASES[suffix[1] ?? ''] ?? suffix[1] ?? '');
   if (bare && SUFFIXED.includes(bare)) [fetch, match] = [bare, suffix[2] ?? ''];
-  const patterns: string[] = [];
+  const patterns: (string | { readonly file: string })[] = [];
   let ignoreCase = false;
   for (let at = 0; at < rest.length; at++) {
     const word = rest[at] ?? '';
     if (word === '-i') ignoreCase = true;
     else if (word === '-m') match = rest[++at] ?? '';
-    else if (word === '-f') {
-      const path = rest[++at] ?? '';
-      const lines = source.readLines(path);
-      if (!lines) return source.unreadable(`the file ${path}`, path);
-      patterns.push(...lines);
-    } else if (word === '--') {
+    else if (word === '-f') patterns.push({ file: rest[++at] ?? '' });
+    else if (word === '--') {
       patterns.push(...rest.slice(at + 1));
       break;
     } else if (word !== '-n' && word !== '-u') patterns.push(word);
@@ -158,12 +166,98 @@ type Reader = (criterion: Criterion, source: AclSource) => Formula;
 
 /** One criterion with its patterns, of which one must fit. */
 export function readCriterion(words: readonly string[], source: AclSource): Formula {
-  const criterion = parseCriterion(words, source);
+  const [written = '', ...rest] = words;
+  const variable = /^var\(([\w.-]+)\)(.*)$/.exec(written);
+  if (variable) {
+    const [, name = '', converters = ''] = variable;
+    return onVariable(source.assignments(name), converters, rest, source);
+  }
+  const slot = /^capture\.req\.hdr\((\d+)\)(.*)$/.exec(written);
+  const captured = slot && source.captured(Number(slot[1]));
+  if (slot && captured) return readCriterion([captured + (slot[2] ?? ''), ...rest], source);
+  const lookup = mapLookup(written, source);
+  if (typeof lookup === 'string') return unknown(lookup);
+  if (lookup) return onMap(lookup, rest, source);
+  const counted = /^src,table_http_req_rate\(([\w.-]+)\)$/.exec(written)?.[1];
+  if (counted !== undefined) {
+    return readCriterion([`src_http_req_rate(${counted})`, ...rest], source);
+  }
+  const criterion = parseCriterion(words);
   if (typeof criterion === 'string') return unknown(criterion);
+  return readParsed(criterion, source);
+}
+
+function readParsed(parsed: Parsed, source: AclSource): Formula {
+  const patterns: string[] = [];
+  for (const one of parsed.patterns) {
+    if (typeof one === 'string') {
+      patterns.push(one);
+      continue;
+    }
+    const lines = source.readLines(one.file);
+    if (!lines) return unknown(source.unreadable(`the file ${one.file}`, one.file));
+    patterns.push(...lines);
+  }
+  const criterion = { ...parsed, patterns };
   const strange = criterion.converters.find((one) => !CONVERTERS.test(one));
   if (strange !== undefined) return unknown(`the converter ${strange} has no counterpart`);
   const reader = Object.hasOwn(READERS, criterion.fetch) ? READERS[criterion.fetch] : undefined;
   return reader?.(criterion, source) ?? unknown(`routes cannot ask for "${criterion.fetch}"`);
+}
+
+/** What a variable has been set to by the last rule whose condition holds. */
+function onVariable(
+  assignments: readonly Assignment[],
+  converters: string,
+  patterns: readonly string[],
+  source: AclSource,
+): Formula {
+  if (assignments.length === 0) return unknown('no rule sets the variable to what can be told');
+  const set = assignments.map(({ condition }) => conditionOf(condition, source));
+  const parts = assignments.map(({ expression: value }, at): Formula => {
+    const text = literalOf(value);
+    const fits =
+      text === undefined
+        ? readCriterion([value + converters, ...patterns], source)
+        : truthOf(literalFits(text, patterns));
+    const later = set.slice(at + 1).map((part): Formula => ({ kind: 'not', part }));
+    return { kind: 'and', parts: [set[at] ?? TRUE, ...later, fits] };
+  });
+  return parts.length === 1 ? (parts[0] ?? TRUE) : { kind: 'or', parts };
+}
+
+/** A condition by its words, `if` or `unless` first; none always holds. */
+export function conditionOf(words: readonly string[], source: AclSource): Formula {
+  const [word, ...rest] = words;
+  if (word === undefined) return TRUE;
+  const part = readCondition(rest, source);
+  return word === 'if' ? part : { kind: 'not', part };
+}
+
+/** The text of `str(x)`, `int(1)` or `bool(true)`; undefined: it is none of these. */
+export function literalOf(expression: string): string | undefined {
+  const text = /^(?:str|int|bool)\((.*)\)$/.exec(expression)?.[1];
+  return text?.replace(/^(['"])(.*)\1$/, '$2');
+}
+
+function truthOf(fits: boolean | undefined): Formula {
+  return fits === undefined ? unknown(NO_EXPRESSION) : fits ? TRUE : FALSE;
+}
+
+/** Keys whose line has a value that fits. */
+function onMap(lookup: MapLookup, patterns: readonly string[], source: AclSource): Formula {
+  const fits = lookup.lines.map(({ value }) => literalFits(value, patterns));
+  if (fits.includes(undefined)) return unknown(NO_EXPRESSION);
+  const keys = lookup.lines.filter((_, at) => fits[at]).map(({ key }) => key);
+  const all = keys.length === lookup.lines.length;
+  if (!all && lookup.way !== 'str') return unknown('lines of the map with other values overlap');
+  const among = (list: readonly string[]): Formula =>
+    list.length === 0 ? FALSE : readCriterion(lookup.criterion(list), source);
+  const found = among(keys);
+  const rest = lookup.fallback !== undefined && literalFits(lookup.fallback, patterns);
+  if (!rest) return found;
+  const any = among(lookup.lines.map(({ key }) => key));
+  return { kind: 'or', parts: [found, { kind: 'not', part: any }] };
 }
 
 /** What routes can ask, by sample fetch. Source: HAProxy 2.6 manual, section 7.3. */
@@ -187,16 +281,63 @@ const READERS: Readonly<Record<string, Reader>> = {
   dst_port: ({ patterns }, { situation }) => onPort(patterns, situation.ports),
   ssl_fc_sni: (criterion) => onServerName(criterion),
   req_ssl_sni: (criterion) => onServerName(criterion),
+  req_ssl_hello_type: ({ patterns }) =>
+    patterns.join() === '1'
+      ? { kind: 'demand', demand: { kind: 'hello' } }
+      : unknown('only a ClientHello, which is 1, is asked for'),
   req_proto_http: () => TRUE,
   req_len: ({ patterns }) =>
     patterns.join(' ') === 'gt 0' ? TRUE : unknown('req_len is not asked'),
+  nbsrv: ({ argument, patterns }, source) => onLive(argument, patterns, source),
+  status: ({ patterns }) => {
+    const status = CODES.filter((code) => comparison(patterns, code));
+    return status.length > 0 ? conditions({ status }) : unknown('that is no status');
+  },
+  src_conn_cur: (criterion) => onCount('connections', criterion),
+  sc_conn_cur: (criterion) => onCount('connections', criterion),
+  sc0_conn_cur: (criterion) => onCount('connections', criterion),
+  sc1_conn_cur: (criterion) => onCount('connections', criterion),
+  'req.body_size': (criterion) => onCount('body', criterion),
+  'req.body_len': (criterion) => onCount('body', criterion),
+  hdr_val: (criterion) => onLength(criterion),
+  'req.hdr_val': (criterion) => onLength(criterion),
+  http_auth_group: ({ argument, patterns }) => ({
+    kind: 'demand',
+    demand: { kind: 'auth', userlist: argument, groups: patterns },
+  }),
   http_auth: ({ argument }) => ({ kind: 'demand', demand: { kind: 'auth', userlist: argument } }),
-  sc_http_req_rate: (criterion) => onRate(criterion),
-  sc0_http_req_rate: (criterion) => onRate(criterion),
-  sc1_http_req_rate: (criterion) => onRate(criterion),
-  sc2_http_req_rate: (criterion) => onRate(criterion),
-  src_http_req_rate: (criterion) => onRate(criterion),
+  sc_http_req_rate: (criterion, source) => onRate(criterion, source),
+  sc0_http_req_rate: (criterion, source) => onRate(criterion, source),
+  sc1_http_req_rate: (criterion, source) => onRate(criterion, source),
+  sc2_http_req_rate: (criterion, source) => onRate(criterion, source),
+  src_http_req_rate: (criterion, source) => onRate(criterion, source),
 };
+
+/** Every status that there may be. */
+const CODES = Array.from({ length: 500 }, (_, at) => 100 + at);
+
+function onLive(backend: string, patterns: readonly string[], source: AclSource): Formula {
+  const range = rangeOf(patterns);
+  if (!range) return unknown('servers are counted by eq, gt, ge, lt and le');
+  const service = source.serviceOf(backend || undefined);
+  if (service === undefined) return unknown(`"${backend}" has no servers`);
+  if (range.below === undefined && (range.atLeast ?? 0) === 0) return TRUE;
+  return range.below === 0 ? FALSE : conditions({ live: { [service]: range } });
+}
+
+/** A count that a limit can be set to: what is above it. */
+function onCount(kind: 'connections' | 'body', { patterns }: Criterion): Formula {
+  const { atLeast, below } = rangeOf(patterns) ?? {};
+  if (atLeast === undefined || atLeast === 0 || below !== undefined) {
+    return unknown('it can be limited (`gt`, `ge`) only');
+  }
+  return { kind: 'demand', demand: { kind, above: atLeast - 1 } };
+}
+
+function onLength(criterion: Criterion): Formula {
+  if (criterion.argument.toLowerCase() === 'content-length') return onCount('body', criterion);
+  return unknown('the value of a field is no number here');
+}
 
 function conditions(one: Conditions): Formula {
   return { kind: 'conditions', conditions: one };
@@ -205,34 +346,6 @@ function conditions(one: Conditions): Formula {
 function truth(value: boolean, patterns: readonly string[]): Formula {
   const [wanted = '1'] = patterns;
   return value === !['0', 'false', 'no', 'off'].includes(wanted) ? TRUE : FALSE;
-}
-
-/** Whether an expression can be matched in linear time. */
-function isLinear(source: string): boolean {
-  try {
-    linearRegex(source);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The pattern as an expression by its way of matching; undefined: it is no expression. */
-function expression({ match, ignoreCase }: Criterion, pattern: string): string | undefined {
-  const text = quoted(pattern);
-  const shapes: Readonly<Record<string, string>> = {
-    '': `^${text}$`,
-    str: `^${text}$`,
-    beg: `^${text}`,
-    end: `${text}$`,
-    sub: text,
-    dir: `(?:^|/)${quoted(pattern.replaceAll(/^\/|\/$/g, ''))}(?:[/?]|$)`,
-    dom: `(?:^|[./:?])${quoted(pattern.replaceAll(/^\.|\.$/g, ''))}(?:[./:?]|$)`,
-    reg: pattern,
-  };
-  const shape = Object.hasOwn(shapes, match) ? shapes[match] : undefined;
-  const whole = shape !== undefined && ignoreCase ? `(?i)${shape}` : shape;
-  return whole !== undefined && isLinear(whole) ? whole : undefined;
 }
 
 const NO_EXPRESSION = 'the pattern cannot be matched in linear time, or not in this way';
@@ -292,21 +405,6 @@ function onPort(patterns: readonly string[], ports: readonly number[]): Formula 
   return unknown('the listener has several ports; routes cannot ask for them');
 }
 
-/** Whether a number meets `80 443`, `gt 1024` or `1:99`; undefined: not understood. */
-function comparison([first = '', ...rest]: readonly string[], value: number): boolean | undefined {
-  const operators: Readonly<Record<string, (limit: number) => boolean>> = {
-    eq: (limit) => value === limit,
-    gt: (limit) => value > limit,
-    ge: (limit) => value >= limit,
-    lt: (limit) => value < limit,
-    le: (limit) => value <= limit,
-  };
-  const operator = Object.hasOwn(operators, first) ? operators[first] : undefined;
-  if (operator) return operator(Number(rest[0]));
-  const ranges = [first, ...rest].map((one) => one.split(':').map(Number));
-  return ranges.some(([from = 0, to = from]) => value >= from && value <= to);
-}
-
 function onServerName({ match, patterns }: Criterion): Formula {
   if (match === '' || match === 'str') return conditions({ sni: patterns });
   const suffixes = match === 'end' && patterns.every((one) => one.startsWith('.'));
@@ -363,12 +461,20 @@ function onValue(kind: 'header' | 'cookie' | 'query', criterion: Criterion): For
   return isLinear(regex) ? value({ regex: flags + regex }) : unknown(NO_EXPRESSION);
 }
 
-function onRate({ fetch, argument, patterns }: Criterion): Formula {
-  const [operator = '', limit = ''] = patterns;
-  if (!/^g[te]$/.test(operator) || !/^\d+$/.test(limit)) {
+function onRate({ fetch, argument, patterns }: Criterion, source: AclSource): Formula {
+  const { atLeast, below } = rangeOf(patterns) ?? {};
+  if (atLeast === undefined || below !== undefined || !/^g[te]$/.test(patterns[0] ?? '')) {
     return unknown('a rate can be limited (`gt`, `ge`) only');
   }
-  const above = Number(limit) - (operator === 'ge' ? 1 : 0);
-  const table = fetch.startsWith('src_') ? argument : undefined;
-  return { kind: 'demand', demand: { kind: 'rate', above, table: table || undefined } };
+  const above = atLeast - 1;
+  const rate = (table: string | undefined, counter: number | undefined): Formula => ({
+    kind: 'demand',
+    demand: { kind: 'rate', above, table, counter },
+  });
+  if (fetch.startsWith('src_')) return rate(argument || undefined, undefined);
+  const [, fixed = argument.split(',')[0]] = /^sc(\d)_/.exec(fetch) ?? [];
+  const counter = Number(fixed || 0);
+  const tracked = source.tracking(counter);
+  if (!tracked) return unknown('what it counts is not known: a table and a track rule');
+  return { kind: 'and', parts: [conditionOf(tracked, source), rate(undefined, counter)] };
 }

@@ -1,5 +1,7 @@
+import { isStatusOf } from '../../model/fields.ts';
 import type { GatewayConfigInput } from '../../model/gateway-config.ts';
 import type { Options } from './options.ts';
+import { rangesOf } from './patterns.ts';
 import type { ProxySection, Work } from './proxy.ts';
 import type { Statement } from './sections.ts';
 import { compact, duration, parseCount, parseTime } from './values.ts';
@@ -7,6 +9,7 @@ import { compact, duration, parseCount, parseTime } from './values.ts';
 export type ServiceInput = NonNullable<GatewayConfigInput['services']>[string];
 export type HealthInput = NonNullable<ServiceInput['health']>;
 
+const CODES = Array.from({ length: 500 }, (_, at) => 100 + at);
 const DEFAULT_INTERVAL_MS = 2000;
 
 /** Where the check of a backend's servers goes, and how it is made. */
@@ -135,7 +138,12 @@ function expected({ words, text, line }: Statement, work: Work): object | undefi
   const [kind, value = ''] = [words[at], words.slice(at + 1).join(' ')];
   const ranges = kind === 'rstatus' ? statusesOf(value) : value.replaceAll(/\s/g, '');
   const fits = /^\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*$/.test(ranges ?? '');
-  if (words.includes('!') || at < 0 || (kind?.endsWith('status') && !fits)) {
+  const negated = words.includes('!');
+  if (negated && kind?.endsWith('status') && fits) {
+    const others = CODES.filter((code) => !isStatusOf(ranges ?? '', code));
+    return { status: rangesOf(others) };
+  }
+  if (negated || at < 0 || (kind?.endsWith('status') && !fits)) {
     work.reporter.unsupported(text, line, 'a status or a text is expected, not anything but one');
     return undefined;
   }
@@ -151,38 +159,61 @@ function statusesOf(source: string): string | undefined {
   } catch {
     return undefined;
   }
-  const ranges: { from: number; to: number }[] = [];
-  for (let code = 100; code < 600; code++) {
-    const last = ranges.at(-1);
-    if (!regex.test(String(code))) continue;
-    if (last?.to === code - 1) last.to = code;
-    else ranges.push({ from: code, to: code });
-  }
-  return ranges.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`)).join(',');
+  return rangesOf(CODES.filter((code) => regex.test(String(code))));
 }
 
-/** The first thing that is sent and the first that is expected; a check has one of each. */
+type Turn = { readonly send?: string; readonly expect: string | { readonly regex: string } };
+
+/** What is sent and expected in turns; several texts that are sent in a row are one. */
 function tcpProbe({ statements }: ProxySection, encrypted: boolean, work: Work): Probe {
-  const [send, ...sends] = statements.all('tcp-check send');
-  const [expect, ...expects] = statements.all('tcp-check expect');
-  const port = statements.last('tcp-check connect')?.words ?? [];
-  const own = port.includes('port') ? { port: Number(port[port.indexOf('port') + 1]) } : {};
-  for (const { text, line } of [...sends, ...expects]) {
-    work.reporter.approximated(text, line, 'a check sends once and expects once');
+  const [connect, ...others] = statements.all('tcp-check connect');
+  for (const { text, line } of others) {
+    work.reporter.approximated(text, line, 'a check connects once');
   }
-  if (!expect) return { type: encrypted ? 'tls' : 'tcp', ...own };
-  const words = expect.words.slice(2);
-  const at = words.findIndex((word) => /^r?string$/.test(word));
-  const value = words.slice(at + 1).join(' ');
-  if (at < 0 || words.includes('!')) {
-    work.reporter.unsupported(expect.text, expect.line, 'a text is expected');
-    return { type: 'tcp', ...own };
+  const port = connect?.words.indexOf('port') ?? -1;
+  const own = port > 0 ? { port: Number(connect?.words[port + 1]) } : {};
+  const turns: Turn[] = [];
+  let sent = '';
+  for (const statement of statements.all(...TALK)) {
+    if (statement.words[1]?.startsWith('send')) {
+      sent += sentText(statement);
+      continue;
+    }
+    const expect = expectedText(statement);
+    if (expect === undefined) {
+      const why = 'a text is expected: no connection check says so';
+      work.reporter.unsupported(statement.text, statement.line, why);
+      return { type: 'tcp', ...own };
+    }
+    turns.push(sent === '' ? { expect } : { send: sent, expect });
+    sent = '';
   }
-  const text = send?.words.slice(2).join(' ');
-  return {
-    type: 'send-expect',
-    ...own,
-    ...(text !== undefined && { send: text.replaceAll('\r', '\\r').replaceAll('\n', '\\n') }),
-    expect: words[at] === 'rstring' ? { regex: value } : value,
-  };
+  const [first, ...more] = turns;
+  if (!first) return { type: encrypted ? 'tls' : 'tcp', ...own };
+  return { type: 'send-expect', ...own, ...first, ...(more.length > 0 && { more }) };
+}
+
+const TALK = [
+  ...['tcp-check send', 'tcp-check send-lf', 'tcp-check send-binary', 'tcp-check expect'],
+];
+
+function sentText({ words }: Statement): string {
+  const [, kind, first = ''] = words;
+  if (kind === 'send-binary') return escapedBytes(first);
+  const end = words.indexOf('comment');
+  const text = words.slice(2, end < 0 ? undefined : end).join(' ');
+  return text.replaceAll('\\', '\\x5c').replaceAll('\r', '\\r').replaceAll('\n', '\\n');
+}
+
+function escapedBytes(hex: string): string {
+  return hex.replaceAll(/[0-9a-f]{2}/gi, '\\x$&');
+}
+
+function expectedText({ words }: Statement): Turn['expect'] | undefined {
+  const at = words.findIndex((word) => /^(r?string|binary)$/.test(word));
+  const end = words.indexOf('comment', at);
+  const value = words.slice(at + 1, end < 0 ? undefined : end).join(' ');
+  if (at < 0 || words.includes('!')) return undefined;
+  if (words[at] === 'binary') return escapedBytes(value);
+  return words[at] === 'rstring' ? { regex: value } : value;
 }

@@ -128,8 +128,10 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     'http-check expect': '`health.expect`',
     'http-check connect': '`health.port`, `health.type`',
     'tcp-check connect': '`health.port`',
-    'tcp-check send': '`health.send`',
-    'tcp-check expect': '`health.expect`',
+    'tcp-check send': '`health.send`, `health.more`',
+    'tcp-check send-lf': '`health.send`, `health.more`',
+    'tcp-check send-binary': '`health.send`, `health.more`',
+    'tcp-check expect': '`health.expect`, `health.more`',
     'option forwardfor': '`forwarded.headers: [x-forwarded-for]`, joined to one list',
     'option dontlognull': 'always so',
     'option httplog': '`log.access.format: httplog`',
@@ -140,6 +142,8 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     'option abortonclose': 'always so',
     'option log-health-checks': 'changes of health are always logged',
     'monitor-uri': 'a route that answers 200',
+    'monitor fail': 'a route before it that answers 503',
+    'unique-id-header': '`headers.request` of routes, with `{requestId}`',
     redirect: '`redirect` of a route',
     'http-request':
       'routes and their `headers`, `rewrite`, `respond`, `redirect`, `basicAuth`, `rateLimit`',
@@ -187,6 +191,7 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     'log-tag': 'lines of the log have no tag',
     'http-check comment': 'a remark',
     'tcp-check comment': 'a remark',
+    'unique-id-format': '`{requestId}` has 32 hex digits, whatever is asked for',
     'capture request header': 'only the log would tell it',
     'capture response header': 'only the log would tell it',
     'capture cookie': 'only the log would tell it',
@@ -221,21 +226,26 @@ export const PROXY_DIRECTIVES: readonly Directive[] = [
     NO_COUNTERPART,
     `dispatch, email-alert, errorloc, errorloc302, errorloc303, force-persist, filter
     http-check disable-on-404, http-check set-var, http-check unset-var, http-send-name-header
-    ignore-persist, monitor fail, option external-check, external-check command
+    ignore-persist, option external-check, external-check command
     external-check path, option spop-check, option originalto, option transparent, transparent
     option http-use-proxy-header, option http_proxy, persist rdp-cookie, source, stick match
-    stick store-request, stick store-response, tcp-check send-lf, tcp-check send-binary
+    stick store-request, stick store-response
     tcp-check send-binary-lf, tcp-check set-var, tcp-check unset-var, tcp-response content
-    tcp-response inspect-delay, unique-id-format, unique-id-header, use-fcgi-app, use-server
+    tcp-response inspect-delay, use-fcgi-app, use-server
     stats http-request, guid, option use-small-buffers, log-steps, hash-preserve-affinity,
     persist, force-be-switch, option http-drop-request-trailers
     option http-drop-response-trailers`,
   ),
   ...all(
+    'translated',
+    'as the `http-request` or `http-response` rule that took its place in HAProxy',
+    'reqadd, reqdel, reqidel, reqrep, reqirep, rspadd, rspdel, rspidel, rsprep, rspirep, block',
+  ),
+  ...all(
     'unsupported',
     'was removed from HAProxy; `http-request` and `http-response` say the same',
-    `reqadd, reqallow, reqdel, reqdeny, reqiallow, reqidel, reqideny, reqipass, reqirep, reqitarpit
-    reqpass, reqrep, reqtarpit, rspadd, rspdel, rspdeny, rspidel, rspideny, rspirep, rsprep, block`,
+    `reqallow, reqdeny, reqiallow, reqideny, reqipass, reqitarpit, reqpass, reqtarpit, rspdeny
+    rspideny`,
   ),
 ];
 

@@ -13,12 +13,32 @@ export type Conditions = {
   readonly header?: Readonly<Record<string, ValuePattern>>;
   readonly query?: Readonly<Record<string, ValuePattern>>;
   readonly cookie?: Readonly<Record<string, ValuePattern>>;
+  /** By service. */
+  readonly live?: Readonly<Record<string, LiveRange>>;
+  /** Of the answer: only rules on answers may ask for it. */
+  readonly status?: readonly number[];
 };
+
+/** How many endpoints are live. */
+export type LiveRange = { readonly atLeast?: number; readonly below?: number };
 
 /** What only admission can ask of a request. */
 export type Demand =
-  | { readonly kind: 'auth'; readonly userlist: string }
-  | { readonly kind: 'rate'; readonly above: number; readonly table: string | undefined };
+  /** With groups: users of one of them. */
+  | { readonly kind: 'auth'; readonly userlist: string; readonly groups?: readonly string[] }
+  /** Connections that a client has at the same time. */
+  | { readonly kind: 'connections'; readonly above: number }
+  /** A connection that begins with a ClientHello. */
+  | { readonly kind: 'hello' }
+  /** Bytes of a body. */
+  | { readonly kind: 'body'; readonly above: number }
+  | {
+      readonly kind: 'rate';
+      readonly above: number;
+      readonly table: string | undefined;
+      /** Of `track-sc0` and so on; undefined: by the client's address. */
+      readonly counter: number | undefined;
+    };
 
 /** A condition of a rule. */
 export type Formula =
@@ -70,6 +90,17 @@ export function conjunctions(formula: Formula, negated = false): Conjunction[] {
   }
 }
 
+/** A conjunction as a formula again. */
+export function formulaOf({ match, not, demands }: Conjunction): Formula {
+  const plain = (conditions: Conditions): Formula => ({ kind: 'conditions', conditions });
+  const asked = demands.map(({ demand, negated }): Formula => {
+    const part: Formula = { kind: 'demand', demand };
+    return negated ? { kind: 'not', part } : part;
+  });
+  const refused = not.map((one): Formula => ({ kind: 'not', part: plain(one) }));
+  return { kind: 'and', parts: [plain(match), ...refused, ...asked] };
+}
+
 function literal(conditions: Conditions, negated: boolean): Conjunction {
   return negated ? { ...ALWAYS, not: [conditions] } : { ...ALWAYS, match: conditions };
 }
@@ -115,15 +146,39 @@ function merge(a: Conditions, b: Conditions): Conditions | undefined {
   const method = list(a.method, b.method, common);
   const source = list(a.source, b.source, sameBlocks);
   const sni = list(a.sni, b.sni, common);
-  if ([host, path, method, source, sni].some((one) => one?.length === 0)) return undefined;
+  const status = list(a.status, b.status, common);
+  const live = mergeLive(a.live, b.live);
+  if ([host, path, method, source, sni, status].some((one) => one?.length === 0)) return undefined;
+  if (live === 'never') return undefined;
   return {
     ...(host && { host }),
     ...(path && { path }),
     ...(method && { method }),
     ...(source && { source }),
     ...(sni && { sni }),
+    ...(status && { status }),
+    ...(live && { live }),
     ...mergeValues(a, b),
   };
+}
+
+function mergeLive(
+  a: Conditions['live'],
+  b: Conditions['live'],
+): Conditions['live'] | 'never' | undefined {
+  if (!a || !b) return a ?? b;
+  const result: Record<string, LiveRange> = { ...a };
+  for (const [service, range] of Object.entries(b)) {
+    const other = result[service] ?? {};
+    const atLeast = Math.max(range.atLeast ?? 0, other.atLeast ?? 0);
+    const below = Math.min(range.below ?? Number.MAX_VALUE, other.below ?? Number.MAX_VALUE);
+    if (atLeast >= below) return 'never';
+    result[service] = {
+      ...(atLeast > 0 && { atLeast }),
+      ...(below < Number.MAX_VALUE && { below }),
+    };
+  }
+  return result;
 }
 
 type Join<T> = (one: readonly T[], other: readonly T[]) => readonly T[];
@@ -179,6 +234,7 @@ function intersection(a: Expression, b: Expression): Expression | undefined {
     const [short, long] = startA.length < startB.length ? [startA, startB] : [startB, startA];
     return long.startsWith(short) ? (long === startA ? a : b) : undefined;
   }
+  if (startsApart(a, b)) return undefined;
   // A start and what comes after it are one expression.
   const start = startA ?? startB;
   const after = startA === undefined ? a : b;
@@ -186,6 +242,25 @@ function intersection(a: Expression, b: Expression): Expression | undefined {
     return { regex: `^${quoted(start)}.*(?:${after.regex})` };
   }
   throw new Inexpressible('two conditions on one path or host cannot be one');
+}
+
+/** Whether no text can begin as both ask. */
+function startsApart(a: Expression, b: Expression): boolean {
+  const [left, right] = [a, b].map((one) => {
+    const bare = typeof one === 'string' ? one : { regex: one.regex.replace('(?i)', '') };
+    const sensitive = typeof one === 'string' || !one.regex.startsWith('(?i)');
+    return { text: startText(bare), sensitive };
+  });
+  if (left?.text === undefined || right?.text === undefined) return false;
+  const lower = left.sensitive && right.sensitive ? (text: string) => text : lowered;
+  const [short = '', long = ''] = [lower(left.text), lower(right.text)].sort(
+    (one, other) => one.length - other.length,
+  );
+  return !long.startsWith(short);
+}
+
+function lowered(text: string): string {
+  return text.toLowerCase();
 }
 
 const LITERAL_START = /^\^((?:[^\\^$.*+?()[\]{}|]|\\[^\w\s])*)$/;

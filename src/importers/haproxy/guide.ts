@@ -47,6 +47,8 @@ what HAProxy would refuse, too.
 - \`server-template\` asks the name server of its \`resolvers\`. Docker's, 127.0.0.11, answers
   in containers only; on the host itself take \`discover: { tasks }\` or \`discover: { cluster
   }\`.
+- Rules on answers are carried out on refusals of the gateway itself, too.
+- Requests without the field or parameter that is hashed go by the client's address.
 - \`path_beg /api\` takes \`/apix\` as well, which is written \`/api*\`; you may mean
   \`/api/*\`.
 
@@ -64,10 +66,16 @@ what HAProxy would refuse, too.
 | \`src\` | \`match.source\` |
 | \`req.ssl_sni\`, \`ssl_fc_sni\` | \`match.sni\` |
 | \`ssl_fc\`, \`dst_port\` | settled for each listener |
-| \`http_auth(LIST)\` with \`http-request auth\` | \`basicAuth\` |
-| \`sc_http_req_rate(N)\`, \`src_http_req_rate\` with \`deny\` | \`rateLimit\` |
-| \`var(NAME)\` that one rule without condition sets | what it was set to |
-| \`nbsrv\`, \`sc_*\` of other counts, \`hdr_ip\`, \`rand\`, Lua | not asked |
+| \`http_auth(LIST)\`, \`http_auth_group(LIST)\` with \`http-request auth\` | \`basicAuth\`; hashes of crypt(3) are kept |
+| \`sc_http_req_rate(N)\`, \`src_http_req_rate\` with \`deny\` | \`rateLimit\` with its \`status\` |
+| \`sc_conn_cur\`, \`src_conn_cur\` with \`tcp-request … reject\` | \`limits.maxConnectionsPerSource\` |
+| \`req.body_size\`, \`hdr_val(content-length)\` with \`deny\` | \`maxBodyBytes\` |
+| \`nbsrv(BACKEND)\` | \`match.live\` |
+| \`status\` in \`http-response\` rules | \`status\` of \`headers.response\` |
+| \`var(NAME)\` | what the last rule that holds sets it to, for texts and samples above |
+| \`capture.req.hdr(N)\` | the field that is captured |
+| \`map(FILE)\` and \`map_beg\`, \`_end\`, \`_dom\`, \`_sub\`, \`_dir\`, \`_reg\`, \`_ip\` | its lines, as conditions, backends and redirects |
+| other counts of \`sc_*\`, queues, \`hdr_ip\`, \`rand\`, certificates of clients, Lua | not asked |
 
 \`-i\`, \`-m\`, \`-f FILE\`, \`!\`, \`or\` and named ACLs work as before.
 Expressions are RE2: without back references and look-around.

@@ -48,8 +48,8 @@ function reportSupport(sections: readonly Section[], reporter: Reporter): void {
     for (const { text, line, words } of statements) {
       const [first = ''] = words;
       if (kind === 'userlist') {
-        if (first === 'user') reporter.translated(text, line);
-        else reporter.unsupported(text, line, 'users have no groups');
+        if (first === 'user' || first === 'group') reporter.translated(text, line);
+        else reporter.error(text, line, 'is no keyword of a userlist');
       }
       if (kind === 'http-errors') {
         if (first === 'errorfile') reporter.translated(text, line);

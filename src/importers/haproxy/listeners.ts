@@ -7,7 +7,7 @@ import type { ProxySection, Work } from './proxy.ts';
 import { compileRoutes, type Routing } from './routes.ts';
 import type { Statement } from './sections.ts';
 import { listenerTls } from './tls.ts';
-import { compact, duration, isEmpty, parseCount, parseTime } from './values.ts';
+import { compact, duration, forwardedField, isEmpty, parseCount, parseTime } from './values.ts';
 
 export type ListenerInput = NonNullable<GatewayConfigInput['listeners']>[string];
 
@@ -133,7 +133,7 @@ function listenerOf(
   const { mode, statements } = frontend;
   const http = mode === 'http';
   const encrypted = options.has('ssl');
-  const { access, tlsOnly } = admissionOf(frontend, work);
+  const { access, tlsOnly, maxPerSource } = admissionOf(frontend, work);
   const byName = tlsOnly || routes.some(({ match }) => match?.sni !== undefined);
   const plain = byName ? 'tls-passthrough' : 'tcp';
   const protocol = http ? (encrypted ? 'https' : 'http') : encrypted ? 'tls' : plain;
@@ -147,7 +147,7 @@ function listenerOf(
     ...(options.has('accept-proxy') && { acceptProxy: { from: EVERYBODY } }),
     ...(http && { forwarded: forwardedOf(frontend, work) }),
     ...(access && { access }),
-    ...limitsOf(frontend, options, work),
+    ...limitsOf(frontend, options, maxPerSource, work),
     ...timeoutsOf(frontend, work),
     ...(http && { http: { underscoreHeaders: 'allow', encodedSlashes: 'keep' } as const }),
     ...(!isEmpty(pages) && { errorPages: pages }),
@@ -164,22 +164,15 @@ function forwardedOf(frontend: ProxySection, work: Work): NonNullable<ListenerIn
   if (!statement) return { claims: 'keep', headers: [] };
   const { words, text, line } = statement;
   const except = words.includes('except') ? words[words.indexOf('except') + 1] : undefined;
-  const header = words.includes('header') ? words[words.indexOf('header') + 1] : undefined;
   if (words.includes('if-none')) {
     work.reporter.approximated(text, line, 'the address is added whether or not one is there');
   }
   if (except !== undefined) {
     work.reporter.approximated(text, line, `what ${except} says is believed, and added to`);
   }
-  const name = (header ?? 'x-forwarded-for').toLowerCase();
-  if (name !== 'x-forwarded-for' && name !== 'x-real-ip') {
-    work.reporter.unsupported(
-      text,
-      line,
-      `the address is sent as x-forwarded-for or x-real-ip only`,
-    );
-    return { claims: 'keep', headers: [] };
-  }
+  const name = forwardedField(words);
+  // Routes add it under another name.
+  if (name !== 'x-forwarded-for' && name !== 'x-real-ip') return { claims: 'keep', headers: [] };
   return { ...(except && { trust: [except] }), claims: 'keep', headers: [name] };
 }
 
@@ -193,12 +186,18 @@ export function backendsOf(
   return proxies.filter((one) => one.kind !== 'frontend' && names.includes(one.name));
 }
 
-function limitsOf({ statements }: ProxySection, options: Options, { global }: Work): object {
+function limitsOf(
+  { statements }: ProxySection,
+  options: Options,
+  maxConnectionsPerSource: number | undefined,
+  { global }: Work,
+): object {
   const maxConnections =
     parseCount(statements.words('maxconn')[0]) ||
     parseCount(options.get('maxconn')) ||
     parseCount(global.words('maxconn')[0]);
-  return maxConnections ? { limits: { maxConnections } } : {};
+  const limits = compact({ maxConnections: maxConnections || undefined, maxConnectionsPerSource });
+  return isEmpty(limits) ? {} : { limits };
 }
 
 /** Deadlines of clients; a session of TCP ends by the shorter of both sides. */

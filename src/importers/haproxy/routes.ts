@@ -7,13 +7,17 @@ import {
   type Conjunction,
   conjunctions,
   type Demand,
+  type Formula,
   Inexpressible,
+  TRUE,
 } from './formula.ts';
+import { modernRule, OLD_REQUEST, OLD_RESPONSE } from './legacy.ts';
 import type { ProxySection, Work } from './proxy.ts';
 import { ruleSource } from './rule-source.ts';
 import {
   type Edits,
   type Ending,
+  editFields,
   type FieldEdits,
   NO_EDITS,
   type RouteInput,
@@ -24,7 +28,7 @@ import {
 import type { Statement } from './sections.ts';
 import { statsSteps } from './stats.ts';
 import { readUseBackend } from './use-backend.ts';
-import { isEmpty } from './values.ts';
+import { forwardedField, isEmpty, KNOWN_FORWARDS } from './values.ts';
 
 /** Routes of one listener at most; more come from conditions that multiply. */
 const MAX_ROUTES = 2000;
@@ -65,8 +69,7 @@ class RouteCompiler {
   }
 
   run(): Routing {
-    const steps = [...this.#stepsOf(this.#frontend), ...this.#choices()];
-    this.#monitor();
+    const steps = [...this.#monitor(), ...this.#stepsOf(this.#frontend), ...this.#choices()];
     this.#walk(steps, 0, ALWAYS, NO_EDITS, (guard, edits) => this.#default(guard, edits));
     const last = this.#routes.at(-1);
     const bare = last && Object.keys(last).every((key) => key === 'service');
@@ -74,12 +77,46 @@ class RouteCompiler {
     return { routes: this.#routes.slice(0, -1), service: last.service };
   }
 
-  #monitor(): void {
-    const [path] = this.#frontend.statements.words('monitor-uri');
-    if (path === undefined || this.#frontend.mode !== 'http') return;
+  /** The answers to `monitor-uri`: bad ones while a `monitor fail` holds, else good ones. */
+  #monitor(): Step[] {
+    const { statements, mode } = this.#frontend;
+    const statement = statements.last('monitor-uri');
+    const [, path] = statement?.words ?? [];
+    if (!statement || path === undefined || mode !== 'http') return [];
+    const source = this.#source(this.#frontend);
+    const asked: Formula = { kind: 'conditions', conditions: { path: [path] } };
+    const steps: Step[] = [];
+    for (const fail of statements.all('monitor fail')) {
+      const reader = (): Step => {
+        const { condition } = splitRule(fail.words.slice(2), source);
+        const end = { respond: statusAnswer(503, source) };
+        const both: Formula = { kind: 'and', parts: [asked, condition] };
+        return { statement: fail, condition: both, kind: 'end', end };
+      };
+      this.#read(fail, reader, steps);
+    }
     const body = '<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n';
     const headers = { 'content-type': 'text/html', 'cache-control': 'no-cache' };
-    this.#routes.push({ match: { path: [path] }, respond: { status: 200, body, headers } });
+    const end = { respond: { status: 200, body, headers } };
+    return [...steps, { statement, condition: asked, kind: 'end', end }];
+  }
+
+  /** What rules of a section are read with; what a frontend has set, its backends know. */
+  #source(proxy: ProxySection): RuleSource {
+    const own = ruleSource(proxy, this.#target);
+    if (proxy === this.#frontend) return own;
+    const outer = ruleSource(this.#frontend, this.#target);
+    return {
+      ...own,
+      variable: (name) => own.variable(name) ?? outer.variable(name),
+      assignments: (name) => {
+        const inner = own.assignments(name);
+        return inner.length > 0 ? inner : outer.assignments(name);
+      },
+      captured: (slot) => outer.captured(slot) ?? own.captured(slot),
+      tracking: (counter) => own.tracking(counter) ?? outer.tracking(counter),
+      rate: (demand) => own.rate(demand) ?? outer.rate(demand),
+    };
   }
 
   /** What a section's own rules do, in the order in which HAProxy asks them. */
@@ -89,13 +126,17 @@ class RouteCompiler {
     const { statements, mode } = proxy;
     const steps: Step[] = [];
     if (mode === 'http') {
-      const source = ruleSource(proxy, this.#target);
+      const source = this.#source(proxy);
       const read = (list: Statement[], reader: ReadStep) => {
-        for (const statement of list) this.#read(statement, () => reader(statement, source), steps);
+        for (const one of list.map(modernRule)) {
+          this.#read(one, () => reader(one, source), steps);
+        }
       };
+      steps.push(...addedFields(proxy));
       // Before what may end a request, so that every answer has them.
-      read(statements.all('http-response', 'http-after-response'), responseStep);
-      read(statements.all('http-request'), requestStep);
+      read(statements.all('http-response', 'http-after-response', ...OLD_RESPONSE), responseStep);
+      read(statements.all('http-request', ...OLD_REQUEST), requestStep);
+      apart(steps);
       read(statements.all('redirect'), redirectStep);
       this.#readAll(proxy, () => statsSteps(proxy, source), steps);
     }
@@ -111,12 +152,15 @@ class RouteCompiler {
     }
   }
 
-  #read(statement: Statement, read: () => Step | undefined, steps: Step[]): void {
+  #read(statement: Statement, read: () => Step | readonly Step[] | undefined, steps: Step[]): void {
     try {
-      const step = read();
-      if (!step) return;
-      conjunctions(step.condition);
-      steps.push(step);
+      const made = [read() ?? []].flat();
+      for (const step of made) {
+        if (conjunctions(step.condition).some(asksStatus)) {
+          throw new Inexpressible('the answer is not known yet');
+        }
+      }
+      steps.push(...made);
     } catch (error) {
       this.#leaveOut(statement, error);
     }
@@ -130,7 +174,7 @@ class RouteCompiler {
 
   #choices(): Step[] {
     const steps: Step[] = [];
-    const source = ruleSource(this.#frontend, this.#target);
+    const source = this.#source(this.#frontend);
     for (const statement of this.#frontend.statements.all('use_backend')) {
       try {
         const { words, condition } = splitRule(statement.words.slice(1), source);
@@ -180,7 +224,7 @@ class RouteCompiler {
       const rest = pages && !isEmpty(pages) ? { ...edits.rest, errorPages: pages } : edits.rest;
       this.#push(guard, { ...edits, rest }, { service });
     } else if (http) {
-      const { page } = ruleSource(section, this.#target);
+      const { page } = this.#source(section);
       this.#push(guard, edits, { respond: statusAnswer(503, { page }) });
     }
   }
@@ -237,10 +281,14 @@ class RouteCompiler {
     try {
       const cases = conjunctions(step.condition);
       const { path, regex, addPrefix } = edits.rest.rewrite ?? {};
-      if ((path ?? regex ?? addPrefix) !== undefined && cases.some(asksPath)) {
-        throw new Inexpressible('the path that it asks for has been rewritten by a rule before');
-      }
-      return cases.flatMap((one) => both(guard, one) ?? []);
+      const rewritten = (path ?? regex ?? addPrefix) !== undefined;
+      return cases.flatMap((one) => {
+        const joined = both(guard, one);
+        if (joined && rewritten && asksPath(one)) {
+          throw new Inexpressible('the path that it asks for has been rewritten by a rule before');
+        }
+        return joined ? [withoutHello(joined)] : [];
+      });
     } catch (error) {
       this.#leaveOut(step.statement, error);
       return [];
@@ -256,17 +304,35 @@ class RouteCompiler {
   ): void {
     const demand = demandOf(guard);
     if (!demand) this.#push(guard, edits, step.end);
-    else if (demand.demand.kind === 'rate' && !demand.negated) {
-      const rate = ruleSource(this.#frontend, this.#target).rate(demand.demand.table);
-      if (!rate) throw new Inexpressible('what it counts is not known: a table and a track rule');
-      const { perMs, by } = rate;
-      const rateLimit = { requests: demand.demand.above, per: `${perMs}ms`, by };
-      if (step.end.respond?.status !== 429) {
-        const { text, line } = step.statement;
-        this.#target.work.reporter.approximated(text, line, 'what is above the limit gets 429');
-      }
-      next(withoutDemands(guard), { ...edits, rest: { ...edits.rest, rateLimit } });
-    } else throw new Inexpressible('only `http-request auth` can ask for users');
+    else if (demand.negated) throw new Inexpressible('what is below a limit is not asked');
+    else next(withoutDemands(guard), { ...edits, rest: this.#limited(step, demand.demand, edits) });
+  }
+
+  /** What comes after a rule that refuses what is above a limit. */
+  #limited(step: Step & { kind: 'end' }, demand: Demand, { rest }: Edits): Edits['rest'] {
+    const { text, line } = step.statement;
+    const { reporter } = this.#target.work;
+    const { status = 0 } = step.end.respond ?? {};
+    if (demand.kind === 'body') {
+      if (status !== 413) reporter.approximated(text, line, 'a larger body gets 413');
+      return { ...rest, maxBodyBytes: demand.above };
+    }
+    if (demand.kind !== 'rate') {
+      throw new Inexpressible(
+        demand.kind === 'auth'
+          ? 'only `http-request auth` can ask for users'
+          : 'connections of a client are limited by `tcp-request` rules',
+      );
+    }
+    const rate = this.#source(this.#frontend).rate(demand);
+    if (!rate) throw new Inexpressible('what it counts is not known: a table and a track rule');
+    if (rest.rateLimit) throw new Inexpressible('a route has one limit of requests');
+    if (status < 400) reporter.approximated(text, line, 'what is above the limit gets 429');
+    const code = status < 400 || status === 429 ? {} : { status };
+    return {
+      ...rest,
+      rateLimit: { requests: demand.above, per: `${rate.perMs}ms`, by: rate.by, ...code },
+    };
   }
 
   #admit(
@@ -279,7 +345,8 @@ class RouteCompiler {
     if (demand?.demand.kind !== 'auth' || !demand.negated) {
       throw new Inexpressible('who may come in is asked by `if !{ http_auth(LIST) }`');
     }
-    const users = ruleSource(this.#frontend, this.#target).users(demand.demand.userlist);
+    const { userlist, groups } = demand.demand;
+    const users = this.#source(this.#frontend).users(userlist, groups);
     if (typeof users === 'string') throw new Inexpressible(users);
     const realm = step.realm?.replaceAll('\\ ', ' ');
     const basicAuth = realm === undefined ? { users } : { realm, users };
@@ -287,17 +354,16 @@ class RouteCompiler {
   }
 
   #push(guard: Conjunction, edits: Edits, end: Ending): void {
+    if (guard.demands.some(({ demand }) => demand.kind === 'hello')) {
+      throw new Inexpressible('a port is for TLS, told by server names, or for something else');
+    }
     if (guard.demands.length > 0) throw new Inexpressible('users and rates are not asked here');
     const not = guard.not.length > 0 ? { not: single(guard.not.map(shortened)) } : {};
     const match = { ...shortened(guard.match), ...not };
-    const headers = {
-      ...(isWritten(edits.request) && { request: written(edits.request) }),
-      ...(isWritten(edits.response) && { response: written(edits.response) }),
-    };
     // Own answers have no use for what is done to a request on its way.
-    const { rewrite, timeouts, errorPages, ...rest } = edits.rest;
+    const { rewrite, timeouts, errorPages, maxBodyBytes, ...rest } = edits.rest;
     const sent = end.service !== undefined;
-    const kept = sent ? headers : { ...(headers.response && { response: headers.response }) };
+    const kept = headersOf(edits, sent);
     // exempt(as): conditions are what the configuration writes, but for being read-only.
     const route = {
       ...(!isEmpty(match) && { match }),
@@ -305,6 +371,7 @@ class RouteCompiler {
       ...(sent && rewrite && { rewrite }),
       ...(sent && timeouts && { timeouts }),
       ...(sent && errorPages && { errorPages }),
+      ...(sent && maxBodyBytes !== undefined && { maxBodyBytes }),
       ...(!isEmpty(kept) && { headers: kept }),
       ...end,
     } as RouteInput;
@@ -312,7 +379,7 @@ class RouteCompiler {
   }
 }
 
-type ReadStep = (statement: Statement, source: RuleSource) => Step | undefined;
+type ReadStep = (statement: Statement, source: RuleSource) => Step | readonly Step[] | undefined;
 
 /** Where to go on after a step: `allow` passes by the rest of the same keyword. */
 function skip(steps: readonly Step[], at: number): number {
@@ -342,21 +409,94 @@ function asksPath({ match, not }: Conjunction): boolean {
   return [match, ...not].some(({ path }) => path !== undefined);
 }
 
+const REWRITES = /^(replace-(path|pathq|uri)|set-(path|pathq|uri))$/;
+
+/**
+ * Of several rules that rewrite a path, each takes the requests alone whose path begins as its
+ * expression does: a route rewrites once.
+ */
+function apart(steps: Step[]): void {
+  const rewriting = steps.filter(({ statement }) => REWRITES.test(statement.words[1] ?? ''));
+  if (rewriting.length < 2) return;
+  for (const step of rewriting) {
+    const [, action = '', first = ''] = step.statement.words;
+    const regsub = /^%\[(?:path|url|pathq),regsub\(\(?(.*)\)\]$/.exec(first)?.[1];
+    const regex = action.startsWith('replace') ? first : regsub;
+    const [, flags = '', start = ''] =
+      /^['"]?(\(\?i\))?\^(\/(?:[\w/~-]|\\[.\-/])*)(?![?*{])/.exec(regex ?? '') ?? [];
+    if (start === '' || start === '/') continue;
+    const path = [{ regex: `${flags}^${start}` }];
+    const asked: Formula = { kind: 'conditions', conditions: { path } };
+    const condition: Formula = { kind: 'and', parts: [step.condition, asked] };
+    steps[steps.indexOf(step)] = { ...step, condition };
+  }
+}
+
+function asksStatus({ match, not }: Conjunction): boolean {
+  return [match, ...not].some(({ status }) => status !== undefined);
+}
+
+/** Fields with the client's address or an identifier, which options ask for. */
+function addedFields({ statements }: ProxySection): Step[] {
+  const forward = statements.last('option forwardfor');
+  const name = forwardedField(forward?.words ?? []);
+  const id = statements.last('unique-id-header');
+  const step = (statement: Statement, how: 'set' | 'add', field: string, value: string): Step => ({
+    statement,
+    condition: TRUE,
+    kind: 'edit',
+    edit: (edits) => {
+      const request = editFields(edits.request, how, field, value);
+      if (!request) throw new Inexpressible(`a field is added once: ${field}`);
+      return { ...edits, request };
+    },
+  });
+  return [
+    ...(forward && !KNOWN_FORWARDS.includes(name) ? [step(forward, 'add', name, '{client}')] : []),
+    ...(id ? [step(id, 'set', id.words[1] ?? '', '{requestId}')] : []),
+  ];
+}
+
 function demandOf(guard: Conjunction): { demand: Demand; negated: boolean } | undefined {
   if (guard.demands.length > 1) throw new Inexpressible('it asks for several things at once');
   return guard.demands[0];
+}
+
+/** Where a server name is asked for, that there is a ClientHello is no question. */
+function withoutHello(one: Conjunction): Conjunction {
+  if (!one.match.sni) return one;
+  const asked = one.demands.filter(({ demand, negated }) => demand.kind !== 'hello' || negated);
+  return { ...one, demands: asked };
 }
 
 function withoutDemands(guard: Conjunction): Conjunction {
   return { ...guard, demands: [] };
 }
 
-function isWritten({ set, add, remove }: FieldEdits): boolean {
-  return !isEmpty(set) || !isEmpty(add) || remove.length > 0;
+/** What is done to fields; own answers are changed by rules for every answer alone. */
+function headersOf(edits: Edits, sent: boolean): object {
+  const { request, response, byStatus, after, afterByStatus } = edits;
+  const some = (all: Edits['byStatus']) =>
+    Object.entries(all).map(([status, one]) => ({ ...written(one), status }));
+  const responses = [
+    ...(sent && isWritten(response) ? [written(response)] : []),
+    ...(sent ? some(byStatus) : []),
+    ...(isWritten(after) ? [written(after)] : []),
+    ...some(afterByStatus),
+  ];
+  return {
+    ...(sent && isWritten(request) && { request: written(request) }),
+    ...(responses.length > 0 && { response: single(responses) }),
+  };
 }
 
-function written({ set, add, remove }: FieldEdits) {
+function isWritten({ set, add, remove, replace }: FieldEdits): boolean {
+  return !isEmpty(set) || !isEmpty(add) || !isEmpty(replace) || remove.length > 0;
+}
+
+function written({ set, add, remove, replace }: FieldEdits) {
   return {
+    ...(!isEmpty(replace) && { replace: { ...replace } }),
     ...(!isEmpty(set) && { set: { ...set } }),
     ...(!isEmpty(add) && { add: { ...add } }),
     ...(remove.length > 0 && { remove: [...remove] }),

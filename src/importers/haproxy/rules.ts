@@ -1,7 +1,7 @@
 import type { GatewayConfigInput } from '../../model/gateway-config.ts';
 import type { AclSource } from './acl.ts';
 import { readCondition } from './acl.ts';
-import { type Formula, TRUE } from './formula.ts';
+import { type Demand, type Formula, TRUE } from './formula.ts';
 import type { Statement } from './sections.ts';
 
 type ListenerInput = NonNullable<GatewayConfigInput['listeners']>[string];
@@ -11,10 +11,17 @@ export type RouteInput = NonNullable<ListenerInput['routes']>[number];
 export type RuleSource = AclSource & {
   readonly readFile: (path: string) => string | undefined;
   /** Users and their passwords; or why a list cannot be taken over. */
-  readonly users: (list: string) => Readonly<Record<string, string>> | string;
+  readonly users: (
+    list: string,
+    groups: readonly string[] | undefined,
+  ) => Readonly<Record<string, string>> | string;
   /** The time that a table counts the requests of a client over, and by what: a field or the source. */
-  readonly rate: (table: string | undefined) => Rate | undefined;
+  readonly rate: (
+    demand: Pick<Extract<Demand, { kind: 'rate' }>, 'table' | 'counter'>,
+  ) => Rate | undefined;
   /** The page that stands for a status. */
+  /** Names of all sections that requests can be sent to. */
+  readonly backends: readonly string[];
   readonly page: (status: number) => { body: string; contentType: string } | undefined;
 };
 
@@ -25,20 +32,37 @@ export type FieldEdits = {
   readonly set: Readonly<Record<string, string>>;
   readonly add: Readonly<Record<string, string>>;
   readonly remove: readonly string[];
+  readonly replace: Readonly<Record<string, Replacement>>;
 };
+
+/** An expression, and what stands for what it takes. */
+export type Replacement = { readonly match: string; readonly replace: string };
 
 /** What is done to a request and its answer beside sending it on. */
 export type Edits = {
   readonly request: FieldEdits;
+  /** Of answers that come from endpoints. */
   readonly response: FieldEdits;
+  /** Of these, of some statuses, by codes and ranges. */
+  readonly byStatus: Readonly<Record<string, FieldEdits>>;
+  /** Of every answer, own ones too. */
+  readonly after: FieldEdits;
+  readonly afterByStatus: Readonly<Record<string, FieldEdits>>;
   readonly rest: Pick<
     RouteInput,
-    'rewrite' | 'basicAuth' | 'rateLimit' | 'timeouts' | 'errorPages'
+    'rewrite' | 'basicAuth' | 'rateLimit' | 'timeouts' | 'errorPages' | 'maxBodyBytes'
   >;
 };
 
-const NO_FIELDS: FieldEdits = { set: {}, add: {}, remove: [] };
-export const NO_EDITS: Edits = { request: NO_FIELDS, response: NO_FIELDS, rest: {} };
+export const NO_FIELDS: FieldEdits = { set: {}, add: {}, remove: [], replace: {} };
+export const NO_EDITS: Edits = {
+  request: NO_FIELDS,
+  response: NO_FIELDS,
+  byStatus: {},
+  after: NO_FIELDS,
+  afterByStatus: {},
+  rest: {},
+};
 
 /** How a request ends: an answer, or the service that gets it. */
 export type Ending = Pick<RouteInput, 'service' | 'redirect' | 'respond' | 'stats' | 'basicAuth'>;
@@ -66,6 +90,18 @@ export function splitRule(
   return { words: words.slice(0, at), condition };
 }
 
+/** Fields with one whose values are changed; undefined: a rule before has changed it. */
+export function replaceIn(
+  fields: FieldEdits,
+  name: string,
+  replacement: Replacement,
+): FieldEdits | undefined {
+  const key = name.toLowerCase();
+  const touched = [fields.set, fields.add, fields.replace].some((one) => Object.hasOwn(one, key));
+  if (touched || fields.remove.includes(key)) return undefined;
+  return { ...fields, replace: { ...fields.replace, [key]: replacement } };
+}
+
 /** Fields with one more that is set, added or removed, as if one were done after the other. */
 export function editFields(
   fields: FieldEdits,
@@ -77,7 +113,7 @@ export function editFields(
   const without = (record: Readonly<Record<string, string>>) =>
     Object.fromEntries(Object.entries(record).filter(([one]) => one !== key));
   if (how === 'add') {
-    if (Object.hasOwn(fields.add, key)) return undefined;
+    if (Object.hasOwn(fields.add, key)) return fields.add[key] === value ? fields : undefined;
     return { ...fields, add: { ...fields.add, [key]: value } };
   }
   const rest = { ...fields, set: without(fields.set), add: without(fields.add) };

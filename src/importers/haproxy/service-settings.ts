@@ -38,7 +38,8 @@ export function balanceOf({ statements }: ProxySection, { reporter }: Work): Bal
 
 function hashKey(name: string, args: readonly string[]): KeyInput | undefined {
   if (name === 'source') return 'source';
-  if (name === 'uri') return 'path';
+  if (name === 'uri') return args.includes('whole') ? 'uri' : 'path';
+  if (name === 'url_param') return { query: args[0] ?? '' };
   const header = /^(?:hdr|req\.hdr)\(([\w-]+)\)$/.exec(
     name === 'hash' ? (args[0] ?? '') : name,
   )?.[1];
@@ -47,6 +48,9 @@ function hashKey(name: string, args: readonly string[]): KeyInput | undefined {
   const [expression = ''] = args;
   if (expression === 'src') return 'source';
   if (expression === 'path') return 'path';
+  if (expression === 'url' || expression === 'pathq') return 'uri';
+  const parameter = /^(?:url_param|urlp)\(([^,)]+)/.exec(expression)?.[1];
+  if (parameter !== undefined) return { query: parameter };
   const cookie = /^(?:req\.)?cook(?:ie)?\(([^)]+)\)$/.exec(expression)?.[1];
   return cookie === undefined ? undefined : { cookie };
 }

@@ -3,6 +3,8 @@ import type { RuleSource } from './rules.ts';
 
 const NAMES: Readonly<Record<string, string>> = {
   ci: '{client}',
+  cp: '{clientPort}',
+  ID: '{requestId}',
   HM: '{method}',
   HP: '{path}',
   HQ: '{search}',
@@ -12,6 +14,8 @@ const NAMES: Readonly<Record<string, string>> = {
 
 const FETCHES: Readonly<Record<string, string>> = {
   src: '{client}',
+  src_port: '{clientPort}',
+  'unique-id': '{requestId}',
   path: '{path}',
   query: '{query}',
   url: '{uri}',
@@ -39,6 +43,11 @@ export function templateOf(format: string, source: RuleSource): string {
 
 /** What stands for a sample expression; undefined: a template cannot say it. */
 export function fetched(expression: string, source: RuleSource): string | undefined {
+  const slot = /^capture\.req\.hdr\((\d+)\)$/.exec(expression)?.[1];
+  const captured = slot === undefined ? undefined : source.captured(Number(slot));
+  if (captured !== undefined) return fetched(captured, source);
+  const value = /^(?:req\.)?(cook|cookie|urlp|url_param)\(([\w.-]+)\)$/.exec(expression);
+  if (value) return `{${value[1]?.startsWith('cook') ? 'cookie' : 'query'}.${value[2]}}`;
   const variable = /^var\(([\w.]+)\)$/.exec(expression)?.[1];
   const known = variable === undefined ? expression : source.variable(variable);
   if (known === undefined) return undefined;

@@ -33,6 +33,15 @@ export function compact<T extends object>(value: T): { [K in keyof T]?: Exclude<
   return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
 
+/** Fields for the client's address that listeners fill themselves. */
+export const KNOWN_FORWARDS: readonly string[] = ['x-forwarded-for', 'x-real-ip'];
+
+/** The field that the words of `option forwardfor` name. */
+export function forwardedField(words: readonly string[]): string {
+  const at = words.indexOf('header');
+  return ((at < 0 ? undefined : words[at + 1]) ?? 'x-forwarded-for').toLowerCase();
+}
+
 /** Whether an object has no key. */
 export function isEmpty(value: object): boolean {
   return Object.keys(value).length === 0;

@@ -88,14 +88,14 @@ test('a first rule that ends a request is the first route; others make two cases
 });
 
 test('what a route cannot ask is left out and told, with its line', () => {
-  const { routes: list, service, report } = routes(' use_backend b if { nbsrv(b) gt 1 }');
+  const { routes: list, service, report } = routes(' use_backend b if { avg_queue(b) gt 1 }');
   assert.deepEqual([list, service], [[], 'a']);
   assert.deepEqual(report.unsupported, [
     {
-      directive: 'use_backend b if { nbsrv(b) gt 1 }',
+      directive: 'use_backend b if { avg_queue(b) gt 1 }',
       file: 'haproxy.cfg',
       line: 5,
-      reason: 'routes cannot ask for "nbsrv"',
+      reason: 'routes cannot ask for "avg_queue"',
     },
   ]);
 });
