@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { bcrypt } from './bcrypt.ts';
+import { hashSync } from 'bcryptjs';
 
 const LETTERS = './0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const DEFAULT_ROUNDS = 5000;
@@ -14,7 +14,7 @@ const KINDS: readonly {
   { shape: /^\$(?:1|apr1)\$[^$]{1,8}\$[./\w]{22}$/, hash: md5Crypt },
   { shape: /^\$5\$(?:rounds=\d{1,6}\$)?[^$]{1,16}\$[./\w]{43}$/, hash: shaCrypt },
   { shape: /^\$6\$(?:rounds=\d{1,6}\$)?[^$]{1,16}\$[./\w]{86}$/, hash: shaCrypt },
-  { shape: /^\$2[aby]\$\d\d\$[./\w]{53}$/, hash: bcrypt },
+  { shape: /^\$2[aby]\$\d\d\$[./\w]{53}$/, hash: hashSync },
   { shape: /^\{SHA\}[A-Za-z0-9+/]{27}=$/, hash: shaHash },
   { shape: /^\{SSHA\}[A-Za-z0-9+/]{30,}=*$/, hash: saltedShaHash },
 ];

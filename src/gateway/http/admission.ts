@@ -25,7 +25,7 @@ export function refusalOf(
 function passwordRefusal({ route }: RoutePlan, headers: readonly string[]): Refusal | undefined {
   if (!route.basicAuth) return undefined;
   const given = headerValue(headers, 'authorization');
-  const verdict = passwordGate.judge(given, route.basicAuth, performance.now());
+  const verdict = passwordGate.judge(given, route.basicAuth);
   if (verdict === 'authorized') return undefined;
   if (verdict === 'busy')
     return { status: 429, reason: 'auth-busy', headers: ['retry-after', '1'] };

@@ -1,4 +1,5 @@
 import { createHash, scryptSync, timingSafeEqual } from 'node:crypto';
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { cryptHash, isSlowHash } from '../../base/crypt.ts';
 import type { Route } from '../../model/route.ts';
 
@@ -48,15 +49,19 @@ const MAX_KNOWN = 10_000;
 export class PasswordGate {
   /** Verdicts by a digest of stored and given password, in order of use. */
   readonly #known = new Map<string, boolean>();
+  readonly #clock: Clock;
   #second = 0;
   #computed = 0;
   #computingMs = 0;
+
+  constructor(clock = systemClock) {
+    this.#clock = clock;
+  }
 
   /** `busy`: to be asked again in a second. Source: RFC 7617. */
   judge(
     authorization: string | undefined,
     { users }: BasicAuth,
-    nowMs: number,
   ): 'authorized' | 'refused' | 'busy' {
     const encoded = /^basic +([A-Za-z0-9+/=]+)$/i.exec(authorization ?? '')?.[1];
     const text = Buffer.from(encoded ?? '', 'base64').toString();
@@ -68,12 +73,12 @@ export class PasswordGate {
     const password = text.slice(colon + 1);
     const fits =
       stored.startsWith('{SCRYPT}') || isSlowHash(stored)
-        ? this.#computedOnce(password, stored, nowMs)
+        ? this.#computedOnce(password, stored)
         : passwordFits(password, stored);
     return fits === undefined ? 'busy' : fits ? 'authorized' : 'refused';
   }
 
-  #computedOnce(password: string, stored: string, nowMs: number): boolean | undefined {
+  #computedOnce(password: string, stored: string): boolean | undefined {
     const key = digest(`${stored}\n${password}`).toString('base64');
     const known = this.#known.get(key);
     if (known !== undefined) {
@@ -81,15 +86,15 @@ export class PasswordGate {
       this.#known.set(key, known);
       return known;
     }
-    const second = Math.floor(nowMs / 1000);
+    const startedAt = this.#clock.now();
+    const second = Math.floor(startedAt / 1000);
     if (second !== this.#second) {
       [this.#second, this.#computed, this.#computingMs] = [second, 0, 0];
     }
     if (this.#computed >= MAX_COMPUTED || this.#computingMs >= MAX_COMPUTING_MS) return undefined;
     this.#computed++;
-    const startedAt = performance.now();
     const fits = passwordFits(password, stored);
-    this.#computingMs += performance.now() - startedAt;
+    this.#computingMs += this.#clock.now() - startedAt;
     this.#known.set(key, fits);
     const oldest = this.#known.size > MAX_KNOWN ? this.#known.keys().next().value : undefined;
     if (oldest !== undefined) this.#known.delete(oldest);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, scryptSync } from 'node:crypto';
 import { test } from 'node:test';
+import { ManualClock } from '../../../src/base/clock.ts';
 import { PasswordGate } from '../../../src/gateway/http/basic-auth.ts';
 
 const salt = Buffer.from('salt');
@@ -21,8 +22,8 @@ const AUTH = {
 const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;
 
 test('plain, SHA-256 and scrypt passwords', () => {
-  const gate = new PasswordGate();
-  const judge = (given: string | undefined) => gate.judge(given, AUTH, 0);
+  const gate = new PasswordGate(new ManualClock());
+  const judge = (given: string | undefined) => gate.judge(given, AUTH);
   for (const right of ['plain:word', 'sha:word', 'slow:slow:word', 'apache:word', 'crypt:word']) {
     assert.equal(judge(basic(right)), 'authorized', right);
   }
@@ -35,14 +36,29 @@ test('plain, SHA-256 and scrypt passwords', () => {
 });
 
 test('what is slow to compute is computed five times a second, and once for each password', () => {
-  const gate = new PasswordGate();
-  const verdicts = (from: number, nowMs: number) =>
-    Array.from({ length: 7 }, (_, at) => gate.judge(basic(`slow:${from + at}`), AUTH, nowMs));
+  const clock = new ManualClock();
+  const gate = new PasswordGate(clock);
+  const judge = (text: string) => gate.judge(basic(text), AUTH);
+  const verdicts = (from: number) =>
+    Array.from({ length: 7 }, (_, at) => judge(`slow:${from + at}`));
   const five = new Array(5).fill('refused');
-  assert.deepEqual(verdicts(0, 100), [...five, 'busy', 'busy']);
-  assert.equal(gate.judge(basic('slow:0'), AUTH, 200), 'refused', 'known');
-  assert.equal(gate.judge(basic('plain:word'), AUTH, 200), 'authorized', 'not slow');
-  assert.equal(gate.judge(basic('slow:slow:word'), AUTH, 1000), 'authorized');
-  assert.deepEqual(verdicts(10, 1100), [...five.slice(1), 'busy', 'busy', 'busy']);
-  assert.equal(gate.judge(basic('slow:slow:word'), AUTH, 1200), 'authorized', 'known');
+  assert.deepEqual(verdicts(0), [...five, 'busy', 'busy']);
+  assert.equal(judge('slow:0'), 'refused', 'known');
+  assert.equal(judge('plain:word'), 'authorized', 'not slow');
+  clock.advance(1000);
+  assert.equal(judge('slow:slow:word'), 'authorized');
+  assert.deepEqual(verdicts(10), [...five.slice(1), 'busy', 'busy', 'busy']);
+  assert.equal(judge('slow:slow:word'), 'authorized', 'known');
+});
+
+test('what is slow to compute takes a quarter of a second of each at most', () => {
+  class Late extends ManualClock {
+    override now(): number {
+      this.advance(130);
+      return super.now();
+    }
+  }
+  const gate = new PasswordGate(new Late());
+  const verdicts = [1, 2, 3].map((at) => gate.judge(basic(`slow:${at}`), AUTH));
+  assert.deepEqual(verdicts, ['refused', 'refused', 'busy']);
 });
