@@ -18,10 +18,10 @@ const EMPTY = Buffer.alloc(0);
 const LINGER_MS = 1000;
 const MAX_BUFFERED = 65_536;
 /**
- * How long a client that was not wanted is to wait. What it sends before is not looked at: whoever
- * asks again at once would otherwise keep this process busy with refusals.
+ * How long a client that was not wanted is to wait, in seconds. What it sends before is not looked at:
+ * whoever asks again at once would otherwise keep this process busy with refusals.
  */
-export const RETRY_AFTER_MS = 1000;
+export const RETRY_AFTER_S = 3;
 
 /** What a listener demands of its HTTP/1 connections. */
 export type Http1Options = {
@@ -261,7 +261,7 @@ export class Http1Connection implements Timed, Waiter {
     this.#waiting = quiet || (this.#admitted && !turnstile.enter(this, now));
     if (this.#waiting) this.deadline = quiet ? this.#quietUntil : Number.POSITIVE_INFINITY;
     else this.#serve(now);
-    if (!this.#admitted) this.#quietUntil = now + RETRY_AFTER_MS;
+    if (!this.#admitted) this.#quietUntil = now + RETRY_AFTER_S * 1000;
   }
 
   /** Serves what is buffered, request by request; an answer given at once does not nest. */

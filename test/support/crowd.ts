@@ -71,7 +71,10 @@ class Client {
     socket.on('close', () => {
       counts.ended++;
       this.#waits = false;
-      this.#socket = this.#connect(() => this.ask());
+      this.#socket = this.#connect(() => {
+        connected();
+        this.ask();
+      });
     });
     return socket;
   }

@@ -1,5 +1,5 @@
 import type { ServerExchange } from '../../net/http-exchange.ts';
-import { RETRY_AFTER_MS } from '../../net/http1-server.ts';
+import { RETRY_AFTER_S } from '../../net/http1-server.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import { GrpcCall } from './grpc-call.ts';
 import type { HttpDeps } from './http-deps.ts';
@@ -22,7 +22,7 @@ export function turnAway(
   const client = plan.forwarder.client(head, connection);
   const account = new SessionAccount(exchange, listener, plan, client, deps);
   const grpc = GrpcCall.of(head);
-  const retry = ['retry-after', String(RETRY_AFTER_MS / 1000)];
+  const retry = ['retry-after', String(RETRY_AFTER_S)];
   const answer = refusalAnswer(503, 'overload', grpc, listener, undefined, retry);
   const ports = { clientPort: connection.client.port, localPort: connection.local.port };
   const source = { head, client, ...ports };

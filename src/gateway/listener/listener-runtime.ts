@@ -13,6 +13,7 @@ import {
   UDP_IDLE_MS,
 } from '../../model/timeouts.ts';
 import type { NativeHandle } from '../../net/handles.ts';
+import { RETRY_AFTER_S } from '../../net/http1-server.ts';
 import { watchPeers } from '../../net/peer-watch.ts';
 import type { PeerAddress, StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
 import type { TicketKeys } from '../../net/ticket-keys.ts';
@@ -33,7 +34,7 @@ const BACKLOG = 1024;
 const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
 const OVERLOADED = [
   'HTTP/1.1 503 Service Unavailable',
-  'retry-after: 1',
+  `retry-after: ${RETRY_AFTER_S}`,
   'content-length: 0',
   'connection: close',
   '',
