@@ -15,8 +15,15 @@ const MAX_LAG_MS = 200;
 /** Looks in a row that find it late: a single stall is over before anything could be done. */
 const LATE_LOOKS = 3;
 const MAX_MEMORY = 0.9;
-/** The most that the share of refused requests changes by at a look: lag twice the limit, or none. */
-const STEP = 0.02;
+/**
+ * What the share of refused requests changes by at a look, when lag is twice the limit. Who is refused stays
+ * away for seconds, so that the effect of a step shows late: larger ones make it swing.
+ */
+const STEP = 0.004;
+/** In steps. */
+const MOST_UP = 5;
+/** Below this nobody waits any more: the share falls as fast as it may rise. */
+const NO_LAG_MS = 20;
 /**
  * To read a request and to write a refusal takes a good third of the time of serving it. One refused
  * for two served costs a sixth of what could be served at most, whatever is offered; the rest waits
@@ -43,7 +50,7 @@ export class Shedder {
   observe({ lagMs, memory }: Strain): void {
     this.#lateLooks = lagMs > MAX_LAG_MS ? this.#lateLooks + 1 : 0;
     if (this.#share > 0 || this.#lateLooks >= LATE_LOOKS) {
-      const excess = Math.min(1, lagMs / MAX_LAG_MS - 1);
+      const excess = lagMs < NO_LAG_MS ? -MOST_UP : Math.min(MOST_UP, lagMs / MAX_LAG_MS - 1);
       this.#share = Math.min(MAX_SHARE, Math.max(0, this.#share + STEP * excess));
     }
     this.#full = memory > MAX_MEMORY;

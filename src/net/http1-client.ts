@@ -21,6 +21,11 @@ const EMPTY = Buffer.alloc(0);
  * longer than the one before. To close them at once would mean to open as many again in a moment.
  */
 const SURPLUS_MS = 1000;
+/**
+ * Connections that are opened at a time. More at once overflow the backlog of many servers: what is dropped
+ * there is sent again after a second, when whoever asked has given up.
+ */
+const MAX_DIALING = 128;
 /** A connection whose next answer takes longer than this gets no further request behind it. */
 const STALLED_MS = 50;
 
@@ -43,6 +48,9 @@ function mayFollow({ method, length, upgrade }: OutgoingRequest): boolean {
   return length === 0 && upgrade === undefined && IDEMPOTENT.has(method);
 }
 
+/** A call that waits for a connection: for one that is opened, or one that has done its work. */
+type Waiting = { readonly call: Http1Call; readonly connectMs: number };
+
 /** Kept connections to one endpoint: the one used last is used first. */
 export class Http1Pool implements HttpClientPool {
   readonly #dial: Dial;
@@ -50,6 +58,10 @@ export class Http1Pool implements HttpClientPool {
   readonly #idle: ClientConnection[] = [];
   /** Connections that are at work and may get further requests. */
   readonly #shared: ClientConnection[] = [];
+  readonly #waiting = new Set<Waiting>();
+  #dialing = 0;
+  /** Connections opened so far. */
+  #opened = 0;
   #closed = false;
 
   constructor(dial: Dial, options: PoolOptions) {
@@ -62,22 +74,64 @@ export class Http1Pool implements HttpClientPool {
   }
 
   request(request: OutgoingRequest, sink: ResponseSink, options: RequestOptions): ClientExchange {
-    const exchange = new Http1Call(request, sink);
-    const kept = options.fresh ? undefined : this.#take(request);
-    if (kept) kept.run(exchange, true);
+    const call = new Http1Call(request, sink);
+    const { connectMs, fresh } = options;
+    const kept = fresh ? undefined : this.#take(request);
+    if (kept) kept.run(call, true);
+    else if (fresh || this.#dialing < MAX_DIALING) this.#open({ call, connectMs });
     else {
-      const dialing = this.#dial(options.connectMs, (result) => {
-        if (typeof result === 'string') exchange.failed(result, false, 0);
-        else new ClientConnection(result, this).run(exchange, false);
-      });
-      exchange.whileDialing(dialing);
+      const waiting = { call, connectMs };
+      this.#waiting.add(waiting);
+      call.whileDialing({ cancel: () => this.#waiting.delete(waiting) });
     }
-    return exchange;
+    return call;
   }
 
   close(): void {
     this.#closed = true;
     for (const connection of this.#idle.splice(0)) connection.destroy();
+  }
+
+  #open({ call, connectMs }: Waiting): void {
+    const opened = this.#opened;
+    this.#dialing++;
+    const dialing = this.#dial(connectMs, (result) => {
+      this.#dialing--;
+      if (typeof result === 'string') {
+        call.failed(result, false, 0);
+        // None has come through meanwhile: those that wait need not find out for themselves.
+        if (this.#opened === opened) this.#failWaiting(result);
+      } else {
+        this.#opened++;
+        new ClientConnection(result, this).run(call, false);
+      }
+      this.#openNext();
+    });
+    const cancel = () => {
+      dialing.cancel();
+      this.#dialing--;
+      this.#openNext();
+    };
+    call.whileDialing({ cancel });
+  }
+
+  #openNext(): void {
+    if (this.#dialing >= MAX_DIALING) return;
+    const next = this.#nextWaiting();
+    if (next) this.#open(next);
+  }
+
+  #nextWaiting(): Waiting | undefined {
+    if (this.#waiting.size === 0) return undefined;
+    const [next] = this.#waiting;
+    if (next) this.#waiting.delete(next);
+    return next;
+  }
+
+  #failWaiting(failure: ExchangeFailure): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const { call } of waiting) call.failed(failure, false, 0);
   }
 
   /** A kept connection: an idle one, or one at work that has room for a request of this kind. */
@@ -99,6 +153,11 @@ export class Http1Pool implements HttpClientPool {
   /** Takes a connection back after a clean exchange. */
   keep(connection: ClientConnection): void {
     this.#unshare(connection);
+    const next = this.#nextWaiting();
+    if (next) {
+      connection.run(next.call, true);
+      return;
+    }
     if (this.#closed) {
       connection.destroy();
       return;
