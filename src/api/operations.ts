@@ -122,6 +122,29 @@ export const OPERATIONS: readonly Operation[] = [
     run: putEndpoint,
   },
   {
+    method: 'GET',
+    path: '/v1/sessions',
+    summary: 'Requests and sessions under way, the oldest first.',
+    query: { service: 'Only those of a service.' },
+    run: async ({ backend, query }) => {
+      const service = query.get('service');
+      const sessions = await backend.sessions();
+      return ok(sessions.filter((one) => service === null || one.service === service));
+    },
+  },
+  {
+    method: 'POST',
+    path: '/v1/sessions/:id/end',
+    summary: 'Ends the connection that carries a session.',
+    statuses: NOT_FOUND,
+    run: async ({ backend, parts: [, , id = ''] }) => {
+      const found = (await backend.sessions()).find((one) => one.id === id);
+      if (!found) return fault(404, 'not-found', `there is no session "${id}" any more`);
+      backend.endSessions([id]);
+      return ok(found);
+    },
+  },
+  {
     method: 'POST',
     path: '/v1/reload',
     summary: 'Reads the configuration again; 400 with every error when it is refused.',

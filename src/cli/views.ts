@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import { SluiceError } from '../base/errors.ts';
 import type { EventInfo } from '../client/admin-types.ts';
+import type { SessionInfo } from '../model/session-info.ts';
 import type { Context } from './context.ts';
 import { endpointTable, stateOf } from './endpoint-rows.ts';
 import { table } from './table.ts';
 
-/** `status`, `listeners`, `services` and `endpoints`. */
+/** `status`, `listeners`, `services`, `endpoints` and `sessions`. */
 export function addViews(program: Command, { client, io, show }: Context): void {
   program
     .command('status')
@@ -67,6 +68,21 @@ export function addViews(program: Command, { client, io, show }: Context): void 
       }
       show(wanted, endpointTable(wanted));
     });
+  program
+    .command('sessions [service]')
+    .description('requests and sessions under way, the oldest first')
+    .option('--end <session>', 'end the connection that carries it instead')
+    .action(async (service: string | undefined, { end }: { end?: string }) => {
+      const asked = client();
+      const sessions = end ? [await asked.endSession(end)] : await asked.sessions(service);
+      const heading = ['SESSION', 'CLIENT', 'LISTENER', 'SERVICE', 'ENDPOINT', 'AGE'];
+      show(sessions, table(heading, sessions.map(sessionRow)));
+    });
+}
+
+function sessionRow({ id, client, listener, service, endpoint, ageMs }: SessionInfo): string[] {
+  const from = `${client.address}:${client.port}`;
+  return [id, from, listener, service ?? '', endpoint ?? '', `${(ageMs / 1000).toFixed(1)}s`];
 }
 
 function eventRow({ at, service, endpoint, to, reason }: EventInfo): string[] {

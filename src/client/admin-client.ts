@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { SluiceError } from '../base/errors.ts';
+import type { SessionInfo } from '../model/session-info.ts';
 import type {
   EndpointInfo,
   EndpointOrder,
@@ -41,6 +42,16 @@ export class AdminClient {
   order(service: string, endpoint: string, order: EndpointOrder): Promise<unknown> {
     const path = `/v1/services/${encodeURIComponent(service)}/endpoints/${encodeURIComponent(endpoint)}`;
     return this.#call('PUT', path, order);
+  }
+
+  /** Those under way, of one service or of all. */
+  sessions(service?: string): Promise<SessionInfo[]> {
+    const query = service === undefined ? '' : `?${new URLSearchParams({ service })}`;
+    return this.#call('GET', `/v1/sessions${query}`);
+  }
+
+  endSession(id: string): Promise<SessionInfo> {
+    return this.#call('POST', `/v1/sessions/${encodeURIComponent(id)}/end`);
   }
 
   reload(): Promise<unknown> {

@@ -1,6 +1,7 @@
 import type { MetricFilter } from '../base/metrics.ts';
 import type { EndpointAddress } from '../model/address.ts';
 import type { AdminState, EndpointSpec, ServiceState } from '../model/endpoint-state.ts';
+import type { RefusedRequest, SessionInfo } from '../model/session-info.ts';
 import type { StatRow } from '../model/stat-row.ts';
 
 /** What `GET /v1/status` tells. */
@@ -83,6 +84,12 @@ export interface AdminBackend {
   order(service: string, endpoint: string, order: EndpointOrder): boolean;
   /** Every listener, service and endpoint, summed over the workers. */
   statistics(): Promise<StatisticsInfo>;
+  /** Requests and sessions under way, the oldest first. */
+  sessions(): Promise<SessionInfo[]>;
+  /** Ends the connections that carry sessions. */
+  endSessions(ids: readonly string[]): void;
+  /** The last request of each listener that could not be read, the latest first. */
+  refusedRequests(): Promise<RefusedRequest[]>;
   /** Highest values and rates begin anew. */
   clearStatistics(): void;
   /** Adds an endpoint that takes no traffic yet; why not, in HAProxy's words. */

@@ -1,6 +1,7 @@
 import type { SeriesSample } from '../base/metrics.ts';
 import type { AdminState, ServiceState } from '../model/endpoint-state.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
+import type { RefusedRequest, SessionInfo } from '../model/session-info.ts';
 import type { StatRow } from '../model/stat-row.ts';
 
 /** Contents of the files that a configuration names, by absolute path, so that workers read none. */
@@ -32,6 +33,9 @@ export type StatisticsReport = {
   readonly rows: readonly StatRow[];
   readonly info: Readonly<Record<string, string | number>>;
 };
+
+/** A session as its worker numbers it. */
+export type WorkInfo = Omit<SessionInfo, 'id'> & { readonly serial: number };
 
 /** Tokens taken from a rate limit's bucket since the last report. */
 export type RateUse = { readonly limit: string; readonly key: string; readonly tokens: number };
@@ -67,6 +71,9 @@ export type ToWorker =
   | { type: 'stats-request'; id: number; pulse: boolean }
   /** `idle: 'wait'` leaves kept connections to their next request, which then ends them. */
   | { type: 'statistics'; id: number; report: StatisticsReport }
+  | { type: 'work-request'; id: number }
+  /** Ends the connections that carry it. */
+  | { type: 'end-work'; serials: readonly number[] }
   | { type: 'drain'; timeoutMs: number; idle: 'close' | 'wait' };
 
 /** Worker → supervisor. */
@@ -80,6 +87,7 @@ export type FromWorker =
   | { type: 'endpoint-order'; service: string; server: string; state: AdminState }
   | { type: 'rate-use'; uses: RateUse[] }
   | { type: 'stats'; id: number; samples: SeriesSample[]; usage: EndpointUsage[]; lagMs: number }
+  | { type: 'work'; id: number; sessions: WorkInfo[]; refused: RefusedRequest[] }
   /** Why new work is refused, whenever that changes: a worker behind its time answers late. */
   | { type: 'strain'; reasons: readonly string[] }
   | { type: 'drained'; cut: number };

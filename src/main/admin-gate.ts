@@ -24,6 +24,7 @@ import type { Supervisor } from '../gateway/supervisor/supervisor.ts';
 import { type EndpointAddress, formatBind } from '../model/address.ts';
 import type { AdminState, EndpointSpec } from '../model/endpoint-state.ts';
 import type { GatewayConfig } from '../model/gateway-config.ts';
+import type { RefusedRequest, SessionInfo } from '../model/session-info.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { OwnSockets } from './own-sockets.ts';
 import { VERSION } from './version.ts';
@@ -184,6 +185,18 @@ export class AdminGate implements AdminBackend {
 
   statistics(): Promise<StatisticsInfo> {
     return this.#supervisor.statisticsReport();
+  }
+
+  sessions(): Promise<SessionInfo[]> {
+    return this.#supervisor.sessions.sessions();
+  }
+
+  endSessions(ids: readonly string[]): void {
+    this.#supervisor.sessions.end(ids);
+  }
+
+  refusedRequests(): Promise<RefusedRequest[]> {
+    return this.#supervisor.sessions.refusedRequests();
   }
 
   clearStatistics(): void {

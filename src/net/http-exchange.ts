@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { StreamConnection } from './stream-connection.ts';
+import type { Work } from './work.ts';
 
 /** Header fields in wire order, flat: name, value, name, value. HTTP/2 names are in lower case. */
 export type RawHeaders = string[];
@@ -78,6 +79,8 @@ export interface ServerExchange {
   /** Accepts the upgrade (101, or 200 on HTTP/2) and hands over the raw tunnel. */
   acceptUpgrade(headers: RawHeaders): Duplex;
   onDrain: () => void;
+  /** What is made of the request, for whoever lists it. */
+  work: Work | undefined;
   /** The client is gone before the answer was complete; not called after `end` has gone out. */
   onClose: () => void;
 }

@@ -12,6 +12,7 @@ import type {
 } from './http-exchange.ts';
 import type { Http1Connection } from './http1-server.ts';
 import type { StreamConnection } from './stream-connection.ts';
+import type { Work } from './work.ts';
 
 const LINGER_MS = 1000;
 const EARLY_ANSWER_DRAIN_BYTES = 65_536;
@@ -23,6 +24,7 @@ export class Http1Exchange implements ServerExchange {
   readonly head: RequestHead;
   onDrain: () => void = () => {};
   onClose: () => void = () => {};
+  work: Work | undefined;
   readonly #owner: Http1Connection;
   readonly #decoder: BodyDecoder;
   #sink: BodySink | undefined;

@@ -13,6 +13,7 @@ import type { Page, RequestHead, ServerExchange } from './http-exchange.ts';
 import { Http1Exchange } from './http1-exchange.ts';
 import type { StreamConnection } from './stream-connection.ts';
 import { turnstile, type Waiter } from './turnstile.ts';
+import type { Work } from './work.ts';
 
 const EMPTY = Buffer.alloc(0);
 const LINGER_MS = 1000;
@@ -47,8 +48,8 @@ export type Http1Events = {
   unwanted(exchange: ServerExchange): void;
   /** The client speaks HTTP/2: the socket is given back as it came. */
   http2(): void;
-  /** A refusal by this engine: it has been answered and the connection closes. */
-  refused(reason: string, status: number): void;
+  /** A refusal by this engine of what has come: it has been answered and the connection closes. */
+  refused(reason: string, status: number, bytes: Buffer): void;
   /** The body of such an answer. */
   page(status: number): Page;
 };
@@ -104,6 +105,12 @@ export class Http1Connection implements Timed, Waiter {
     return !this.#exchange && !this.#tunnel && this.#buffer.length === 0;
   }
 
+  /** The request under way. */
+  get works(): Work[] {
+    const work = this.#exchange?.work;
+    return work ? [work] : [];
+  }
+
   /**
    * Finishes the exchange under way, then closes. An idle connection closes at once, or waits for a
    * request that may be on its way already, answers it and closes then.
@@ -135,8 +142,8 @@ export class Http1Connection implements Timed, Waiter {
   }
 
   /** Answers a refusal and closes, in a way that lets the client read it. */
-  refuse(status: number, reason: string): void {
-    this.#events.refused(reason, status);
+  refuse(status: number, reason: string, bytes = this.#buffer): void {
+    this.#events.refused(reason, status, bytes);
     this.#exchange = undefined;
     const page = this.#events.page(status);
     const body = Buffer.from(page.body);
@@ -303,14 +310,15 @@ export class Http1Connection implements Timed, Waiter {
       this.refuse(result.status, result.reason);
       return;
     }
+    const bytes = this.#buffer;
     this.consume(result.consumed);
-    this.#begin(result.value);
+    this.#begin(result.value, bytes);
   }
 
-  #begin(head: RequestHead1): void {
+  #begin(head: RequestHead1, bytes: Buffer): void {
     const target = normalizeTarget(head.target, this.options.encodedSlashes, this.options.slashes);
     if ('error' in target) {
-      this.refuse(400, target.error);
+      this.refuse(400, target.error, bytes);
       return;
     }
     this.#served++;

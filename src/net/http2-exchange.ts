@@ -15,6 +15,7 @@ import type { Http2Connection } from './http2-server.ts';
 import type { StreamConnection } from './stream-connection.ts';
 import { StreamTunnel } from './stream-tunnel.ts';
 import type { Waiter } from './turnstile.ts';
+import type { Work } from './work.ts';
 
 const RATE_WINDOW_MS = 10_000;
 
@@ -24,6 +25,7 @@ export class Http2Exchange implements ServerExchange, StreamEvents, Waiter {
   waitsSince = 0;
   onDrain: () => void = () => {};
   onClose: () => void = () => {};
+  work: Work | undefined;
   readonly #owner: Http2Connection;
   readonly #stream: Http2Stream;
   #sink: BodySink | undefined;

@@ -15,6 +15,7 @@ import { Http2Exchange } from './http2-exchange.ts';
 import type { StreamConnection, TlsInfo } from './stream-connection.ts';
 import { coversName } from './tls-server.ts';
 import { turnstile } from './turnstile.ts';
+import type { Work } from './work.ts';
 
 const LINGER_MS = 1000;
 const DRAIN_WAIT_MS = 1000;
@@ -121,6 +122,13 @@ export class Http2Connection implements Timed, Http2ServerEvents {
     this.#core.ping(DRAIN_PING);
     this.#drainAt = performance.now() + DRAIN_WAIT_MS;
     this.#schedule();
+  }
+
+  /** The requests under way. */
+  get works(): Work[] {
+    return [...this.#core.streams.values()].flatMap(({ events }) =>
+      events instanceof Http2Exchange && events.work ? [events.work] : [],
+    );
   }
 
   destroy(): void {

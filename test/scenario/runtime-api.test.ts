@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import tls from 'node:tls';
 import { STAT_COLUMNS } from '../../src/model/stat-row.ts';
 import { makeCertificates } from '../support/certs.ts';
-import { eventually, freePorts, Gateway } from '../support/gateway.ts';
+import { eventually, freePorts, Gateway, type StartOptions } from '../support/gateway.ts';
 import { askSocket, Haproxy, noHaproxy } from '../support/haproxy.ts';
 
 const skip = noHaproxy;
@@ -19,7 +19,7 @@ async function named(t: TestContext, port: number): Promise<void> {
 }
 
 /** The same service by both programs, before two servers, with a runtime API each. */
-async function both(t: TestContext, level = 'admin') {
+async function both(t: TestContext) {
   const [web = 0, theirs = 0, one = 0, two = 0, three = 0] = await freePorts(5);
   for (const port of [one, two, three]) await named(t, port);
   const haproxy = await Haproxy.start(
@@ -48,7 +48,7 @@ services:
       - { name: s2, address: "127.0.0.1:${two}", weight: 2 }
     health: { type: http, interval: 300ms, fall: 3 }
 `;
-  const gateway = await start(t, config, level);
+  const gateway = await start(t, config, { runtime: 'admin' });
   const socket = join(gateway.directory, 'run.sock');
   const ask = (line: string) => askSocket(socket, line);
   for (const program of [ask, (line: string) => haproxy.ask(line)]) {
@@ -60,24 +60,9 @@ services:
   return { haproxy, gateway, ask, socket, web, ports: [one, two, three], config };
 }
 
-/** As `Gateway.start`, with a runtime API at `run.sock` of its directory. */
-async function start(
-  t: TestContext,
-  config: string,
-  level: string,
-  prepare?: (directory: string) => unknown,
-) {
-  const gateway = await Gateway.start(config, prepare ? { prepare } : {});
+async function start(t: TestContext, config: string, options: StartOptions): Promise<Gateway> {
+  const gateway = await Gateway.start(config, options);
   t.after(() => gateway.stop());
-  const text = readFileSync(gateway.configPath, 'utf8');
-  const admin = /admin: \{ (bind: "[^"]+")/.exec(text)?.[1] ?? '';
-  const runtime = `runtime: { bind: "unix:${gateway.directory}/run.sock", level: ${level} }`;
-  writeFileSync(
-    gateway.configPath,
-    text.replace(`admin: { ${admin}`, `admin: { ${admin}, ${runtime}`),
-  );
-  const reloaded = await gateway.admin('/v1/reload', { method: 'POST' });
-  assert.equal(reloaded.status, 200, reloaded.text);
   return gateway;
 }
 
@@ -253,7 +238,7 @@ test('a level says what may be said; who says nothing is let go; garbage does no
     `listeners: { web: { bind: "127.0.0.1:${web}", protocol: http, service: app } }
 services: { app: { endpoints: ["127.0.0.1:9"], health: false } }
 `,
-    'operator',
+    { runtime: 'operator' },
   );
   const socket = join(gateway.directory, 'run.sock');
   const ask = (line: string) => askSocket(socket, line);
@@ -285,8 +270,10 @@ test('a certificate is replaced by a transaction, until its file changes', async
     tls: { certificates: [{ cert: "{DIR}/certs/example.com.pem", key: "{DIR}/certs/example.com.key" }] }
     routes: [{ respond: { body: ok } }]
 `,
-    'admin',
-    (directory) => makeCertificates(join(directory, 'certs')),
+    {
+      runtime: 'admin',
+      prepare: (directory) => makeCertificates(join(directory, 'certs')),
+    },
   );
   const ask = (line: string) => askSocket(join(gateway.directory, 'run.sock'), line);
   const certs = join(gateway.directory, 'certs');

@@ -57,6 +57,8 @@ export async function freePorts(count: number): Promise<number[]> {
 export type StartOptions = {
   readonly workers?: number;
   readonly prepare?: (directory: string) => unknown;
+  /** What HAProxy's runtime API at `run.sock` of its directory allows; absent: there is none. */
+  readonly runtime?: 'user' | 'operator' | 'admin';
   /** More arguments; `{DIR}` stands for the daemon's directory. */
   readonly args?: readonly string[];
   /** A program and its arguments, which run the daemon. */
@@ -98,7 +100,7 @@ export class Gateway {
     const [adminPort = 0] = await freePorts(1);
     await options.prepare?.(directory);
     const path = join(directory, 'sluice.yaml');
-    writeFileSync(path, Gateway.#complete(config, directory, adminPort, options.workers));
+    writeFileSync(path, Gateway.#complete(config, directory, adminPort, options));
     const gateway = new Gateway(directory, adminPort, options);
     await gateway.#untilReady();
     return gateway;
@@ -160,7 +162,10 @@ export class Gateway {
   write(config: string, workers?: number): void {
     writeFileSync(
       this.configPath,
-      Gateway.#complete(config, this.directory, this.adminPort, workers),
+      Gateway.#complete(config, this.directory, this.adminPort, {
+        ...this.#options,
+        ...(workers === undefined ? {} : { workers }),
+      }),
     );
   }
 
@@ -186,10 +191,17 @@ export class Gateway {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  static #complete(config: string, directory: string, adminPort: number, workers = 1): string {
+  static #complete(
+    config: string,
+    directory: string,
+    adminPort: number,
+    { workers = 1, runtime: level }: StartOptions,
+  ): string {
     const shutdown = config.includes('shutdown:') ? '' : 'shutdown: { timeout: 1s }\n';
-    const own = `admin: { bind: "127.0.0.1:${adminPort}" }\nworkers: ${workers}\n${shutdown}`;
-    return own + config.replaceAll('{DIR}', directory);
+    const runtime = level ? `, runtime: { bind: "unix:{DIR}/run.sock", level: ${level} }` : '';
+    const admin = `admin: { bind: "127.0.0.1:${adminPort}"${runtime} }`;
+    const own = `${admin}\nworkers: ${workers}\n${shutdown}`;
+    return (own + config).replaceAll('{DIR}', directory);
   }
 
   async #untilReady(): Promise<void> {

@@ -5,6 +5,7 @@ import { BoundServers, type BoundSocket } from '../bound-servers.ts';
 import { CERTIFICATE_COMMANDS } from './certificate-commands.ts';
 import { LEVELS, type Level, type RuntimeCommand, type RuntimeSession } from './command.ts';
 import { SERVER_COMMANDS } from './server-commands.ts';
+import { SESSION_COMMANDS } from './session-commands.ts';
 import { SHOW_COMMANDS } from './show-commands.ts';
 
 const MAX_CONNECTIONS = 64;
@@ -46,8 +47,8 @@ const QUIT: RuntimeCommand = {
 };
 
 const COMMANDS: readonly RuntimeCommand[] = [
-  ...[...CERTIFICATE_COMMANDS, ...SERVER_COMMANDS, ...SHOW_COMMANDS].sort((a, b) =>
-    a.name < b.name ? -1 : 1,
+  ...[...CERTIFICATE_COMMANDS, ...SERVER_COMMANDS, ...SESSION_COMMANDS, ...SHOW_COMMANDS].sort(
+    (a, b) => (a.name < b.name ? -1 : 1),
   ),
   ...[HELP, PROMPT_COMMAND, QUIT],
 ];

@@ -116,16 +116,6 @@ async function showBackend({ backend }: RuntimeCall): Promise<string> {
   return `# name\n${services.map(({ name }) => `${name}\n`).join('')}`;
 }
 
-/** None is kept: what was refused is counted by reason in the metrics, and has a line in the log. */
-function showErrors(): string {
-  const now = new Date().toISOString();
-  const [date = '', time = ''] = now.replace('Z', '').split('T');
-  const [year, month, day] = date.split('-');
-  const months = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
-  const stamp = `${day}/${months[Number(month) - 1]}/${year}:${time}`;
-  return `Total events captured on [${stamp}] : 0\n`;
-}
-
 /** Commands that tell. Source: HAProxy management guide, section 9.3. */
 export const SHOW_COMMANDS: readonly RuntimeCommand[] = [
   {
@@ -152,13 +142,6 @@ export const SHOW_COMMANDS: readonly RuntimeCommand[] = [
     help: 'display the level of the current CLI session',
     level: 'user',
     run: ({ session }) => `${session.level}\n`,
-  },
-  {
-    name: 'show errors',
-    usage: 'show errors',
-    help: 'report last request and/or response errors: none is kept',
-    level: 'operator',
-    run: showErrors,
   },
   {
     name: 'show info',

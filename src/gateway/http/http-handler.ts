@@ -135,7 +135,10 @@ class HttpClient implements Http1Events, Http2ConnectionEvents {
     turnAway(exchange, this.#listener, plan, this.#handler.deps);
   }
 
-  refused(reason: string, status: number): void {
+  refused(reason: string, status: number, bytes?: Buffer): void {
+    if (bytes && bytes.length > 0) {
+      this.#listener.keepRefused(this.#connection.client, reason, bytes);
+    }
     const { metrics } = this.#handler.deps;
     metrics.cell('sluice_listener_bad_requests_total', this.#listener.name, reason).value++;
     if (status > 0) this.failed(reason);

@@ -14,6 +14,7 @@ import type {
   ServerExchange,
 } from '../../net/http-exchange.ts';
 import { Splice } from '../../net/splice.ts';
+import { nextWork, type Work } from '../../net/work.ts';
 import type { OutcomeClass } from '../ipc.ts';
 import type { ListenerRuntime } from '../listener/listener-runtime.ts';
 import {
@@ -44,9 +45,10 @@ import { keyOf, splitService } from './split.ts';
 import { statsAnswer } from './stats-page.ts';
 
 /** One request from its head to the end of its answer, over as many endpoints as it takes. */
-export class HttpSession implements ResponseSink, BodyEvents, Timed {
+export class HttpSession implements ResponseSink, BodyEvents, Timed, Work {
   place = -1;
   deadline = Number.POSITIVE_INFINITY;
+  readonly serial = nextWork();
   readonly #exchange: ServerExchange;
   readonly #listener: ListenerRuntime;
   readonly #plan: ListenerPlan;
@@ -94,9 +96,23 @@ export class HttpSession implements ResponseSink, BodyEvents, Timed {
     this.#grpc = GrpcCall.of(exchange.head);
   }
 
+  get service(): string | undefined {
+    return this.#account.service;
+  }
+
+  get endpoint(): string | undefined {
+    const { endpoint } = this.#account;
+    return endpoint && (endpoint.state.name ?? endpoint.id);
+  }
+
+  get startedAt(): number {
+    return this.#account.startedAt;
+  }
+
   /** Finds the route, asks its conditions, and answers or sends the request on. */
   start(): void {
     const { head, connection } = this.#exchange;
+    this.#exchange.work = this;
     this.#exchange.onClose = () => this.#clientGone();
     this.#exchange.onDrain = () => {
       if (this.#headSent) this.deadline = performance.now() + this.#idleMs;

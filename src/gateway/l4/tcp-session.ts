@@ -3,10 +3,11 @@ import { dial } from '../../net/dial.ts';
 import type { ExchangeFailure } from '../../net/http-exchange.ts';
 import { Splice } from '../../net/splice.ts';
 import type { StreamConnection } from '../../net/stream-connection.ts';
+import { nextWork, type Work } from '../../net/work.ts';
 import { encodeProxyHeader } from '../../wire/proxy-protocol.ts';
 import { liveCount } from '../http/matcher.ts';
 import type { OutcomeClass } from '../ipc.ts';
-import type { ListenerRuntime } from '../listener/listener-runtime.ts';
+import type { Drainable, ListenerRuntime } from '../listener/listener-runtime.ts';
 import { upstreamTls } from '../upstream/pools.ts';
 import {
   type Lease,
@@ -55,13 +56,16 @@ export class TcpSessions {
   }
 }
 
-class TcpSession {
+class TcpSession implements Drainable, Work {
+  readonly serial = nextWork();
   readonly #listener: ListenerRuntime;
   readonly #connection: StreamConnection;
   readonly #service: ServiceHandle;
   readonly #route: string | undefined;
   #gone = false;
   #tries = 0;
+  #lease: Lease | undefined;
+  #splice: Splice | undefined;
   #leasedAt: number | undefined;
   #answeredAt: number | undefined;
   #giveUp: () => void = () => {};
@@ -78,6 +82,32 @@ class TcpSession {
     this.#service = service;
     connection.socket.on('error', this.#onGone);
     connection.socket.on('close', this.#onGone);
+    listener.attach(connection, this);
+  }
+
+  get service(): string {
+    return this.#service.name;
+  }
+
+  get endpoint(): string | undefined {
+    const endpoint = this.#lease?.endpoint;
+    return endpoint && (endpoint.state.name ?? endpoint.id);
+  }
+
+  get startedAt(): number {
+    return this.#connection.acceptedAt;
+  }
+
+  get works(): Work[] {
+    return [this];
+  }
+
+  /** It goes on until both sides have ended it. */
+  shutdown(): void {}
+
+  destroy(): void {
+    if (this.#splice) this.#splice.end('closed');
+    else this.#connection.socket.destroy();
   }
 
   readonly #onGone = () => {
@@ -98,6 +128,7 @@ class TcpSession {
 
   #dial(lease: Lease, tried: ReadonlySet<string>): void {
     this.#tries = tried.size;
+    this.#lease = lease;
     this.#leasedAt = lease.startedAt;
     const { timeouts } = this.#listener;
     const { config } = this.#service;
@@ -110,7 +141,7 @@ class TcpSession {
     };
     const dialing = dial(options, (result) => {
       if (typeof result === 'string') this.#failed(lease, result, tried);
-      else this.#splice(lease, result);
+      else this.#join(lease, result);
     });
     this.#giveUp = () => {
       dialing.cancel();
@@ -146,7 +177,7 @@ class TcpSession {
     this.#record(undefined, reason, 0, 0);
   }
 
-  #splice(lease: Lease, endpoint: Socket): void {
+  #join(lease: Lease, endpoint: Socket): void {
     const { socket } = this.#connection;
     if (socket.destroyed) {
       endpoint.destroy();
@@ -160,15 +191,11 @@ class TcpSession {
     socket.off('error', this.#onGone);
     socket.off('close', this.#onGone);
     const options = { idleMs: idle, halfCloseMs: halfClose };
-    const splice = new Splice(socket, endpoint, options, ({ bytesUp, bytesDown, reason }) => {
+    this.#splice = new Splice(socket, endpoint, options, ({ bytesUp, bytesDown, reason }) => {
       if (reason === 'endpoint-vanished') lease.release('timeout');
       else lease.release(reason === 'endpoint-reset' && bytesDown === 0 ? 'reset' : 'ok');
       this.#count(bytesUp, bytesDown);
       this.#record(lease.endpoint, reason, bytesUp, bytesDown);
-    });
-    this.#listener.attach(this.#connection, {
-      shutdown: () => {},
-      destroy: () => splice.end('closed'),
     });
   }
 

@@ -5,6 +5,7 @@ import type { Logger } from '../../base/logger.ts';
 import type { Cell, LevelCell, MetricRegistry } from '../../base/metrics.ts';
 import type { GatewayConfig } from '../../model/gateway-config.ts';
 import type { Listener } from '../../model/listener.ts';
+import type { RefusedRequest } from '../../model/session-info.ts';
 import {
   resolveTimeouts,
   TCP_IDLE_MS,
@@ -18,9 +19,10 @@ import { watchPeers } from '../../net/peer-watch.ts';
 import type { PeerAddress, StreamConnection, TlsInfo } from '../../net/stream-connection.ts';
 import type { TicketKeys } from '../../net/ticket-keys.ts';
 import { TlsTerminator } from '../../net/tls-server.ts';
+import type { Work } from '../../net/work.ts';
 import type { ProxyHeader } from '../../wire/proxy-protocol.ts';
 import type { AccessLog } from '../access-record.ts';
-import type { ConfigMaterial } from '../ipc.ts';
+import type { ConfigMaterial, WorkInfo } from '../ipc.ts';
 import { SniSessions } from '../l4/sni-session.ts';
 import { TcpSessions } from '../l4/tcp-session.ts';
 import { UdpSessions } from '../l4/udp-session.ts';
@@ -31,6 +33,8 @@ import { handshakeReason } from './handshake-reason.ts';
 import { readProxyHeader } from './proxy-reader.ts';
 
 const BACKLOG = 1024;
+/** Bytes of a request that could not be read. */
+const MAX_KEPT = 4096;
 const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
 const OVERLOADED = [
   'HTTP/1.1 503 Service Unavailable',
@@ -51,6 +55,8 @@ export type Drainable = {
   destroy(): void;
   /** Nothing is under way: cutting it off loses no work. */
   readonly idle?: boolean;
+  /** What is under way. */
+  readonly works?: readonly Work[];
 };
 
 /** What a listener is built on. */
@@ -72,7 +78,11 @@ export type ListenerDeps = {
 type Arrival = { raw: Socket; client: PeerAddress; header: ProxyHeader };
 
 /** A connection that has not ended: who ends it on drain, and the client it counts for. */
-type Open = { drainable: Drainable | undefined; source: string | undefined };
+type Open = {
+  drainable: Drainable | undefined;
+  source: string | undefined;
+  connection: StreamConnection | undefined;
+};
 
 const NO_HEADER: ProxyHeader = { tlvs: [] };
 
@@ -95,6 +105,7 @@ export class ListenerRuntime {
   #rules: AddressRules;
   #proxies: AddressSet;
   #tls: TlsTerminator | undefined;
+  refusedRequest: RefusedRequest | undefined;
   #nextId = 1;
   #onEmpty: (() => void) | undefined;
 
@@ -218,7 +229,36 @@ export class ListenerRuntime {
   attach(connection: StreamConnection, drainable: Drainable): void {
     const raw = this.#rawOf.get(connection.socket) ?? connection.socket;
     const open = this.#open.get(raw);
-    if (open) open.drainable = drainable;
+    if (!open) return;
+    open.drainable = drainable;
+    open.connection = connection;
+  }
+
+  /** What is under way on its connections. */
+  works(): WorkInfo[] {
+    const now = this.deps.clock.now();
+    return [...this.#open.values()].flatMap(({ drainable, connection }) =>
+      (connection ? (drainable?.works ?? []) : []).map((work) => {
+        const { client, local } = connection as StreamConnection;
+        const { serial, service, endpoint } = work;
+        const ageMs = Math.max(0, now - work.startedAt);
+        return { serial, listener: this.name, service, endpoint, client, local, ageMs };
+      }),
+    );
+  }
+
+  /** Ends the connections that carry some of it. */
+  endWorks(serials: ReadonlySet<number>): void {
+    for (const { drainable } of [...this.#open.values()]) {
+      if (drainable?.works?.some(({ serial }) => serials.has(serial))) drainable.destroy();
+    }
+  }
+
+  /** Keeps what could not be read, in the place of what was kept before. */
+  keepRefused(client: PeerAddress, reason: string, bytes: Buffer): void {
+    const { name, deps } = this;
+    const kept = Buffer.from(bytes.subarray(0, MAX_KEPT));
+    this.refusedRequest = { listener: name, at: deps.clock.wall(), client, reason, bytes: kept };
   }
 
   /** Stops accepting, finishes what is under way; the number of connections that had to be cut. */
@@ -295,7 +335,7 @@ export class ListenerRuntime {
   }
 
   #track(socket: Socket): void {
-    const open: Open = { drainable: undefined, source: undefined };
+    const open: Open = { drainable: undefined, source: undefined, connection: undefined };
     this.#open.set(socket, open);
     this.#cells.active.set(this.#cells.active.value + 1);
     this.deps.overload.opened();

@@ -23,6 +23,7 @@ import { Statistics } from '../stats/statistics.ts';
 import { Figures } from './figures.ts';
 import { Fleet } from './fleet.ts';
 import type { HandoverMessage, Inheritance, Knowledge } from './handover.ts';
+import { SessionList } from './session-list.ts';
 import { type BoundSocket, closeSockets, SocketSet } from './socket-set.ts';
 import type { WorkerLaunch, WorkerProcess } from './worker-process.ts';
 
@@ -94,6 +95,7 @@ export class Supervisor {
   readonly figures: Figures;
   /** In HAProxy's form. */
   readonly statistics: Statistics;
+  readonly sessions = new SessionList(() => this.#fleet);
 
   constructor(loaded: LoadedConfig, deps: SupervisorDeps) {
     this.#loaded = loaded;
@@ -453,6 +455,9 @@ export class Supervisor {
         break;
       case 'endpoint-order':
         this.#deps.order(message.service, message.server, message.state);
+        break;
+      case 'work':
+        this.sessions.take(worker, message);
         break;
       case 'strain':
         if (this.#fleet.workers.includes(worker)) this.#strain.set(worker, message.reasons);

@@ -144,6 +144,14 @@ export class Worker {
       case 'statistics':
         this.#statistics.take(message.id, message.report);
         break;
+      case 'work-request':
+        this.#tellWork(message.id);
+        break;
+      case 'end-work': {
+        const serials = new Set(message.serials);
+        for (const listener of this.#listeners.values()) listener.endWorks(serials);
+        break;
+      }
       case 'stats-request':
         this.#report(message.id);
         if (message.pulse) this.#metrics.turnPeaks();
@@ -174,6 +182,13 @@ export class Worker {
     const health = this.#board?.snapshot() ?? none;
     const ticketKeys = this.#tickets.texts;
     send({ type: 'knowledge', knowledge: { health, ticketKeys, cookieKey } });
+  }
+
+  #tellWork(id: number): void {
+    const listeners = [...this.#listeners.values()];
+    const sessions = listeners.flatMap((listener) => listener.works());
+    const refused = listeners.flatMap(({ refusedRequest }) => refusedRequest ?? []);
+    this.#deps.send({ type: 'work', id, sessions, refused });
   }
 
   get #states(): ServiceState[] {
