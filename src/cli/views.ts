@@ -7,7 +7,8 @@ import { endpointTable, stateOf } from './endpoint-rows.ts';
 import { table } from './table.ts';
 
 /** `status`, `listeners`, `services`, `endpoints` and `sessions`. */
-export function addViews(program: Command, { client, io, show }: Context): void {
+export function addViews(program: Command, context: Context): void {
+  const { client, io, show } = context;
   program
     .command('status')
     .description('the daemon and its workers; exit status 1 while it is not ready')
@@ -68,6 +69,10 @@ export function addViews(program: Command, { client, io, show }: Context): void 
       }
       show(wanted, endpointTable(wanted));
     });
+  addSessions(program, context);
+}
+
+function addSessions(program: Command, { client, show }: Context): void {
   program
     .command('sessions [service]')
     .description('requests and sessions under way, the oldest first')
