@@ -187,12 +187,14 @@ backend raw
     const dump = errors.slice(errors.indexOf('  00000  '));
     assert.equal(
       dump,
-      String.raw`  00000  GET / HTTP/1.1\r\n
-  00016  host: a\r\n
-  00025  bad header\x01 and a text that is long enough to go on in the next lin
-  00092+ e: 1\r\n
-  00098  \r\n
-` + '\n',
+      [
+        String.raw`  00000  GET / HTTP/1.1\r\n`,
+        String.raw`  00016  host: a\r\n`,
+        String.raw`  00025  bad header\x01 and a text that is long enough to go on in the next lin`,
+        String.raw`  00092+ e: 1\r\n`,
+        String.raw`  00098  \r\n`,
+        '\n',
+      ].join('\n'),
     );
     assert.ok((await say('show errors web request')).endsWith(dump));
     assert.doesNotMatch(await say('show errors web response'), /invalid/);
