@@ -66,6 +66,12 @@ function addNetwork(elements: Elements, network: NetworkIntent): void {
   }
 }
 
+/**
+ * Chains for so many numbers of targets are made together: most endpoints that come or go need no new
+ * one, for which `nft` would have to be started.
+ */
+const CHAINS_AT_ONCE = 16;
+
 /** Adds what forwards packets of one family; nothing when no target is of it. */
 export function addFamily(
   elements: Elements,
@@ -90,9 +96,12 @@ export function addFamily(
     return;
   }
   const { balance } = forward;
-  const chain = balanceChainName({ family, scope: kind, balance, slots: texts.length });
-  chains.add(chain);
-  put(elements, `balance_${scope}`, key, `goto ${chain}`);
+  const chainFor = (slots: number) => balanceChainName({ family, scope: kind, balance, slots });
+  const last = Math.ceil(texts.length / CHAINS_AT_ONCE) * CHAINS_AT_ONCE;
+  for (let slots = last - CHAINS_AT_ONCE + 1; slots <= last; slots++) {
+    if (slots > 1) chains.add(chainFor(slots));
+  }
+  put(elements, `balance_${scope}`, key, `goto ${chainFor(texts.length)}`);
   for (const [slot, text] of texts.entries()) {
     put(elements, `slot_${scope}`, concat(key, SLOT_MARK + slot), text);
   }
