@@ -56,6 +56,11 @@ export class Shedder {
     this.#full = memory > MAX_MEMORY;
   }
 
+  /** Whether some are refused now. */
+  get refuses(): boolean {
+    return this.#full || this.#share > 0;
+  }
+
   /** What is wrong now. */
   get reasons(): ShedReason[] {
     const reasons: ShedReason[] = [];

@@ -19,10 +19,13 @@ const EMPTY = Buffer.alloc(0);
 const LINGER_MS = 1000;
 const MAX_BUFFERED = 65_536;
 /**
- * How long a client that was not wanted is to wait, in seconds. What it sends before is not looked at:
- * whoever asks again at once would otherwise keep this process busy with refusals.
+ * How long a client that was not wanted is to wait, in seconds. What it sends before is not looked at
+ * while others are refused: whoever asks again at once would otherwise keep this process busy with
+ * refusals.
  */
 export const RETRY_AFTER_S = 3;
+/** How often it is asked whether that is over. */
+const HUSHED_MS = 250;
 
 /** What a listener demands of its HTTP/1 connections. */
 export type Http1Options = {
@@ -43,6 +46,8 @@ export type Http1Options = {
 export type Http1Events = {
   /** Whether a request that begins to come is wanted; asked before it is looked at. */
   admits(): boolean;
+  /** Whether who was refused is still to keep quiet. */
+  hushes(): boolean;
   request(exchange: ServerExchange): void;
   /** One that was not admitted: it has to be answered at once. */
   unwanted(exchange: ServerExchange): void;
@@ -263,10 +268,10 @@ export class Http1Connection implements Timed, Waiter {
   /** A request begins to come: it is turned away, served, or waits for its turn. */
   #arrived(): void {
     const now = performance.now();
-    const quiet = now < this.#quietUntil;
+    const quiet = now < this.#quietUntil && this.#events.hushes();
     this.#admitted = quiet || this.#events.admits();
     this.#waiting = quiet || (this.#admitted && !turnstile.enter(this, now));
-    if (this.#waiting) this.deadline = quiet ? this.#quietUntil : Number.POSITIVE_INFINITY;
+    if (this.#waiting) this.deadline = quiet ? now + HUSHED_MS : Number.POSITIVE_INFINITY;
     else this.#serve(now);
     if (!this.#admitted) this.#quietUntil = now + RETRY_AFTER_S * 1000;
   }

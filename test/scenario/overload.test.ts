@@ -154,8 +154,11 @@ services:
   assert.match((await gateway.admin('/healthz')).text, /"overloaded","reasons":\["memory"\]/);
   const received = clients.received;
   await eventually('messages still pass', () => clients.received > received + 50);
+  const hushed = askAgain(port, 3);
   gateway.write(config);
   assert.equal((await gateway.admin('/v1/reload', { method: 'POST' })).status, 200);
+  // One that was refused and has asked at once again is heard when it is over.
+  assert.equal((await hushed).at(-1), '200');
   await eventually('they are served again', async () => {
     return (await fetch(`http://127.0.0.1:${port}/`)).status !== 503;
   });

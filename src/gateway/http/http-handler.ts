@@ -125,6 +125,10 @@ class HttpClient implements Http1Events, Http2ConnectionEvents {
     return !this.#handler.deps.overload.refuseWork();
   }
 
+  hushes(): boolean {
+    return this.#handler.deps.overload.refusesWork;
+  }
+
   request(exchange: ServerExchange): void {
     const plan = this.#handler.plan(this.#listener);
     new HttpSession(exchange, this.#listener, plan, this.#handler).start();

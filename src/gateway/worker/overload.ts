@@ -69,6 +69,11 @@ export class OverloadGuard {
     return reason !== undefined;
   }
 
+  /** Whether some work is refused now. */
+  get refusesWork(): boolean {
+    return this.#shedder.refuses;
+  }
+
   noteShed(reason: ShedReason | 'descriptors'): void {
     this.#deps.metrics.cell('sluice_overload_shed_total', reason).value++;
   }
