@@ -209,5 +209,7 @@ describe('containers on attachable networks over three hosts', { skip, timeout: 
     await site.eventually('it goes', async () => {
       return (await host(1).docker('network', 'rm', 'open')).code === 0;
     });
+    // What it ran ends with its container, which only its daemon can remove.
+    await host(3).start();
   });
 });

@@ -407,7 +407,7 @@ export class Site {
     return name;
   }
 
-  /** Agents that a killed daemon has left. */
+  /** Agents and workers that a killed daemon has left. */
   #endRest(): void {
     for (const { pid } of processesOf(this.folder)) {
       try {
@@ -428,7 +428,7 @@ function parentOf(pid: number): number {
   }
 }
 
-/** Other processes whose command line refers to a folder. */
+/** Other processes whose command line or environment refers to a folder. */
 function processesOf(folder: string): { readonly pid: number; readonly line: string }[] {
   const pids = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -436,7 +436,8 @@ function processesOf(folder: string): { readonly pid: number; readonly line: str
   return pids.flatMap((pid) => {
     try {
       const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-      return pid !== process.pid && line.includes(folder) ? { pid, line } : [];
+      const all = line + readFileSync(`/proc/${pid}/environ`, 'utf8');
+      return pid !== process.pid && all.includes(folder) ? { pid, line } : [];
     } catch {
       return [];
     }
