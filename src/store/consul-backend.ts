@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import Consul from 'consul';
 import { ConsulCatalog } from './consul-catalog.ts';
 import { ConsulHosts } from './consul-hosts.ts';
+import { ConsulParts, type Entry, type Written } from './consul-parts.ts';
 import { type Answer, QueryContext } from './consul-query.ts';
 import { tooLarge } from './edit.ts';
 import type { Change, Stored } from './embedded-store.ts';
@@ -24,6 +25,8 @@ export type ConsulOptions = {
 };
 
 const CALL_MS = 3000;
+/** Of a transaction. Source: Consul, "Transactions". */
+const MAX_OPERATIONS = 64;
 /** How long an agent holds a query when nothing changes; a dead one is noticed after it. */
 const WAIT_S = 5;
 const QUERY_MS = (WAIT_S + 3) * 1000;
@@ -35,8 +38,6 @@ const TOO_LARGE = 413;
 /** A session that ended by itself keeps the lock closed this long. */
 const LOCK_DELAY = '1s';
 
-type Entry = { Key: string; Value: string | null; ModifyIndex: number };
-
 /** Consul's key-value store by one agent at a time. A version is an index of its log. */
 export class ConsulBackend implements SharedBackend {
   readonly leaseMs: number;
@@ -45,10 +46,12 @@ export class ConsulBackend implements SharedBackend {
   readonly hosts = new ConsulHosts(() => this.#agent);
   readonly #options: ConsulOptions;
   readonly #agents: readonly Consul[];
+  readonly #parts: ConsulParts;
   #at = 0;
 
   constructor(options: ConsulOptions) {
     this.#options = options;
+    this.#parts = new ConsulParts(options.prefix, () => this.#agent);
     this.leaseMs = options.leaseMs;
     this.renewMs = options.renewMs;
     this.#agents = options.addresses.map((address) => {
@@ -79,11 +82,28 @@ export class ConsulBackend implements SharedBackend {
   }
 
   async commit(changes: readonly Change[]): Promise<{ version: number } | { stale: string }> {
-    const operations = changes.map((change) => ({ KV: this.#operation(change) }));
+    const written = await this.#parts.write(changes);
+    const made = await this.#transact(changes, written).catch(async (error) => {
+      await this.#parts.drop(written).catch(() => {});
+      throw error;
+    });
+    if ('stale' in made) await this.#parts.drop(written);
+    return made;
+  }
+
+  async #transact(
+    changes: readonly Change[],
+    written: readonly (Written | undefined)[],
+  ): Promise<{ version: number } | { stale: string }> {
+    const operations: { KV: Operation }[] = changes.map((change, at) => ({
+      KV: this.#operation(change, written[at]),
+    }));
     // Consul tells no index of a deletion, so each transaction sets one more key; to another
     // value, since a write that changes nothing gets no index either.
     const Key = `${this.#options.prefix}/touched`;
     operations.push({ KV: { Verb: 'set', Key, Value: randomBytes(12).toString('base64') } });
+    const keys = changes.map((change) => this.#key(change));
+    operations.push(...this.#parts.removals(keys, MAX_OPERATIONS - operations.length));
     try {
       const options = { timeout: CALL_MS, ctx: new QueryContext() };
       const [, { Results }] = await transact(this.#agent)(operations, options);
@@ -106,7 +126,8 @@ export class ConsulBackend implements SharedBackend {
       while (!signal.aborted) {
         const began = performance.now();
         const { entries, next } = await this.#read(index, context);
-        const objects = entries.flatMap((entry) => this.#object(entry));
+        const textOf = this.#parts.reader(entries);
+        const objects = entries.flatMap((entry) => this.#object(entry, textOf));
         feed.replace(objects, Number(next));
         // An index that goes back tells of a restored server. Source: Consul, blocking queries.
         const took = index === '0' ? performance.now() - began : 0;
@@ -159,15 +180,16 @@ export class ConsulBackend implements SharedBackend {
     for (const agent of this.#agents) agent.destroy();
   }
 
-  #operation({ kind, id, value, expected }: Change) {
-    const Key = `${this.#options.prefix}/o/${kind}/${id}`;
+  #key({ kind, id }: Pick<Change, 'kind' | 'id'>): string {
+    return `${this.#options.prefix}/o/${kind}/${id}`;
+  }
+
+  #operation(change: Change, written: Written | undefined): Operation {
+    const { expected } = change;
+    const Key = this.#key(change);
     const cas = expected === undefined ? {} : { Index: expected };
-    if (value === undefined) {
-      return { Verb: expected === undefined ? 'delete' : 'delete-cas', Key, ...cas };
-    }
-    const bytes = Buffer.from(JSON.stringify(value));
-    const Verb = expected === undefined ? 'set' : 'cas';
-    return { Verb, Key, Value: bytes.toString('base64'), ...cas };
+    if (!written) return { Verb: expected === undefined ? 'delete' : 'delete-cas', Key, ...cas };
+    return { Verb: expected === undefined ? 'set' : 'cas', Key, ...written, ...cas };
   }
 
   async #read(index: string, ctx: QueryContext): Promise<{ entries: Entry[]; next: string }> {
@@ -185,13 +207,20 @@ export class ConsulBackend implements SharedBackend {
     return { entries: entries ?? [], next: answer.headers['x-consul-index'] ?? '0' };
   }
 
-  #object({ Key, Value, ModifyIndex }: Entry): { kind: string; object: Stored }[] {
-    const rest = Key.slice(this.#options.prefix.length);
+  #object(
+    entry: Entry,
+    textOf: (entry: Entry) => string | undefined,
+  ): { kind: string; object: Stored }[] {
+    const rest = entry.Key.slice(this.#options.prefix.length);
     const [, kind, id] = /^\/o\/([^/]+)\/(.+)$/.exec(rest) ?? [];
-    if (kind === undefined || id === undefined) return [];
-    return [{ kind, object: { id, version: ModifyIndex, value: JSON.parse(Value ?? 'null') } }];
+    const text = kind === undefined ? undefined : textOf(entry);
+    if (kind === undefined || id === undefined || text === undefined) return [];
+    return [{ kind, object: { id, version: entry.ModifyIndex, value: JSON.parse(text) } }];
   }
 }
+
+/** Source: Consul, "Transactions". */
+type Operation = { Verb: string; Key: string; Value?: string; Flags?: number; Index?: number };
 
 type Transact = (
   operations: readonly unknown[],

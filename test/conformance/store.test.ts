@@ -3,9 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import Consul from 'consul';
 import { SluiceError } from '../../src/base/errors.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { ConsulBackend } from '../../src/store/consul-backend.ts';
+import { ConsulParts, type Entry } from '../../src/store/consul-parts.ts';
 import { EtcdBackend } from '../../src/store/etcd-backend.ts';
 import { LocalStore } from '../../src/store/local-store.ts';
 import { type SharedBackend, SharedStore } from '../../src/store/shared-store.ts';
@@ -27,6 +29,8 @@ type Subject = {
   /** A manager's view, `lagMs` late; views with one prefix see one state. */
   open(prefix: string, lagMs?: number): Promise<Store>;
   stop(): Promise<void>;
+  /** Keys of parts of values that are too long for one. */
+  parts?(prefix: string): Promise<readonly string[]>;
 };
 
 function embedded(): Subject {
@@ -68,6 +72,10 @@ function consul(): Subject {
       return SharedStore.open(lagging(new ConsulBackend(options), lagMs), silentLogger);
     },
     stop: async () => server?.kill(),
+    parts: async (prefix) => {
+      const answer = await fetch(`http://127.0.0.1:${server?.http}/v1/kv/${prefix}/p/?keys`);
+      return answer.status === 404 ? [] : ((await answer.json()) as string[]);
+    },
   };
 }
 
@@ -169,6 +177,30 @@ for (const subject of [embedded(), consul(), etcd()]) {
       assert.deepEqual(packs.flat(2), many);
       for (const pack of packs) await store.update(pack.flat());
       assert.equal(store.list('x').length, many.length);
+    });
+
+    test('a value as long as the longest configuration, beside others', async (t) => {
+      const prefix = `p${prefixes++}`;
+      const text = (letter: string) => `ü${letter.repeat(1_400_000)}🔑`;
+      const first = await subject.open(prefix);
+      const one = await first.update([
+        { kind: 'x', id: 'long', value: { text: text('a') }, expected: 0 },
+        { kind: 'x', id: 'short', value: 1, expected: 0 },
+      ]);
+      assert.deepEqual(first.get('x', 'long')?.value, { text: text('a') });
+      const late = [{ kind: 'x', id: 'long', value: { text: text('b') }, expected: one + 1 }];
+      await assert.rejects(first.update(late), stale);
+      const parts = (await subject.parts?.(prefix))?.length;
+      await first.update([{ kind: 'x', id: 'long', value: { text: text('c') }, expected: one }]);
+      await first.close();
+      const { store } = await opened(t, prefix);
+      assert.deepEqual(store.get('x', 'long')?.value, { text: text('c') });
+      assert.equal(store.get('x', 'short')?.value, 1);
+      // Those of the value that was not written, and of the one before, are gone.
+      assert.equal((await subject.parts?.(prefix))?.length, parts);
+      await store.update([{ kind: 'x', id: 'long', value: undefined }]);
+      assert.equal(store.get('x', 'long'), undefined);
+      assert.deepEqual((await subject.parts?.(prefix)) ?? [], []);
     });
 
     test('what is too large is refused by name, and the store goes on', async (t) => {
@@ -296,3 +328,27 @@ for (const subject of [embedded(), consul(), etcd()]) {
     });
   });
 }
+
+test('parts that nothing refers to for a while are removed, and no others', {
+  skip: noConsul,
+}, async (t) => {
+  const server = new ConsulServer(await freePorts(4));
+  await server.start();
+  t.after(() => server.kill());
+  const consul = new Consul({ host: '127.0.0.1', port: server.http });
+  const entry = (Key: string, Value: string, Flags = 0) => ({ Key, Value, Flags, ModifyIndex: 1 });
+  const entries = [
+    entry('k/p/lost/0', 'x'),
+    entry('k/p/kept/0', Buffer.from('"text"').toString('base64')),
+    entry('k/o/x/1', 'kept', 1),
+  ];
+  for (const { Key, Value } of entries) await consul.kv.set(Key, Value);
+  const keys = async () => (await consul.kv.keys('k/')) as unknown as string[];
+  const parts = new ConsulParts('k', () => consul, 10);
+  await eventually('it is gone', async () => {
+    assert.equal(parts.reader(entries)(entries[2] as Entry), '"text"');
+    return !(await keys()).includes('k/p/lost/0');
+  });
+  assert.deepEqual(await keys(), ['k/o/x/1', 'k/p/kept/0']);
+  assert.equal(parts.reader(entries.slice(2))(entries[2] as Entry), undefined);
+});

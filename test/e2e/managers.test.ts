@@ -9,7 +9,7 @@ import { Site } from './site.ts';
 
 const skip = missing() ?? noConsul;
 
-test('DS-21 two managers on Consul: networks, containers on them, what Consul cannot take', {
+test('DS-21 two managers on Consul: networks, containers on them, the largest files', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -42,12 +42,36 @@ test('DS-21 two managers on Consul: networks, containers on them, what Consul ca
     worker.ok('inspect', '-f', '{{.NetworkSettings.Networks.net.IPAddress}}', 'box');
   const before = await address();
 
-  const large = join(site.folder, 'large');
-  writeFileSync(large, Buffer.alloc(400_000, 'x'));
-  const refused = await second.docker('secret', 'create', 'large', large);
-  assert.match(refused.err, /more than the store of the cluster takes at once, Consul .*too large/);
-  writeFileSync(large, Buffer.alloc(280_000, 'x'));
-  await second.ok('secret', 'create', 'large', large);
+  for (const [kind, size] of [
+    ['secret', 500_000],
+    ['config', 1_000_000],
+  ] as const) {
+    const file = join(site.folder, kind);
+    writeFileSync(file, Buffer.alloc(size, 'x'));
+    await second.ok(kind, 'create', `large.${kind}`, file);
+  }
+  const target = join(site.folder, 'target');
+  writeFileSync(target, '');
+  const files = ['--secret', 'large.secret', '--config', `source=large.config,target=${target}`];
+  const reading = `cat /run/secrets/large.secret ${target} | wc -c; exec sleep 600`;
+  const on = ['--constraint', 'node.hostname==host3'];
+  await second.ok(
+    'service',
+    'create',
+    '-d',
+    '--name',
+    'reader',
+    ...files,
+    ...on,
+    'host',
+    'sh',
+    '-c',
+    reading,
+  );
+  await site.eventually('a task has them whole', async () => {
+    return (await first.docker('service', 'logs', '--raw', 'reader')).out.trim() === '1500000';
+  });
+  await first.ok('service', 'rm', 'reader');
 
   await first.stop('SIGKILL');
   await site.eventually('the other manager leads', async () => {
