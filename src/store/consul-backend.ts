@@ -83,10 +83,8 @@ export class ConsulBackend implements SharedBackend {
 
   async commit(changes: readonly Change[]): Promise<{ version: number } | { stale: string }> {
     const written = await this.#parts.write(changes);
-    const made = await this.#transact(changes, written).catch(async (error) => {
-      await this.#parts.drop(written).catch(() => {});
-      throw error;
-    });
+    // One that fails may have been made all the same: then its value refers to the parts.
+    const made = await this.#transact(changes, written);
     if ('stale' in made) await this.#parts.drop(written);
     return made;
   }

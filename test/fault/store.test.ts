@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { silentLogger } from '../../src/base/logger.ts';
 import { ConsulBackend } from '../../src/store/consul-backend.ts';
@@ -154,5 +156,49 @@ describe('Consul', { skip: noConsul, timeout: 120_000 }, () => {
     await eventually('it is back', () => store.available, 20_000);
     await store.update([{ kind: 'x', id: '3', value: 3 }]);
     await eventually('it leads again', () => told.at(-1) === true, 20_000);
+  });
+
+  test('a long value whose writing was made and not acknowledged is whole', async (t) => {
+    const server = new ConsulServer(await freePorts(4));
+    await server.start();
+    t.after(() => server.kill());
+    let lost = 0;
+    const relay = http.createServer((request, response) => {
+      const { url: path, method, headers } = request;
+      const order = { host: '127.0.0.1', port: server.http, path, method, headers };
+      const asking = http.request(order, (answer) => {
+        if (path?.startsWith('/v1/txn')) {
+          assert.equal(answer.statusCode, 200);
+          lost++;
+          request.socket.destroy();
+        } else {
+          response.writeHead(answer.statusCode ?? 0, answer.headers);
+          answer.pipe(response);
+        }
+      });
+      asking.on('error', () => response.destroy());
+      request.pipe(asking);
+    });
+    await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve));
+    t.after(() => {
+      relay.close();
+      relay.closeAllConnections();
+    });
+    const open = async (port: number) => {
+      const rest = { prefix: 'sluice', tls: undefined, token: undefined, leaseMs: 10_000 };
+      const backend = new ConsulBackend({ addresses: [`127.0.0.1:${port}`], ...rest });
+      const store = await SharedStore.open(backend, silentLogger);
+      t.after(() => store.close());
+      return store;
+    };
+    const store = await open(server.http);
+    await store.update([{ kind: 'x', id: 'long', value: 'a'.repeat(500_000) }]);
+    // exempt(as): a server that listens on a port
+    const parted = await open((relay.address() as AddressInfo).port);
+    const value = 'b'.repeat(500_000);
+    await assert.rejects(parted.update([{ kind: 'x', id: 'long', value }]), /Consul at/);
+    assert.equal(lost, 1);
+    const other = await open(server.http);
+    assert.equal(other.get('x', 'long')?.value, value);
   });
 });
