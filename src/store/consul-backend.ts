@@ -100,6 +100,7 @@ export class ConsulBackend implements SharedBackend {
     // value, since a write that changes nothing gets no index either.
     const Key = `${this.#options.prefix}/touched`;
     operations.push({ KV: { Verb: 'set', Key, Value: randomBytes(12).toString('base64') } });
+    operations.push(...this.#parts.guards(written));
     const keys = changes.map((change) => this.#key(change));
     operations.push(...this.#parts.removals(keys, MAX_OPERATIONS - operations.length));
     try {

@@ -11,6 +11,8 @@ const MAX_BYTES = 1_500_000;
 const PART_LETTERS = 384 * 1024;
 /** Parts that nothing refers to are somebody's who is about to write, or has failed to, for so long. */
 const ORPHAN_MS = 60_000;
+/** The key beside parts that says that all are there. */
+const WHOLE = 'whole';
 const CALL_MS = 3000;
 
 /** A value as one key holds it; `Flags` is the number of its parts, 0 for one that is whole. */
@@ -59,6 +61,15 @@ export class ConsulParts {
     }
   }
 
+  /** Operations that let a transaction fail when parts of what it writes are gone again. */
+  guards(written: readonly (Written | undefined)[]): { KV: { Verb: string; Key: string } }[] {
+    return written.flatMap((one) => {
+      if (!one || one.Flags === 0) return [];
+      const token = Buffer.from(one.Value, 'base64').toString();
+      return [{ KV: { Verb: 'get', Key: `${this.#root}${token}/${WHOLE}` } }];
+    });
+  }
+
   /**
    * Operations that remove the parts of objects which are written anew, or removed; at most `room`: what
    * is left is removed when nothing refers to it any more.
@@ -98,6 +109,8 @@ export class ConsulParts {
       const order = { key: `${this.#root}${token}/${at}`, value, timeout: CALL_MS };
       await this.#agent().kv.set(order as never);
     }
+    const whole = { key: `${this.#root}${token}/${WHOLE}`, value: '', timeout: CALL_MS };
+    await this.#agent().kv.set(whole as never);
     return { Value: Buffer.from(token).toString('base64'), Flags: count };
   }
 

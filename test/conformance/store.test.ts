@@ -352,3 +352,22 @@ test('parts that nothing refers to for a while are removed, and no others', {
   assert.deepEqual(await keys(), ['k/o/x/1', 'k/p/kept/0']);
   assert.equal(parts.reader(entries.slice(2))(entries[2] as Entry), undefined);
 });
+
+test('parts that were removed before their value was written fail its transaction', {
+  skip: noConsul,
+}, async (t) => {
+  const server = new ConsulServer(await freePorts(4));
+  await server.start();
+  t.after(() => server.kill());
+  const consul = new Consul({ host: '127.0.0.1', port: server.http });
+  const parts = new ConsulParts('k', () => consul);
+  const [written] = await parts.write([{ kind: 'x', id: '1', value: 'v'.repeat(500_000) }]);
+  const operations = [
+    { KV: { Verb: 'set', Key: 'k/o/x/1', Value: '', ...written } },
+    ...parts.guards([written]),
+  ];
+  const write = () => consul.transaction.create(operations as never);
+  await parts.drop([written]);
+  await assert.rejects(write(), /conflict/i);
+  assert.equal(await consul.kv.get('k/o/x/1'), undefined);
+});
