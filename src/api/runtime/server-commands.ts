@@ -37,7 +37,7 @@ function split(word = ''): [string, string | undefined] {
 }
 
 /** Runs what is done with an endpoint, when there is one. */
-function withServer(run: (target: Target, call: RuntimeCall) => string) {
+export function withServer(run: (target: Target, call: RuntimeCall) => string | Promise<string>) {
   return async (call: RuntimeCall) => {
     const target = await find(call);
     return typeof target === 'string' ? target : run(target, call);

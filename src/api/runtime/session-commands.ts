@@ -1,12 +1,7 @@
 import type { RefusedRequest, SessionInfo } from '../../model/session-info.ts';
 import { STAT_TYPE } from '../../model/stat-row.ts';
-import {
-  NEEDS_SERVER,
-  NO_BACKEND,
-  NO_SERVER,
-  type RuntimeCall,
-  type RuntimeCommand,
-} from './command.ts';
+import type { RuntimeCall, RuntimeCommand } from './command.ts';
+import { withServer } from './server-commands.ts';
 
 const NO_SESSION = "No such session (use 'show sess').\n";
 const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
@@ -82,19 +77,12 @@ async function shutdownSession({ backend, words: [word] }: RuntimeCall): Promise
   return '';
 }
 
-async function shutdownSessionsOf({ backend, words: [word] }: RuntimeCall): Promise<string> {
-  const at = word?.indexOf('/') ?? -1;
-  if (word === undefined || at < 0) return NEEDS_SERVER;
-  const [name, server] = [word.slice(0, at), word.slice(at + 1)];
-  const service = (await backend.services()).find((one) => one.name === name);
-  if (!service) return NO_BACKEND;
-  if (!service.endpoints.some((one) => (one.name ?? one.id) === server)) return NO_SERVER;
+const shutdownSessionsOf = withServer(async ({ service, endpoint: { id, name } }, { backend }) => {
   const sessions = await backend.sessions();
-  backend.endSessions(
-    sessions.filter((one) => one.service === name && one.endpoint === server).map(({ id }) => id),
-  );
+  const own = sessions.filter((one) => one.service === service && one.endpoint === (name ?? id));
+  backend.endSessions(own.map((one) => one.id));
   return '';
-}
+});
 
 function escaped(byte: number): string {
   const known = ESCAPES[byte];
